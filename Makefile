@@ -1,0 +1,37 @@
+# `make demo` and `make test` need nothing but Python 3.11 and a network package index.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo quick test lint types setup clean
+
+demo: setup          ## install if needed, then run the main job (about 5 minutes)
+	$(BIN)/secure-fl run
+
+quick: setup         ## the same job, smaller (under a minute)
+	$(BIN)/secure-fl run --quick
+
+test: setup lint types   ## install if needed, then lint, type check and run all tests
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+setup: $(STAMP)
+
+# CrypTen goes in without its stated dependencies: one of them no longer exists. What it really
+# needs is in pyproject.toml. The constraints pin the CPU build of torch and all else.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps crypten==0.4.1
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""Metrics, grids, figures, report and command line."""

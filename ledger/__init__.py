@@ -1,0 +1,1 @@
+"""The permissioned chain: contracts, client, export and audit."""

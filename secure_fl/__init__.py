@@ -1,0 +1,1 @@
+"""Federated learning under attack, aggregated under secure multi-party computation."""

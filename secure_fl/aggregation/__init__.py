@@ -1,0 +1,1 @@
+"""Robust aggregation rules, each written once for every backend."""

@@ -1,0 +1,25 @@
+"""Errors a user of the federation can meet, and the one check that raises for bad input."""
+
+from __future__ import annotations
+
+
+class SecureFLError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(SecureFLError, ValueError):
+    """A configuration key, type or value that does not exist or is out of range."""
+
+
+class InputError(SecureFLError, ValueError):
+    """An argument that breaks a stated rule; the message gives name, rule and value."""
+
+
+class NodeFailure(SecureFLError, RuntimeError):
+    """A computing node or the dealer stopped, or did not answer within its time limit."""
+
+
+def require(condition: bool, name: str, rule: str, value: object) -> None:
+    """Raise `InputError` naming the argument, the rule and the value unless `condition` holds."""
+    if not condition:
+        raise InputError(f"{name} must be {rule}; got {value!r}")

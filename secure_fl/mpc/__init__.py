@@ -1,0 +1,1 @@
+"""The CrypTen extension: shared backend, bit-sliced circuits, nodes and dealer."""

@@ -1,0 +1,49 @@
+"""Values that aggregation returns, the same for every backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+
+class Opening(NamedTuple):
+    """One value that left the shared world: its declared name and its shape."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one aggregation cost.
+
+    Seconds are wall-clock; `rounds` counts exchanges between the computing nodes; bytes are the
+    largest amount that any one node (online) or the dealer (offline) sent. Zero in the clear.
+    """
+
+    seconds_online: float = 0.0
+    seconds_offline: float = 0.0
+    rounds: int = 0
+    bytes_online: int = 0
+    bytes_offline: int = 0
+
+
+@dataclass(frozen=True)
+class AggregateResult:
+    """Outcome of one aggregation.
+
+    Attributes:
+        update: float64 (d,), the combined update.
+        accepted: bool (n,), hospitals whose update the rule did not reject.
+        opened: every value opened, in order. In the clear: what MPC would have opened.
+        values: the opened values themselves, by name.
+        cost: time, rounds and traffic.
+    """
+
+    update: torch.Tensor
+    accepted: torch.Tensor
+    opened: list[Opening]
+    values: dict[str, torch.Tensor] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
