@@ -1,0 +1,145 @@
+"""The types that carry data: a loaded data set, one party's split, and a federation's splits."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+
+from secure_fl.errors import InputError, require
+
+Kind = Literal["tabular", "image"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set as read, before any statistic of it is taken.
+
+    Attributes:
+        name: the name it was loaded under.
+        kind: "tabular" or "image".
+        x: float32 (N, F) for tables, where NaN is missing and a categorical column holds the
+            index into its categories; float32 (N, channels, height, width) in [0, 1] for images.
+        y: int64 (N,), class of each row.
+        group: int64 (N,), patient of each row. Rows of a patient are never separated.
+        feature_names: one name per column; empty for images.
+        class_names: name of each class.
+        categories: categorical columns only, name -> the categories its indices stand for.
+    """
+
+    name: str
+    kind: Kind
+    x: np.ndarray
+    y: np.ndarray
+    group: np.ndarray
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rows = len(self.x)
+        require(self.kind in ("tabular", "image"), "kind", '"tabular" or "image"', self.kind)
+        require(rows > 0, "x", "non-empty", self.x.shape)
+        require(self.x.dtype == np.float32, "x", "float32", self.x.dtype)
+        require(self.y.shape == (rows,), "y", f"of shape ({rows},)", self.y.shape)
+        require(self.group.shape == (rows,), "group", f"of shape ({rows},)", self.group.shape)
+        labels_ok = self.y.min() >= 0 and self.y.max() < len(self.class_names)
+        require(labels_ok, "y", f"in 0..{len(self.class_names) - 1}", np.unique(self.y))
+        if self.kind == "tabular":
+            names = self.feature_names
+            require(self.x.shape[1:] == (len(names),), "feature_names", "one per column", names)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one party.
+
+    Attributes:
+        x: float32 (m, *features), in [0, 1].
+        y: int64 (m,).
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+
+    def __post_init__(self) -> None:
+        require(self.x.dtype == torch.float32, "x", "float32", self.x.dtype)
+        require(self.y.dtype == torch.int64, "y", "int64", self.y.dtype)
+        require(self.y.shape == self.x.shape[:1], "y", "one label per row of x", self.y.shape)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """A data set divided among the parties; no patient appears in two of the divisions.
+
+    Attributes:
+        hospitals: training rows of each hospital, none empty.
+        root: validators' half A, public. All preprocessing statistics come from it alone.
+        holdout: validators' half B, on which models are validated.
+        validators: the parts of `holdout`, one for each validator.
+        test: rows that only the final metrics see.
+        feature_shape: shape of one row after preprocessing, e.g. (58,) or (1, 32, 32).
+        feature_names: one name per column after preprocessing; empty for images.
+        class_names: name of each class.
+    """
+
+    hospitals: list[Split]
+    root: Split
+    holdout: Split
+    validators: list[Split]
+    test: Split
+    feature_shape: tuple[int, ...]
+    feature_names: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        parts = {"root": [self.root], "holdout": [self.holdout], "test": [self.test]}
+        parts |= {"hospital": self.hospitals, "validator": self.validators}
+        for role, splits in parts.items():
+            for i, split in enumerate(splits):
+                require(len(split) > 0, f"{role} {i}", "given at least one row", len(split))
+        require(len(self.hospitals) > 0, "hospitals", "at least one", 0)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """Bytes of a shipped file (decompressed if its name ends in .gz), refused if altered.
+
+    Raises:
+        InputError: the SHA-256 of the content differs from `sha256`.
+    """
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise InputError(f"{path.name} is damaged: {error}") from error
+    digest = hashlib.sha256(content).hexdigest()
+    require(digest == sha256, path.name, f"the shipped file (SHA-256 {sha256})", digest)
+    return content
+
+
+def require_files(folder: Path | None, dataset: str, names: tuple[str, ...]) -> Path:
+    """The folder, once it is known to hold every named file.
+
+    Raises:
+        InputError: no folder was given, or a file is missing.
+    """
+    if folder is None:
+        wanted = ", ".join(names)
+        raise InputError(f"{dataset} is not shipped: give the path of a folder that holds {wanted}")
+    for name in names:
+        require((folder / name).exists(), f"{dataset} path", f"a folder with {name}", str(folder))
+    return folder

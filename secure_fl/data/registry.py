@@ -1,0 +1,55 @@
+"""Find data sets by file name: a module of this package with a `load` function is a data set."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+import secure_fl.data as package
+from secure_fl.data.dataset import Dataset
+from secure_fl.errors import InputError, require
+
+
+def _modules() -> dict[str, ModuleType]:
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        if module.__name__ != __name__ and callable(getattr(module, "load", None)):
+            found[info.name] = module
+    return found
+
+
+def names() -> list[str]:
+    """Names of all data sets, sorted."""
+    return sorted(_modules())
+
+
+def describe(name: str) -> str:
+    """The first docstring line of a data set's module."""
+    return (_module(name).__doc__ or "").strip().splitlines()[0]
+
+
+def load(name: str, path: str | Path | None = None) -> Dataset:
+    """Load a data set by name.
+
+    Args:
+        name: one of `names()`.
+        path: where the user keeps the files, for data sets that are not shipped.
+
+    Raises:
+        InputError: unknown name, missing files, or altered content.
+    """
+    module = _module(name)
+    if path is not None:
+        require(Path(path).exists(), "path", "an existing file or folder", str(path))
+    dataset: Dataset = module.load(None if path is None else Path(path))
+    return dataset
+
+
+def _module(name: str) -> ModuleType:
+    modules = _modules()
+    if name not in modules:
+        raise InputError(f"data set must be one of {', '.join(sorted(modules))}; got {name!r}")
+    return modules[name]
