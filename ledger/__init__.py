@@ -1,1 +1,68 @@
-"""The permissioned chain: contracts, client, export and audit."""
+"""The permissioned chain: contract, client, export and audit. Needs neither torch nor CrypTen.
+
+`open_chain` starts an EVM chain in this process, creates the contract and registers everybody
+under simulation keys. A round is then::
+
+    chain = ledger.open_chain(hospitals=3)
+    chain.open_round(1, model_hash)                 # rounds count 1, 2, 3, ...
+    chain.commit(1, {0: root0, 1: root1, 2: root2}) # signed by each hospital; then closed
+    chain.commitments(1)                            # {hospital: root}, as the contract holds them
+    chain.record_aggregate(1, result_hash, [True, False, None], new_model_hash)
+    chain.attest(1, [(accuracy, loss, f1)] * 5, new_model_hash)
+    outcome = chain.finalize(1)                     # "accepted", or "abnormal": rolled back
+    chain.open_round(2, outcome.model)              # the last accepted model, or it reverts
+
+Hashes are 32 bytes. A call that the contract refuses raises `Reverted` with the contract's reason
+and records nothing. `chain.abandon_round(n)` ends a round that cannot complete.
+`chain.export(path)` writes the chain as JSON lines; `ledger.audit.audit(path)`, or
+``python -m ledger.audit FILE``, re-executes it and checks everything in it.
+
+Modules: `merkle` (commitments to shares; standard library alone), `parameters`, `reputation` (the
+rule in plain Python, the contract's oracle), `keys`, `typed_data`, `members` (who signs what),
+`contract` and `artifacts` (ABI), `chain` (py-evm), `connection`, `administration`, `client`,
+`export`, `audit`. Those from `contract` on load the chain libraries (about a second), so this
+module imports them only when a chain is opened.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ledger.errors import LedgerError, Reverted
+from ledger.parameters import Parameters
+
+if TYPE_CHECKING:
+    from ledger.client import LedgerClient, RoundOutcome
+
+__all__ = ["LedgerClient", "LedgerError", "Parameters", "Reverted", "RoundOutcome", "open_chain"]
+
+CHAIN_ID = 20_260
+GENESIS_TIMESTAMP = 1_767_225_600  # 2026-01-01 00:00 UTC
+
+
+def open_chain(
+    hospitals: int,
+    *,
+    validators: int = 5,
+    nodes: int = 2,
+    administrators: int = 3,
+    threshold: int = 2,
+    seed: int = 0,
+    parameters: Parameters | None = None,
+    chain_id: int = CHAIN_ID,
+    timestamp: int = GENESIS_TIMESTAMP,
+) -> "LedgerClient":
+    """A new chain in this process with the contract set up and everybody registered."""
+    from ledger.chain import Genesis, InProcessChain
+    from ledger.client import LedgerClient
+    from ledger.members import Members
+
+    members = Members.simulated(seed, hospitals, nodes, validators, administrators, threshold)
+    chain = InProcessChain(Genesis(chain_id, timestamp, (members.coordinator.address,)))
+    return LedgerClient(chain, members, parameters or Parameters())
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("LedgerClient", "RoundOutcome"):
+        from ledger import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'ledger' has no attribute {name!r}")

@@ -1,0 +1,238 @@
+"""An Ethereum chain inside this process (py-evm), with everything in a block fixed.
+
+Time in the chain is a count, not a clock: block n carries `genesis.timestamp` + n * BLOCK_SECONDS,
+so two identical runs have identical blocks down to the hash of the head.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Nine times faster than the default backend; read once, at the first import below.
+os.environ.setdefault("ETH_HASH_BACKEND", "pysha3")
+
+import rlp
+from eth.abc import BlockAPI, BlockHeaderAPI, ReceiptAPI, SignedTransactionAPI
+from eth.chains.base import MiningChain
+from eth.consensus import ConsensusApplier, NoProofConsensus
+from eth.constants import BLANK_ROOT_HASH, POST_MERGE_DIFFICULTY, POST_MERGE_NONCE, ZERO_HASH32
+from eth.db.atomic import AtomicDB
+from eth.vm.forks import CancunVM
+from eth.vm.spoof import SpoofTransaction
+from eth_utils import ValidationError
+
+from ledger.contract import Log, revert_reason
+from ledger.errors import LedgerError, Reverted
+from ledger.export import BlockLine
+from ledger.keys import Signer, keccak
+
+BLOCK_SECONDS = 12
+GAS_LIMIT = 60_000_000
+# What later forks allow a single transaction (EIP-7825).
+TRANSACTION_GAS = 16_700_000
+MAX_FEE = 10**9
+BALANCE = 10**24
+
+
+@dataclass(frozen=True)
+class Genesis:
+    """All that the first block depends on.
+
+    Attributes:
+        chain_id: EIP-155 chain id.
+        timestamp: seconds, of block 0.
+        funded: 20-byte addresses that can pay for transactions.
+    """
+
+    chain_id: int
+    timestamp: int
+    funded: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a transaction did."""
+
+    gas_used: int
+    logs: tuple[Log, ...]
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """A transaction before it is signed.
+
+    Attributes:
+        call: name of the contract function, for messages.
+        to: 20-byte address; empty to create a contract.
+        data: the call.
+    """
+
+    call: str
+    to: bytes
+    data: bytes
+
+
+def sign_transaction(transaction: Transaction, signer: Signer, nonce: int, chain_id: int) -> bytes:
+    """Serialized EIP-1559 transaction, the same on every EVM node."""
+    fields = [
+        chain_id,
+        nonce,
+        0,  # tip
+        MAX_FEE,
+        TRANSACTION_GAS,
+        transaction.to,
+        0,  # value
+        transaction.data,
+        [],  # access list
+    ]
+    signature = signer.sign(keccak(b"\x02" + rlp.encode(fields)))
+    fields += [signature.parity, int.from_bytes(signature.r, "big"), signature.s]
+    return b"\x02" + bytes(rlp.encode(fields))
+
+
+def contract_address(creator: bytes, nonce: int) -> bytes:
+    """Address of the contract that `creator` makes with transaction number `nonce`."""
+    return keccak(rlp.encode([creator, nonce]))[12:]
+
+
+class _Chain(MiningChain):
+    """The newest rules that need no system contracts, a constant gas limit, no mining puzzle."""
+
+    vm_configuration = ConsensusApplier(NoProofConsensus).amend_vm_configuration(((0, CancunVM),))
+
+    def create_header_from_parent(
+        self, parent_header: BlockHeaderAPI, **header_params: Any
+    ) -> BlockHeaderAPI:
+        header_params.setdefault("gas_limit", parent_header.gas_limit)
+        header_params.setdefault("timestamp", parent_header.timestamp + BLOCK_SECONDS)
+        return super().create_header_from_parent(parent_header, **header_params)
+
+
+class InProcessChain:
+    """One chain in memory."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self.genesis = genesis
+        chain_class = _Chain.configure(chain_id=genesis.chain_id)
+        funds: Any = {
+            address: {"balance": BALANCE, "nonce": 0, "code": b"", "storage": {}}
+            for address in genesis.funded
+        }
+        self._chain: Any = chain_class.from_genesis(
+            AtomicDB(),
+            {
+                "difficulty": POST_MERGE_DIFFICULTY,
+                "nonce": POST_MERGE_NONCE,
+                "mix_hash": ZERO_HASH32,
+                "coinbase": bytes(20),
+                "extra_data": b"",
+                "gas_limit": GAS_LIMIT,
+                "timestamp": genesis.timestamp,
+                "receipt_root": BLANK_ROOT_HASH,
+                "transaction_root": BLANK_ROOT_HASH,
+            },
+            funds,
+        )
+        self._blocks: list[BlockLine] = []
+
+    @property
+    def chain_id(self) -> int:
+        """EIP-155 chain id."""
+        return self.genesis.chain_id
+
+    @property
+    def height(self) -> int:
+        """Number of the newest block."""
+        return len(self._blocks)
+
+    @property
+    def head_hash(self) -> bytes:
+        """Hash of the newest block."""
+        return bytes(self._chain.get_canonical_head().hash)
+
+    def block_lines(self) -> Sequence[BlockLine]:
+        """Blocks 1 to `height`, as they go into a chain file."""
+        return self._blocks
+
+    def nonce(self, address: bytes) -> int:
+        """Number of transactions that `address` has sent."""
+        return int(self._chain.get_vm().state.get_nonce(address))
+
+    def send(self, transactions: Sequence[Transaction], signer: Signer) -> list[Receipt]:
+        """Sign the transactions and put them into one block, which is made only if none fails.
+
+        Raises:
+            Reverted: the contract refused one; no block was made.
+        """
+        nonce = self.nonce(signer.address)
+        signed = [
+            self._decode(sign_transaction(transaction, signer, nonce + i, self.chain_id))
+            for i, transaction in enumerate(transactions)
+        ]
+        header = self._chain.header
+        vm = self._chain.get_vm(header)
+        try:
+            header, receipts, computations = vm.apply_all_transactions(signed, header)
+        except ValidationError as error:
+            raise LedgerError(f"transaction refused by the chain: {error}") from error
+        for transaction, computation in zip(transactions, computations, strict=True):
+            if computation.is_error:
+                raise Reverted(transaction.call, revert_reason(computation.output))
+        block = vm.set_block_transactions_and_withdrawals(vm.get_block(), header, signed, receipts)
+        self._append(vm.mine_block(block).block)
+        return _receipts(receipts)
+
+    def call(self, to: bytes, data: bytes) -> bytes:
+        """Result of a read-only call on the newest state."""
+        vm = self._chain.get_vm()
+        builder = vm.get_transaction_builder()
+        transaction = builder.create_unsigned_transaction(
+            nonce=0, gas_price=0, gas=GAS_LIMIT, to=to, value=0, data=data
+        )
+        spoofed = SpoofTransaction(transaction, from_=bytes(20))
+        with vm.in_costless_state() as state:
+            computation = state.costless_execute_transaction(spoofed)
+        if computation.is_error:
+            raise Reverted("call", revert_reason(computation.output))
+        return bytes(computation.output)
+
+    def replay(self, block_rlp: bytes) -> list[Receipt]:
+        """Execute a block from elsewhere and append it if every hash in its header comes out.
+
+        Raises:
+            LedgerError: the block does not follow from the chain so far.
+        """
+        try:
+            block = rlp.decode(block_rlp, self._chain.get_vm().get_block_class())
+            result = self._chain.import_block(block)
+        except (ValidationError, rlp.exceptions.RLPException) as error:
+            raise LedgerError(str(error)) from error
+        self._keep(block)
+        return _receipts(result.imported_block.get_receipts(self._chain.chaindb))
+
+    def _append(self, block: BlockAPI) -> None:
+        self._chain.persist_block(block)
+        self._chain.header = self._chain.create_header_from_parent(block.header)
+        self._keep(block)
+
+    def _keep(self, block: BlockAPI) -> None:
+        self._blocks.append(
+            BlockLine(int(block.number), bytes(block.hash), bytes(rlp.encode(block)))
+        )
+
+    def _decode(self, raw: bytes) -> SignedTransactionAPI:
+        return self._chain.get_vm().get_transaction_builder().decode(raw)
+
+
+def _receipts(receipts: Sequence[ReceiptAPI]) -> list[Receipt]:
+    """Gas of each transaction (receipts hold the running sum) and its logs."""
+    result, before = [], 0
+    for receipt in receipts:
+        logs = tuple(
+            Log(tuple(topic.to_bytes(32, "big") for topic in log.topics), bytes(log.data))
+            for log in receipt.logs
+        )
+        result.append(Receipt(int(receipt.gas_used) - before, logs))
+        before = int(receipt.gas_used)
+    return result

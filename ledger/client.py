@@ -1,0 +1,310 @@
+"""The typed client of the contract: one method for each step of a round."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger import export
+from ledger.administration import Administration, pair
+from ledger.chain import InProcessChain
+from ledger.connection import Connection
+from ledger.errors import require
+from ledger.keys import Signature, Signer
+from ledger.members import HOSPITAL, NODE, VALIDATOR, Members, verdicts
+from ledger.parameters import Parameters, from_fixed, loss_to_fixed, to_fixed
+from ledger.typed_data import to_words
+from ledger.words import hospital_record
+
+COMMIT_CHUNK = 250
+
+
+@dataclass(frozen=True)
+class RoundOutcome:
+    """What the contract decided about a round.
+
+    Attributes:
+        round: its number.
+        status: "accepted", or "abnormal" when it was rolled back.
+        model: hash of the model that the next round starts from.
+        accuracy, loss, f1: medians of the validators' attestations.
+        reputations: of every hospital after the round, in [0, 1].
+        suspended: of every hospital after the round.
+    """
+
+    round: int
+    status: str
+    model: bytes
+    accuracy: float
+    loss: float
+    f1: float
+    reputations: list[float]
+    suspended: list[bool]
+
+
+@dataclass(frozen=True)
+class SignedCommitment:
+    """A hospital's root with its signature."""
+
+    hospital: int
+    root: bytes
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class SignedAttestation:
+    """A validator's measurements in units of 10**-18, with its signature."""
+
+    validator: int
+    accuracy: int
+    loss: int
+    f1: int
+    signature: Signature
+
+
+class LedgerClient:
+    """One consortium's contract on one chain, with the keys of all simulated members.
+
+    Attributes:
+        members: the keys.
+        connection: the contract itself: `send` and `read` by function name.
+        administration: changes that need a quorum of administrators.
+        cost_ms: CPU milliseconds spent in the methods of a round, signing and reads included.
+        cost_ms_by_call: the same by method.
+    """
+
+    def __init__(self, chain: InProcessChain, members: Members, parameters: Parameters) -> None:
+        require(
+            parameters.quorum <= len(members.validators),
+            "quorum",
+            f"at most the {len(members.validators)} validators",
+            parameters.quorum,
+        )
+        self.members = members
+        self.cost_ms_by_call: dict[str, float] = {}
+        self.connection = Connection.deploy(chain, members, parameters)
+        self.administration = Administration(
+            self.connection, members.administrators[: members.threshold]
+        )
+        for role in (HOSPITAL, NODE, VALIDATOR):
+            keys = [signer.address for signer in members.of_role(role)]
+            self.administration.register(role, keys)
+
+    # ---- a round, in order ----
+
+    def open_round(self, round_number: int, model_hash: bytes) -> None:
+        """Open round `round_number` (1, 2, ...) on the last accepted model."""
+        with self._timed("open_round"):
+            self.connection.send([("open_round", (round_number, model_hash))])
+
+    def commit(self, round_number: int, roots: Mapping[int, bytes]) -> dict[int, str]:
+        """Sign each hospital's root with its key, record all, and close the commitments.
+
+        Returns:
+            Hospitals left out because they are suspended, with the reason.
+        """
+        with self._timed("commit"):
+            model = self.model_hash
+            suspended = self.suspended()
+            refused = {hospital: "suspended" for hospital in roots if suspended[hospital]}
+            self.submit_commitments(
+                round_number,
+                [
+                    self.sign_commitment(hospital, round_number, model, root)
+                    for hospital, root in sorted(roots.items())
+                    if hospital not in refused
+                ],
+            )
+        return refused
+
+    def sign_commitment(
+        self,
+        hospital: int,
+        round_number: int,
+        model_hash: bytes,
+        root: bytes,
+        signer: Signer | None = None,
+    ) -> SignedCommitment:
+        """What a hospital does by itself: sign its root for this round and model."""
+        signer = signer or self.members.hospitals[hospital]
+        digest = self.connection.messages.commitment(round_number, model_hash, root)
+        return SignedCommitment(hospital, root, signer.sign(digest))
+
+    def submit_commitments(
+        self, round_number: int, commitments: Sequence[SignedCommitment], last: bool = True
+    ) -> None:
+        """Record signed commitments in one block; `last` closes the round to further ones."""
+        entries = [(c.hospital, c.root, *pair(c.signature)) for c in commitments]
+        chunks = [entries[i : i + COMMIT_CHUNK] for i in range(0, len(entries), COMMIT_CHUNK)]
+        chunks = chunks or [[]]
+        self.connection.send(
+            [
+                ("commit_batch", (round_number, chunk, last and i == len(chunks) - 1))
+                for i, chunk in enumerate(chunks)
+            ]
+        )
+
+    def record_aggregate(
+        self,
+        round_number: int,
+        result_hash: bytes,
+        accepted: Sequence[bool | None] | Mapping[int, bool],
+        model_hash: bytes | None = None,
+    ) -> None:
+        """Record the aggregate, the model made from it and the verdicts, signed by every node.
+
+        Args:
+            round_number: the open round.
+            result_hash: hash of the opened aggregate.
+            accepted: per hospital True, False or None (absent: nothing changes).
+            model_hash: hash of the new global model; `result_hash` if not given.
+        """
+        with self._timed("record_aggregate"):
+            candidate = result_hash if model_hash is None else model_hash
+            good, bad = verdicts(accepted)
+            digest = self.connection.messages.result(
+                round_number, result_hash, candidate, good, bad
+            )
+            signatures = [pair(node.sign(digest)) for node in self.members.nodes]
+            words = (to_words(good), to_words(bad))
+            self.connection.send(
+                [
+                    (
+                        "record_aggregate",
+                        (round_number, result_hash, candidate, *words, signatures),
+                    )
+                ]
+            )
+
+    def attest(
+        self,
+        round_number: int,
+        metrics: Sequence[tuple[float, float, float] | None],
+        model_hash: bytes,
+    ) -> None:
+        """Record each validator's (accuracy, loss, F1) on the model, signed by it; None: silent."""
+        limit = len(self.members.validators)
+        require(len(metrics) <= limit, "metrics", f"at most {limit} validators'", len(metrics))
+        with self._timed("attest"):
+            self.submit_attestations(
+                round_number,
+                [
+                    self.sign_attestation(validator, round_number, model_hash, *measured)
+                    for validator, measured in enumerate(metrics)
+                    if measured is not None
+                ],
+            )
+
+    def sign_attestation(
+        self,
+        validator: int,
+        round_number: int,
+        model_hash: bytes,
+        accuracy: float,
+        loss: float,
+        f1: float,
+        signer: Signer | None = None,
+    ) -> SignedAttestation:
+        """What a validator does by itself: sign what it measured on this model."""
+        for name, value in (("accuracy", accuracy), ("f1", f1)):
+            require(0 <= value <= 1, name, "in [0, 1]", value)
+        signer = signer or self.members.validators[validator]
+        fixed = (to_fixed(accuracy), loss_to_fixed(loss), to_fixed(f1))
+        digest = self.connection.messages.attestation(round_number, model_hash, *fixed)
+        return SignedAttestation(validator, *fixed, signer.sign(digest))
+
+    def submit_attestations(
+        self, round_number: int, attestations: Sequence[SignedAttestation]
+    ) -> None:
+        """Record signed attestations."""
+        entries = [
+            (a.validator, a.accuracy, a.loss, a.f1, *pair(a.signature)) for a in attestations
+        ]
+        self.connection.send([("attest_batch", (round_number, entries))])
+
+    def finalize(self, round_number: int) -> RoundOutcome:
+        """End the round; the contract takes medians, keeps or rolls back, moves reputations."""
+        with self._timed("finalize"):
+            (events,) = self.connection.send([("finalize", (round_number,))])
+            (final,) = (event.args for event in events if event.name == "RoundFinalized")
+            records = [hospital_record(word) for word in self._words()]
+        return RoundOutcome(
+            round=round_number,
+            status="abnormal" if final["abnormal"] else "accepted",
+            model=final["model"],
+            accuracy=from_fixed(final["accuracy"]),
+            loss=from_fixed(final["loss"]),
+            f1=from_fixed(final["f1"]),
+            reputations=[from_fixed(record.standing.reputation) for record in records],
+            suspended=[record.standing.suspended for record in records],
+        )
+
+    def abandon_round(self, round_number: int) -> None:
+        """End a round that cannot complete; nobody's standing changes."""
+        with self._timed("abandon_round"):
+            self.connection.send([("abandon_round", (round_number,))])
+
+    # ---- what the chain knows ----
+
+    def commitments(self, round_number: int) -> dict[int, bytes]:
+        """Roots that hospitals committed to, read from the contract; `round_number` must be the
+        current round, whose state alone the contract keeps (the past is in the blocks)."""
+        with self._timed("commitments"):
+            current = self.connection.read("round")
+            require(round_number == current, "round_number", f"the round {current}", round_number)
+            roots = self.connection.read("commitments", 0, len(self.members.hospitals))
+        return {hospital: root for hospital, root in enumerate(roots) if any(root)}
+
+    def reputations(self) -> list[float]:
+        """Reputation of every hospital, in [0, 1]."""
+        return [from_fixed(hospital_record(word).standing.reputation) for word in self._words()]
+
+    def suspended(self) -> list[bool]:
+        """Whether each hospital is suspended."""
+        return [hospital_record(word).standing.suspended for word in self._words()]
+
+    @property
+    def model_hash(self) -> bytes:
+        """Hash of the last accepted model, which the next round must start from."""
+        return bytes(self.connection.read("model"))
+
+    @property
+    def head_hash(self) -> bytes:
+        """Hash of the newest block."""
+        return self.connection.chain.head_hash
+
+    @property
+    def cost_ms(self) -> float:
+        """CPU milliseconds spent in the methods of a round so far."""
+        return sum(self.cost_ms_by_call.values())
+
+    def export(self, path: str | Path) -> None:
+        """Write genesis, blocks and the validators' signatures on the head as JSON lines."""
+        number, head = self.connection.chain.height, self.head_hash
+        digest = self.connection.messages.head(number, head)
+        seal = {i: signer.sign(digest) for i, signer in enumerate(self.members.validators)}
+        genesis = self.connection.chain.genesis
+        export.write(
+            Path(path),
+            [
+                export.GenesisLine(
+                    genesis.chain_id, genesis.timestamp, genesis.funded, self.connection.address
+                ),
+                *self.connection.chain.block_lines(),
+                export.SealLine(number, head, seal),
+            ],
+        )
+
+    def _words(self) -> list[int]:
+        size = len(self.members.hospitals)
+        return list(self.connection.read("hospital_words", 0, size))
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.process_time()
+        try:
+            yield
+        finally:
+            spent = 1000 * (time.process_time() - start)
+            self.cost_ms_by_call[name] = self.cost_ms_by_call.get(name, 0.0) + spent

@@ -1,0 +1,621 @@
+# pragma version ~=0.4.3
+# pragma evm-version cancun
+"""
+@title Ledger of a federated-learning consortium
+@license MIT
+@notice One round: `open_round` fixes the model; hospitals' signed commitments come in through
+        `commit_batch` until it closes them; the nodes sign the aggregate and their verdict on each
+        hospital (`record_aggregate`); validators sign what they measured (`attest_batch`);
+        `finalize` takes medians, keeps or rolls back the model, and computes every reputation.
+@dev The caller is only a carrier: whatever counts is signed by the member it concerns. State of the
+     current round is overwritten by the next one; the past is in the events and blocks.
+"""
+
+import signatures
+import reputation
+import membership
+import merkle
+
+initializes: signatures
+initializes: membership[signatures := signatures]
+
+exports: (
+    signatures.domain_separator,
+    membership.replace_key,
+    membership.seat,
+    membership.role_of,
+    membership.count,
+    membership.certificate,
+    membership.threshold,
+    membership.nonce,
+)
+
+SCALE: constant(uint256) = 10**18
+MAX_LOSS: constant(uint256) = 2**96 - 1
+MAX_ROUND: constant(uint256) = 2**32 - 1
+MAX_BATCH: constant(uint256) = 250
+WORDS: constant(uint256) = membership.MAX_HOSPITALS // 256
+
+# Phases of a round.
+IDLE: constant(uint256) = 0
+OPEN: constant(uint256) = 1
+CLOSED: constant(uint256) = 2
+AGGREGATED: constant(uint256) = 3
+
+# Reasons in ReputationChanged.
+ACCEPTED: constant(uint256) = 1
+REJECTED: constant(uint256) = 2
+ABNORMAL: constant(uint256) = 3
+REINSTATED: constant(uint256) = 4
+
+COMMITMENT_TYPEHASH: constant(bytes32) = keccak256(
+    "Commitment(uint256 round,bytes32 model,bytes32 sharesRoot)"
+)
+RESULT_TYPEHASH: constant(bytes32) = keccak256(
+    "Result(uint256 round,bytes32 result,bytes32 candidate,uint256[4] accepted,uint256[4] rejected)"
+)
+ATTESTATION_TYPEHASH: constant(bytes32) = keccak256(
+    "Attestation(uint256 round,bytes32 model,uint256 accuracy,uint256 loss,uint256 f1)"
+)
+DELIVERY_TYPEHASH: constant(bytes32) = keccak256(
+    "Delivery(uint256 round,uint256 node,bytes32 digest)"
+)
+ACCUSATION_TYPEHASH: constant(bytes32) = keccak256(
+    "Accusation(uint256 round,uint256 hospital,uint256 node,bytes32 digest)"
+)
+REINSTATE_TYPEHASH: constant(bytes32) = keccak256("Reinstate(uint256 hospital,uint256 nonce)")
+PARAMETERS_TYPEHASH: constant(bytes32) = keccak256(
+    "SetParameters(uint256[8] rule,uint256[4] limits,uint256 nonce)"
+)
+
+struct Limits:
+    accuracy_drop: uint256
+    loss_rise: uint256
+    f1_drop: uint256
+    quorum: uint256
+
+struct Commitment:
+    hospital: uint256
+    root: bytes32
+    r: bytes32
+    vs: uint256
+
+struct Attestation:
+    validator: uint256
+    accuracy: uint256
+    loss: uint256
+    f1: uint256
+    r: bytes32
+    vs: uint256
+
+event ParametersChanged:
+    rule: reputation.Rule
+    limits: Limits
+
+event RoundOpened:
+    round: indexed(uint256)
+    model: bytes32
+
+event Committed:
+    round: indexed(uint256)
+    hospital: indexed(uint256)
+    root: bytes32
+
+event CommitmentsClosed:
+    round: indexed(uint256)
+    committed: uint256[WORDS]
+
+event ShareDisputed:
+    round: indexed(uint256)
+    hospital: indexed(uint256)
+    node: indexed(uint256)
+    hospital_at_fault: bool
+
+event AggregateRecorded:
+    round: indexed(uint256)
+    result: bytes32
+    candidate: bytes32
+    accepted: uint256[WORDS]
+    rejected: uint256[WORDS]
+
+event Attested:
+    round: indexed(uint256)
+    validator: indexed(uint256)
+    accuracy: uint256
+    loss: uint256
+    f1: uint256
+
+event RoundFinalized:
+    round: indexed(uint256)
+    abnormal: bool
+    model: bytes32
+    accuracy: uint256
+    loss: uint256
+    f1: uint256
+
+event RoundAbandoned:
+    round: indexed(uint256)
+
+event ReputationChanged:
+    round: indexed(uint256)
+    hospital: indexed(uint256)
+    before: uint256
+    after: uint256
+    reason: uint256
+
+event Suspended:
+    round: indexed(uint256)
+    hospital: indexed(uint256)
+
+event Reinstated:
+    hospital: indexed(uint256)
+
+rule: public(reputation.Rule)
+limits: public(Limits)
+
+round: public(uint256)
+phase: public(uint256)
+# The model that hospitals start from: the last one accepted.
+model: public(bytes32)
+# Medians of the last accepted model, laid out as in `_pack`; zero before the first.
+baseline: public(uint256)
+
+roots: bytes32[membership.MAX_HOSPITALS]
+committed: uint256[WORDS]
+faulty: uint256[WORDS]
+accepted: uint256[WORDS]
+rejected: uint256[WORDS]
+candidate: public(bytes32)
+attestations: public(uint256)
+# Per validator its latest attestation, tagged with the round.
+measured: uint256[membership.MAX_SEATS]
+# Per node how many of its accusations were false.
+false_accusations: public(HashMap[uint256, uint256])
+
+
+@deploy
+def __init__(
+    administrators: DynArray[address, membership.MAX_SEATS],
+    threshold: uint256,
+    coordinator: address,
+    rule: reputation.Rule,
+    limits: Limits,
+):
+    """
+    @param administrators Keys of the administrators.
+    @param threshold How many of them approve a change.
+    @param coordinator Key that opens rounds and carries messages.
+    @param rule The reputation rule.
+    @param limits What counts as degradation, and the quorum of validators.
+    """
+    signatures.__init__("ConsortiumLedger", "1")
+    membership.__init__(administrators, threshold, coordinator)
+    self._set_parameters(rule, limits)
+
+
+@external
+def register(
+    role: uint256,
+    accounts: DynArray[address, membership.MAX_REGISTER],
+    certificates: DynArray[bytes32, membership.MAX_REGISTER],
+    approvals: DynArray[signatures.Signature, membership.MAX_SEATS],
+):
+    """
+    @notice Admits hospitals (role 2), nodes (3) or validators (4), in the order given.
+    """
+    membership._register(role, accounts, certificates, self.rule.initial, approvals)
+
+
+@external
+def set_parameters(
+    rule: reputation.Rule,
+    limits: Limits,
+    approvals: DynArray[signatures.Signature, membership.MAX_SEATS],
+):
+    """
+    @notice Changes the rule between rounds, so that a round is judged by one rule.
+    """
+    assert self.phase == IDLE, "ledger: a round is under way"
+    membership._approve(
+        keccak256(
+            abi_encode(
+                PARAMETERS_TYPEHASH,
+                keccak256(abi_encode(rule)),
+                keccak256(abi_encode(limits)),
+                membership.nonce,
+            )
+        ),
+        approvals,
+    )
+    self._set_parameters(rule, limits)
+
+
+@external
+def reinstate(
+    hospital: uint256, approvals: DynArray[signatures.Signature, membership.MAX_SEATS]
+):
+    """
+    @notice Lifts a suspension: the hospital returns on probation.
+    """
+    membership._approve(
+        keccak256(abi_encode(REINSTATE_TYPEHASH, hospital, membership.nonce)), approvals
+    )
+    assert hospital < membership.count[membership.HOSPITAL], "ledger: no such hospital"
+    word: uint256 = membership.hospitals[hospital]
+    assert reputation._is_suspended(word), "ledger: hospital is not suspended"
+    membership.hospitals[hospital] = reputation._fresh(
+        reputation._key(word), self.rule.reinstated, self.rule.probation_rounds
+    )
+    log Reinstated(hospital=hospital)
+    log ReputationChanged(
+        round=self.round,
+        hospital=hospital,
+        before=reputation._reputation(word),
+        after=self.rule.reinstated,
+        reason=REINSTATED,
+    )
+
+
+@external
+def open_round(round: uint256, model: bytes32):
+    """
+    @notice Opens the next round on the last accepted model (any model in the first round).
+    """
+    membership._check_coordinator()
+    assert self.phase == IDLE, "ledger: a round is under way"
+    assert round == self.round + 1, "ledger: not the next round"
+    assert round <= MAX_ROUND, "ledger: no round left"
+    assert model != empty(bytes32), "ledger: model hash of zero"
+    if self.model == empty(bytes32):
+        self.model = model
+    assert model == self.model, "ledger: not the last accepted model"
+    self.round = round
+    self.phase = OPEN
+    for i: uint256 in range(WORDS):
+        self.committed[i] = 0
+        self.faulty[i] = 0
+    log RoundOpened(round=round, model=model)
+
+
+@external
+def commit_batch(round: uint256, commitments: DynArray[Commitment, MAX_BATCH], last: bool):
+    """
+    @notice Records hospitals' signed commitments; `last` closes the round to further ones.
+    @dev All or nothing: one bad signature reverts the batch.
+    """
+    membership._check_coordinator()
+    assert round == self.round, "ledger: foreign round"
+    assert self.phase == OPEN, "ledger: late commitment"
+    hospitals: uint256 = membership.count[membership.HOSPITAL]
+    model: bytes32 = self.model
+    committed: uint256[WORDS] = self.committed
+    for c: Commitment in commitments:
+        assert c.hospital < hospitals, "ledger: no such hospital"
+        word: uint256 = membership.hospitals[c.hospital]
+        assert not reputation._is_suspended(word), "ledger: hospital is suspended"
+        assert c.root != empty(bytes32), "ledger: commitment of zero"
+        bit: uint256 = 1 << (c.hospital & 255)
+        assert committed[c.hospital >> 8] & bit == 0, "ledger: second commitment"
+        signer: address = signatures._signer(
+            keccak256(abi_encode(COMMITMENT_TYPEHASH, round, model, c.root)),
+            signatures.Signature(r=c.r, vs=c.vs),
+        )
+        assert signer == reputation._key(word), "ledger: not signed by the hospital"
+        committed[c.hospital >> 8] |= bit
+        self.roots[c.hospital] = c.root
+        log Committed(round=round, hospital=c.hospital, root=c.root)
+    self.committed = committed
+    if last:
+        self.phase = CLOSED
+        log CommitmentsClosed(round=round, committed=committed)
+
+
+@external
+def dispute_share(
+    round: uint256,
+    hospital: uint256,
+    node: uint256,
+    delivered: bytes32,
+    delivery: signatures.Signature,
+    accusation: signatures.Signature,
+    leaf: bytes32,
+    proof: DynArray[bytes32, merkle.MAX_DEPTH],
+):
+    """
+    @notice A node shows that the share a hospital sent it is not the one it committed to.
+    @param delivered Digest of the share as delivered, which the hospital signed with it.
+    @param leaf Digest that the commitment holds for this node, with its Merkle `proof`.
+    @dev The contract decides: digests differ, the hospital signed both and is at fault; digests
+         agree, the node accused falsely, and that is recorded.
+    """
+    membership._check_coordinator()
+    assert round == self.round and self.phase == CLOSED, "ledger: no dispute now"
+    assert hospital < membership.count[membership.HOSPITAL], "ledger: no such hospital"
+    assert node < membership.count[membership.NODE], "ledger: no such node"
+    bit: uint256 = 1 << (hospital & 255)
+    assert self.committed[hospital >> 8] & bit != 0, "ledger: hospital did not commit"
+    assert signatures._signer(
+        keccak256(abi_encode(DELIVERY_TYPEHASH, round, node, delivered)), delivery
+    ) == reputation._key(membership.hospitals[hospital]), "ledger: delivery not signed"
+    assert signatures._signer(
+        keccak256(abi_encode(ACCUSATION_TYPEHASH, round, hospital, node, delivered)), accusation
+    ) == membership.seats[membership.NODE][node], "ledger: accusation not signed"
+    assert merkle._root_from(leaf, node, proof) == self.roots[hospital], "ledger: wrong proof"
+    if leaf != delivered:
+        self.faulty[hospital >> 8] |= bit
+    else:
+        self.false_accusations[node] += 1
+    log ShareDisputed(
+        round=round, hospital=hospital, node=node, hospital_at_fault=leaf != delivered
+    )
+
+
+@external
+def record_aggregate(
+    round: uint256,
+    result: bytes32,
+    candidate: bytes32,
+    accepted: uint256[WORDS],
+    rejected: uint256[WORDS],
+    node_signatures: DynArray[signatures.Signature, membership.MAX_SEATS],
+):
+    """
+    @notice Records what all nodes signed: the aggregate's hash, the hash of the model made from it,
+            and the verdict on each hospital as two bit sets; in neither set means absent.
+    """
+    membership._check_coordinator()
+    assert round == self.round, "ledger: foreign round"
+    assert self.phase == CLOSED, "ledger: not awaiting an aggregate"
+    assert candidate != empty(bytes32), "ledger: model hash of zero"
+    nodes: uint256 = membership.count[membership.NODE]
+    assert nodes > 0 and len(node_signatures) == nodes, "ledger: every node must sign"
+    struct_hash: bytes32 = keccak256(
+        abi_encode(
+            RESULT_TYPEHASH,
+            round,
+            result,
+            candidate,
+            keccak256(abi_encode(accepted)),
+            keccak256(abi_encode(rejected)),
+        )
+    )
+    for i: uint256 in range(nodes, bound=membership.MAX_SEATS):
+        assert signatures._signer(struct_hash, node_signatures[i]) == membership.seats[
+            membership.NODE
+        ][i], "ledger: not signed by the node"
+    for i: uint256 in range(WORDS):
+        assert accepted[i] & rejected[i] == 0, "ledger: accepted and rejected"
+        assert (accepted[i] | rejected[i]) & ~self.committed[i] == 0, "ledger: verdict on absent"
+        assert accepted[i] & self.faulty[i] == 0, "ledger: accepted though at fault"
+        self.accepted[i] = accepted[i]
+        self.rejected[i] = rejected[i] | self.faulty[i]
+    self.candidate = candidate
+    self.attestations = 0
+    self.phase = AGGREGATED
+    log AggregateRecorded(
+        round=round, result=result, candidate=candidate, accepted=accepted, rejected=rejected
+    )
+
+
+@external
+def attest_batch(round: uint256, attestations: DynArray[Attestation, membership.MAX_SEATS]):
+    """
+    @notice Records what validators measured on the candidate model, in units of 10**-18.
+    """
+    membership._check_coordinator()
+    assert round == self.round, "ledger: foreign round"
+    assert self.phase == AGGREGATED, "ledger: not awaiting attestations"
+    candidate: bytes32 = self.candidate
+    for a: Attestation in attestations:
+        assert a.validator < membership.count[membership.VALIDATOR], "ledger: no such validator"
+        assert a.accuracy <= SCALE, "ledger: accuracy above 1"
+        assert a.f1 <= SCALE, "ledger: f1 above 1"
+        assert a.loss <= MAX_LOSS, "ledger: loss too large"
+        assert self.measured[a.validator] >> 224 != round, "ledger: second attestation"
+        signer: address = signatures._signer(
+            keccak256(
+                abi_encode(ATTESTATION_TYPEHASH, round, candidate, a.accuracy, a.loss, a.f1)
+            ),
+            signatures.Signature(r=a.r, vs=a.vs),
+        )
+        assert signer == membership.seats[membership.VALIDATOR][
+            a.validator
+        ], "ledger: not signed by the validator"
+        self.measured[a.validator] = self._pack(a.accuracy, a.loss, a.f1, round)
+        log Attested(
+            round=round, validator=a.validator, accuracy=a.accuracy, loss=a.loss, f1=a.f1
+        )
+    self.attestations += len(attestations)
+
+
+@external
+def finalize(round: uint256):
+    """
+    @notice Ends the round at the quorum. Medians within the limits: the candidate becomes the model
+            to start from. Beyond a limit: the round is abnormal and the last good model stays.
+    @dev Anyone may call it: the outcome follows from what is recorded.
+    """
+    assert round == self.round, "ledger: foreign round"
+    assert self.phase == AGGREGATED, "ledger: nothing to finalize"
+    limits: Limits = self.limits
+    assert self.attestations >= limits.quorum, "ledger: below the quorum"
+    accuracy: uint256 = 0
+    loss: uint256 = 0
+    f1: uint256 = 0
+    accuracy, loss, f1 = self._medians(round)
+    abnormal: bool = self._degraded(accuracy, loss, f1, limits)
+    if not abnormal:
+        self.model = self.candidate
+        self.baseline = self._pack(accuracy, loss, f1, round)
+    self._judge(round, abnormal)
+    self.phase = IDLE
+    log RoundFinalized(
+        round=round, abnormal=abnormal, model=self.model, accuracy=accuracy, loss=loss, f1=f1
+    )
+
+
+@external
+def abandon_round(round: uint256):
+    """
+    @notice Ends a round that cannot complete (a node is gone, no quorum). Nobody's standing changes,
+            and the number is used up, so nothing signed for it counts again.
+    """
+    membership._check_coordinator()
+    assert round == self.round, "ledger: foreign round"
+    assert self.phase != IDLE, "ledger: nothing to abandon"
+    self.phase = IDLE
+    log RoundAbandoned(round=round)
+
+
+@external
+@view
+def hospital_words(
+    start: uint256, size: uint256
+) -> DynArray[uint256, membership.MAX_HOSPITALS]:
+    """
+    @notice Records of hospitals `start` to `start + size - 1`, laid out as in reputation.vy.
+    """
+    assert start + size <= membership.count[membership.HOSPITAL], "ledger: no such hospital"
+    words: DynArray[uint256, membership.MAX_HOSPITALS] = []
+    for i: uint256 in range(size, bound=membership.MAX_HOSPITALS):
+        words.append(membership.hospitals[start + i])
+    return words
+
+
+@external
+@view
+def commitments(
+    start: uint256, size: uint256
+) -> DynArray[bytes32, membership.MAX_HOSPITALS]:
+    """
+    @notice Roots that hospitals `start` to `start + size - 1` committed to in the current round;
+            zero where there is none.
+    """
+    assert start + size <= membership.count[membership.HOSPITAL], "ledger: no such hospital"
+    roots: DynArray[bytes32, membership.MAX_HOSPITALS] = []
+    for i: uint256 in range(start, start + size, bound=membership.MAX_HOSPITALS):
+        if self.committed[i >> 8] & (1 << (i & 255)) != 0:
+            roots.append(self.roots[i])
+        else:
+            roots.append(empty(bytes32))
+    return roots
+
+
+@internal
+def _set_parameters(rule: reputation.Rule, limits: Limits):
+    """
+    @dev Checks and writes the parameters.
+    """
+    reputation._check(rule)
+    assert limits.accuracy_drop <= SCALE, "ledger: accuracy limit above 1"
+    assert limits.f1_drop <= SCALE, "ledger: f1 limit above 1"
+    assert limits.loss_rise <= MAX_LOSS, "ledger: loss limit too large"
+    assert limits.quorum > 0 and limits.quorum <= membership.MAX_SEATS, "ledger: quorum"
+    self.rule = rule
+    self.limits = limits
+    log ParametersChanged(rule=rule, limits=limits)
+
+
+@internal
+@pure
+def _pack(accuracy: uint256, loss: uint256, f1: uint256, round: uint256) -> uint256:
+    """
+    @dev Bits 0-63 accuracy, 64-127 F1, 128-223 loss, 224-255 round.
+    """
+    return accuracy | (f1 << 64) | (loss << 128) | (round << 224)
+
+
+@internal
+@view
+def _medians(round: uint256) -> (uint256, uint256, uint256):
+    """
+    @dev Median accuracy, loss and F1 over the validators that attested in this round.
+    """
+    accuracies: DynArray[uint256, membership.MAX_SEATS] = []
+    losses: DynArray[uint256, membership.MAX_SEATS] = []
+    scores: DynArray[uint256, membership.MAX_SEATS] = []
+    for i: uint256 in range(
+        membership.count[membership.VALIDATOR], bound=membership.MAX_SEATS
+    ):
+        word: uint256 = self.measured[i]
+        if word >> 224 == round:
+            accuracies.append(word & (2**64 - 1))
+            scores.append((word >> 64) & (2**64 - 1))
+            losses.append((word >> 128) & (2**96 - 1))
+    return self._median(accuracies), self._median(losses), self._median(scores)
+
+
+@internal
+@pure
+def _median(values: DynArray[uint256, membership.MAX_SEATS]) -> uint256:
+    """
+    @dev Middle value; of an even number the mean of the two middle ones, rounded down.
+    """
+    ordered: DynArray[uint256, membership.MAX_SEATS] = []
+    for value: uint256 in values:
+        ordered.append(value)
+        at: uint256 = len(ordered) - 1
+        for _: uint256 in range(membership.MAX_SEATS):
+            if at == 0 or ordered[at - 1] <= value:
+                break
+            ordered[at] = ordered[at - 1]
+            at -= 1
+        ordered[at] = value
+    upper: uint256 = len(ordered) // 2
+    if len(ordered) % 2 == 1:
+        return ordered[upper]
+    return (ordered[upper - 1] + ordered[upper]) // 2
+
+
+@internal
+@view
+def _degraded(accuracy: uint256, loss: uint256, f1: uint256, limits: Limits) -> bool:
+    """
+    @dev Whether the medians fall behind the last good model's by more than the limits.
+    """
+    word: uint256 = self.baseline
+    if word == 0:
+        return False
+    return (
+        accuracy + limits.accuracy_drop < word & (2**64 - 1)
+        or f1 + limits.f1_drop < (word >> 64) & (2**64 - 1)
+        or loss > ((word >> 128) & (2**96 - 1)) + limits.loss_rise
+    )
+
+
+@internal
+def _judge(round: uint256, abnormal: bool):
+    """
+    @dev Moves the reputation of every hospital that the nodes gave a verdict on.
+    """
+    rule: reputation.Rule = self.rule
+    accepted: uint256[WORDS] = self.accepted
+    rejected: uint256[WORDS] = self.rejected
+    for i: uint256 in range(
+        membership.count[membership.HOSPITAL], bound=membership.MAX_HOSPITALS
+    ):
+        bit: uint256 = 1 << (i & 255)
+        word: uint256 = 0
+        after: uint256 = 0
+        reason: uint256 = ACCEPTED
+        if accepted[i >> 8] & bit != 0:
+            word = membership.hospitals[i]
+            after = reputation._after_acceptance(word, abnormal, rule)
+            if abnormal:
+                reason = ABNORMAL
+        elif rejected[i >> 8] & bit != 0:
+            word = membership.hospitals[i]
+            after = reputation._after_rejection(word, rule)
+            reason = REJECTED
+        if after == word:
+            continue
+        membership.hospitals[i] = after
+        log ReputationChanged(
+            round=round,
+            hospital=i,
+            before=reputation._reputation(word),
+            after=reputation._reputation(after),
+            reason=reason,
+        )
+        if reputation._is_suspended(after):
+            log Suspended(round=round, hospital=i)

@@ -1,0 +1,27 @@
+"""Errors of the ledger, and the check that guards every entrance."""
+
+from typing import Any
+
+
+class LedgerError(Exception):
+    """The ledger cannot do what was asked."""
+
+
+class Reverted(LedgerError):
+    """The contract refused a transaction; nothing of its block was recorded.
+
+    Attributes:
+        call: name of the contract function.
+        reason: the contract's own words, e.g. ``"ledger: second commitment"``.
+    """
+
+    def __init__(self, call: str, reason: str) -> None:
+        super().__init__(f"{call} refused by the contract: {reason}")
+        self.call = call
+        self.reason = reason
+
+
+def require(condition: bool, name: str, rule: str, value: Any) -> None:
+    """Raise `ValueError` naming the argument, the rule and the value received."""
+    if not condition:
+        raise ValueError(f"{name} must be {rule}; got {value!r}")

@@ -1,0 +1,167 @@
+"""Who takes part, and the typed messages each of them signs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ledger.errors import require
+from ledger.keys import Signature, Signer, keccak, simulation_key
+from ledger.typed_data import Domain, to_words
+
+ADMINISTRATOR, HOSPITAL, NODE, VALIDATOR, COORDINATOR = 1, 2, 3, 4, 5
+ROLE_NAMES = {
+    ADMINISTRATOR: "administrator",
+    HOSPITAL: "hospital",
+    NODE: "node",
+    VALIDATOR: "validator",
+    COORDINATOR: "coordinator",
+}
+MAX_HOSPITALS = 1024
+MAX_SEATS = 32
+
+
+@dataclass(frozen=True)
+class Members:
+    """Keys of all members. In a deployment each holds its own; a simulation holds them all.
+
+    Attributes:
+        administrators: approve registrations and changes, `threshold` of them each time.
+        threshold: how many administrators must approve.
+        coordinator: opens rounds and carries the others' signed messages.
+        hospitals, nodes, validators: in the order of their numbers on the chain.
+    """
+
+    administrators: tuple[Signer, ...]
+    threshold: int
+    coordinator: Signer
+    hospitals: tuple[Signer, ...]
+    nodes: tuple[Signer, ...]
+    validators: tuple[Signer, ...]
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= len(self.hospitals) <= MAX_HOSPITALS,
+            "hospitals",
+            f"1 to {MAX_HOSPITALS}",
+            len(self.hospitals),
+        )
+        for name in ("administrators", "nodes", "validators"):
+            size = len(getattr(self, name))
+            require(1 <= size <= MAX_SEATS, name, f"1 to {MAX_SEATS}", size)
+        require(
+            1 <= self.threshold <= len(self.administrators),
+            "threshold",
+            f"1 to {len(self.administrators)}",
+            self.threshold,
+        )
+
+    @classmethod
+    def simulated(
+        cls,
+        seed: int,
+        hospitals: int,
+        nodes: int = 2,
+        validators: int = 5,
+        administrators: int = 3,
+        threshold: int = 2,
+    ) -> "Members":
+        """Members with simulation keys, the same for the same seed."""
+
+        def keys(role: int, size: int) -> tuple[Signer, ...]:
+            return tuple(simulation_key(seed, ROLE_NAMES[role], i) for i in range(size))
+
+        return cls(
+            administrators=keys(ADMINISTRATOR, administrators),
+            threshold=threshold,
+            coordinator=keys(COORDINATOR, 1)[0],
+            hospitals=keys(HOSPITAL, hospitals),
+            nodes=keys(NODE, nodes),
+            validators=keys(VALIDATOR, validators),
+        )
+
+    def of_role(self, role: int) -> tuple[Signer, ...]:
+        """Keys of one role, in seat order."""
+        if role == COORDINATOR:
+            return (self.coordinator,)
+        keys: tuple[Signer, ...] = getattr(self, f"{ROLE_NAMES[role]}s")
+        return keys
+
+
+def simulated_certificate(account: bytes) -> bytes:
+    """Stands in for the hash of a member's certificate where nobody has one."""
+    return keccak(b"no certificate: simulation" + account)
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Digests to sign, for one chain and contract."""
+
+    domain: Domain
+
+    def commitment(self, round_number: int, model: bytes, root: bytes) -> bytes:
+        """A hospital: in this round, starting from this model, my shares have this root."""
+        return self.domain.digest("Commitment", round_number, model, root)
+
+    def result(
+        self,
+        round_number: int,
+        result: bytes,
+        candidate: bytes,
+        accepted: Sequence[int],
+        rejected: Sequence[int],
+    ) -> bytes:
+        """A node: this is the aggregate, this the model from it, these hospitals are in or out."""
+        return self.domain.digest(
+            "Result", round_number, result, candidate, to_words(accepted), to_words(rejected)
+        )
+
+    def attestation(
+        self, round_number: int, model: bytes, accuracy: int, loss: int, f1: int
+    ) -> bytes:
+        """A validator: on this model I measured these values, in units of 10**-18."""
+        return self.domain.digest("Attestation", round_number, model, accuracy, loss, f1)
+
+    def delivery(self, round_number: int, node: int, digest: bytes) -> bytes:
+        """A hospital, sent along with a share: the share I send this node has this digest."""
+        return self.domain.digest("Delivery", round_number, node, digest)
+
+    def accusation(self, round_number: int, hospital: int, node: int, digest: bytes) -> bytes:
+        """A node: this hospital sent me a share with this digest, and committed to another."""
+        return self.domain.digest("Accusation", round_number, hospital, node, digest)
+
+    def register(
+        self, role: int, accounts: Sequence[bytes], certificates: Sequence[bytes], nonce: int
+    ) -> bytes:
+        """An administrator: these accounts get the next seats of the role."""
+        return self.domain.digest("Register", role, accounts, certificates, nonce)
+
+    def replace_key(
+        self, role: int, index: int, account: bytes, certificate: bytes, nonce: int
+    ) -> bytes:
+        """An administrator: this member's key is now this one."""
+        return self.domain.digest("ReplaceKey", role, index, account, certificate, nonce)
+
+    def reinstate(self, hospital: int, nonce: int) -> bytes:
+        """An administrator: this suspended hospital may return."""
+        return self.domain.digest("Reinstate", hospital, nonce)
+
+    def set_parameters(self, rule: Sequence[int], limits: Sequence[int], nonce: int) -> bytes:
+        """An administrator: from now on these parameters hold."""
+        return self.domain.digest("SetParameters", rule, limits, nonce)
+
+    def head(self, number: int, block_hash: bytes) -> bytes:
+        """A validator: the chain ends in this block."""
+        return self.domain.digest("Head", number, block_hash)
+
+
+def approvals(signers: Sequence[Signer], digest: bytes) -> list[Signature]:
+    """Signatures in ascending order of the signers' addresses, as the contract wants them."""
+    return [signer.sign(digest) for signer in sorted(signers, key=lambda s: s.address)]
+
+
+def verdicts(accepted: Sequence[bool | None] | Mapping[int, bool]) -> tuple[list[int], list[int]]:
+    """Accepted and rejected hospitals; None, or missing in a mapping, means absent."""
+    pairs = list(accepted.items() if isinstance(accepted, Mapping) else enumerate(accepted))
+    return (
+        [int(i) for i, flag in pairs if flag is not None and bool(flag)],
+        [int(i) for i, flag in pairs if flag is not None and not bool(flag)],
+    )
