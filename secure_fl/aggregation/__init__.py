@@ -1,1 +1,20 @@
 """Robust aggregation rules, each written once for every backend."""
+
+from secure_fl.aggregation.ops import Ops, Secret, Updates
+from secure_fl.aggregation.pipeline import Context, Pipeline, Stage, make_stage, stage, stages
+from secure_fl.aggregation.rules import build_rule, describe_rule, rule_names
+
+__all__ = [
+    "Context",
+    "Ops",
+    "Pipeline",
+    "Secret",
+    "Stage",
+    "Updates",
+    "build_rule",
+    "describe_rule",
+    "make_stage",
+    "rule_names",
+    "stage",
+    "stages",
+]

@@ -1,0 +1,417 @@
+"""Fixed-point arithmetic in Z_2^64, shared by the `fixed` and `mpc` backends.
+
+Everything here is integer arithmetic modulo 2^64 on an abstract ring: `fixed` implements the ring
+in the clear, `mpc` on shares. No operation rounds at random: division by a power of two is an
+exact floor. Both backends therefore agree to the last bit, always.
+
+Range conditions are stated where they arise, in units of the integers. Two rules cover most:
+a squared norm must stay below 2^62, and so, by Cauchy and Schwarz, must every inner product.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from secure_fl.aggregation.ops import (
+    FRACTION_BITS,
+    Ops,
+    Secret,
+    Updates,
+    clipped_norm_bound,
+    largest_norm_bound,
+)
+from secure_fl.errors import InputError, require
+
+UNIT = 2.0**-FRACTION_BITS
+_COSINE_BITS = 24  # fractional bits of a cosine
+_REFERENCE_BITS = 30  # a public direction is scaled to length 2^30
+_PAIRS = 31  # a squared norm below 2^62 has 31 pairs of bits
+_NEWTON_STEPS = 3
+
+Ring = Any
+Bits = Any
+Matrix = Any
+
+
+def encode(x: torch.Tensor) -> torch.Tensor:
+    """Return round(x * 2^16) as int64, ties to even; x is finite and below 2^46 in magnitude."""
+    return torch.round(x.to(torch.float64) * 2**FRACTION_BITS).to(torch.int64)
+
+
+class Root(NamedTuple):
+    """A non-negative integer s < 2^62 as 4^e u, with e and u secret.
+
+    With 4^(e-1) <= s < 4^e and 1/4 <= u < 1: sqrt(s) = 2^e sqrt(u). All zero for s = 0 but y.
+
+    Attributes:
+        shrink: 2^(31-e).   grow: 2^e.
+        u: 28 fractional bits.   y: 1/sqrt(u), 30 fractional bits, relative error below 2^-23.
+    """
+
+    shrink: Ring
+    grow: Ring
+    u: Ring
+    y: Ring
+
+
+class FixedPointOps(Ops):
+    """`Ops` in terms of a small ring interface (the abstract methods at the end)."""
+
+    def _wrap(self, data: Ring, shape: tuple[int, ...], unit: float) -> Secret:
+        return Secret(self, data, shape, unit)
+
+    # --- updates ---
+
+    def rows(self, x: Updates, indices: Sequence[int]) -> Updates:
+        data = self._rows(x.data, list(indices))
+        return Updates(data, (len(indices), x.shape[1]), x.unit, x.norm_bound)
+
+    def join(self, parts: Sequence[Updates]) -> Updates:
+        require(len({part.unit for part in parts}) == 1, "units", "equal", parts[0].unit)
+        data = self._join([part.data for part in parts])
+        rows = sum(part.shape[0] for part in parts)
+        return Updates(data, (rows, parts[0].shape[1]), parts[0].unit, largest_norm_bound(parts))
+
+    def accumulate(self, total: Updates | None, x: Updates) -> Updates:
+        if total is None:
+            return x
+        require(total.unit == x.unit, "unit of the updates", "that of the total", x.unit)
+        bound = total.norm_bound + x.norm_bound
+        bits = max(self._bits(total.data), self._bits(x.data)) + 1
+        if math.isfinite(bound):
+            bits = min(bits, math.ceil(math.log2(bound / x.unit)) + 2)
+        return Updates(self._sum(total.data, x.data, bits), x.shape, x.unit, bound)
+
+    def _check_norm_range(self, x: Updates, rows: int = 1, unit: float | None = None) -> None:
+        """Squared norms stay below 2^61: by the coordinates' width, or by the rows' norm.
+
+        One bit is left for a bound of half the unit (the mean of two norms). With `rows` = m, the
+        same for a vector whose coordinates lie between those of m rows, in steps of `unit`: its
+        square is at most the sum of theirs.
+        """
+        scale = 1.0 if unit is None else (x.unit / unit) ** 2
+        by_width = x.shape[1] * 4.0 ** (self._bits(x.data) - 1) * scale
+        by_norm = rows * (x.norm_bound / x.unit) ** 2 * scale
+        if min(by_width, by_norm) > 2.0**61:
+            raise InputError(
+                f"d must be at most 2^61 / 4^(bits - 1) for norms to fit the ring; got "
+                f"d={x.shape[1]} with {self._bits(x.data)}-bit values: lower max_abs, or clip "
+                "first"
+            )
+
+    def squared_norms(self, x: Updates) -> Secret:
+        self._check_norm_range(x)
+        return self._wrap(self._norms(x.data), (x.shape[0],), x.unit**2)
+
+    def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
+        root = self._root(self.squared_norms(x).data)
+        if isinstance(reference, Secret):
+            self._check_norm_range(x, x.shape[0], reference.unit)
+            squared = self._vector_norm(reference.data)
+            other = self._root(squared)
+            dot = self._row_dot(x.data, reference.data)
+            return self._cosine_from(dot, root, other, (x.shape[0],))
+        direction = unit_direction(reference)
+        dot = self._row_dot_public(x.data, direction)
+        # |dot| <= 2^e 2^30, so dot 2^(31-e) stays within 2^61.
+        q = self._floor_shift(self._product(dot, root.shrink), 31)  # 30 fractional bits
+        cosine = self._floor_shift(self._product(q, root.y), 60 - _COSINE_BITS)
+        return self._wrap(cosine, (x.shape[0],), 2.0**-_COSINE_BITS)
+
+    def pairwise_cosine(self, x: Updates) -> Secret:
+        m = x.shape[0]
+        self._check_norm_range(x)
+        gram = self._gram(x.data)
+        root = self._root(self._diagonal(gram))
+        row = Root(*(self._expand(part, 1, m) for part in root))
+        column = Root(*(self._expand(part, 0, m) for part in root))
+        cosine = self._cosine_from(gram, row, column, (m, m))
+        off_diagonal = 1 - torch.eye(m, dtype=torch.int64)
+        return self._wrap(_times(cosine.data, off_diagonal), (m, m), cosine.unit)
+
+    def _cosine_from(self, dot: Ring, a: Root, b: Root, shape: tuple[int, ...]) -> Secret:
+        """dot / (sqrt(s_a) sqrt(s_b)) = (dot / 2^(e_a + e_b)) y_a y_b.
+
+        |dot| <= 2^(e_a + e_b), so dot 2^(31 - e_a) 2^(31 - e_b) stays within 2^62; the product
+        of the first two may wrap, which the last undoes.
+        """
+        q = self._product(self._product(dot, a.shrink), b.shrink)
+        q = self._floor_shift(q, 32)  # 30 fractional bits, |q| <= sqrt(u_a u_b)
+        q = self._floor_shift(self._product(q, a.y), 30)
+        q = self._floor_shift(self._product(q, b.y), 60 - _COSINE_BITS)
+        return self._wrap(q, shape, 2.0**-_COSINE_BITS)
+
+    def clip(
+        self, x: Updates, squared_bound: Secret | float, norm_bound: float | None = None
+    ) -> Updates:
+        squared = self.squared_norms(x)
+        m = x.shape[0]
+        public = clipped_norm_bound(x, squared_bound, norm_bound)
+        if isinstance(squared_bound, Secret):
+            bound = squared_bound
+        else:
+            bound = self._public(squared_bound, squared.unit)
+        bound, squared = self._aligned(bound, squared)
+        flag = self._bits_to_ring(self.less(bound, squared).data)  # (m,)
+        root = self._root(squared.data)
+        limit = self._root(bound.data)
+        # sqrt(bound / s) = (y sqrt(u_b)) 2^(e_b - e); e_b <= e where s exceeds the bound, and
+        # where it does not the factor is replaced before it can wrap.
+        root_u = self._floor_shift(self._product(limit.u, limit.y), 28)  # sqrt(u_b), 30 bits
+        mantissa = self._floor_shift(self._product(root.y, root_u), 34)  # 26 fractional bits
+        scale = self._product(self._product(flag, root.shrink), limit.grow)  # <= 2^31
+        shrunk = self._floor_shift(self._product(mantissa, scale), 41)  # 16 fractional bits
+        one = 2**FRACTION_BITS
+        factor = self._plus(shrunk, self._minus(self._constant_like(one, m), _times(flag, one)))
+        data = self._scale_rows(x.data, factor, FRACTION_BITS)
+        return Updates(data, x.shape, x.unit, public)
+
+    def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
+        values = self._order(x.data, tuple(ranks))
+        return [self._wrap(value, (x.shape[1],), x.unit) for value in values]
+
+    def middle(self, x: Updates, trim: int) -> Secret:
+        return Secret(self, self._middle(x.data, trim), x.shape, is_bit=True)
+
+    def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
+        if otherwise is None:
+            return Updates(self._mix(mask.data, x.data, None, 1), x.shape, x.unit)
+        unit = min(x.unit, otherwise.unit)
+        require(otherwise.unit == unit, "unit of otherwise", "at most that of x", otherwise.unit)
+        factor = _ratio(x.unit, unit)
+        return Updates(self._mix(mask.data, x.data, otherwise.data, factor), x.shape, unit)
+
+    def weighted_mean(
+        self, x: Updates, weights: torch.Tensor, divisor: float | None = None
+    ) -> Secret:
+        whole = encode(weights)
+        total = float(whole.sum()) if divisor is None else divisor * 2**FRACTION_BITS
+        return self._wrap(self._weigh(x.data, whole), (x.shape[1],), x.unit / total)
+
+    # --- small arrays ---
+
+    def _public(self, value: float, unit: float) -> Secret:
+        return self._wrap(self._constant_like(round(value / unit), 1), (1,), unit)
+
+    def _aligned(self, a: Secret, b: Secret | float) -> tuple[Secret, Secret]:
+        other = b if isinstance(b, Secret) else self._public(b, a.unit)
+        unit = min(a.unit, other.unit)
+        return (
+            self._wrap(_times(a.data, _ratio(a.unit, unit)), a.shape, unit),
+            self._wrap(_times(other.data, _ratio(other.unit, unit)), other.shape, unit),
+        )
+
+    def add(self, a: Secret, b: Secret | float) -> Secret:
+        left, right = self._aligned(a, b)
+        shape = torch.broadcast_shapes(left.shape, right.shape)
+        return self._wrap(self._plus(left.data, right.data), tuple(shape), left.unit)
+
+    def subtract(self, a: Secret, b: Secret | float) -> Secret:
+        left, right = self._aligned(a, b)
+        shape = torch.broadcast_shapes(left.shape, right.shape)
+        return self._wrap(self._minus(left.data, right.data), tuple(shape), left.unit)
+
+    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+        if isinstance(b, Secret):
+            factor = self._bits_to_ring(b.data) if b.is_bit else b.data
+            shape = tuple(torch.broadcast_shapes(a.shape, b.shape))
+            product = self._product(a.data, factor)
+            if not b.is_bit:
+                product = self._floor_shift(product, _log2(b.unit))
+            return self._wrap(product, shape, a.unit)
+        if float(b).is_integer():
+            return self._wrap(_times(a.data, int(b)), a.shape, a.unit)
+        scaled = _times(a.data, round(b * 2**FRACTION_BITS))
+        return self._wrap(self._floor_shift(scaled, FRACTION_BITS), a.shape, a.unit)
+
+    def less(self, a: Secret, b: Secret | float) -> Secret:
+        difference = self.subtract(a, b)
+        return Secret(self, self._negative(difference.data), difference.shape, is_bit=True)
+
+    def both(self, a: Secret, b: Secret) -> Secret:
+        return Secret(self, self._and(a.data, b.data), a.shape, is_bit=True)
+
+    def invert(self, a: Secret) -> Secret:
+        return Secret(self, self._not(a.data), a.shape, is_bit=True)
+
+    def sum_last(self, a: Secret) -> Secret:
+        return self._wrap(self._sum_last(a.data), a.shape[:-1], a.unit)
+
+    def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+        return [self._wrap(value, (1,), a.unit) for value in self._kth(a.data, tuple(ranks))]
+
+    def _scaled(self, a: Secret, factor: float) -> Secret:
+        return Secret(self, a.data, a.shape, a.unit * factor)
+
+    def _reveal(self, secret: Secret) -> torch.Tensor:
+        if secret.is_bit:
+            return self._open_bits(secret.data, secret.shape)
+        return self._open_ring(secret.data).to(torch.float64) * secret.unit
+
+    def _root(self, squared: Ring) -> Root:
+        """Normalize s in [0, 2^62) and find 1/sqrt(u) by Newton's iteration.
+
+        y <- y (3 - u y^2) / 2 from y0 = 2.16 - 1.25 u, whose relative error is at most 0.1;
+        each step leaves 1.5 times the square of the error before.
+        """
+        steps = self._thermometer(squared)  # (..., 31): [s >= 4^(e-1)] for e = 1..31
+        exponent = torch.arange(1, _PAIRS + 1)
+        # One-hot of e is the difference of neighbours; fold it into the weights instead.
+        shrink = self._weigh_last(steps, _differences(2 ** (_PAIRS - exponent)))
+        grow = self._weigh_last(steps, _differences(2**exponent))
+        square = self._weigh_last(steps, _differences(4 ** (_PAIRS - exponent)))
+        u = self._floor_shift(self._product(squared, square), 34)  # s 4^(31-e): 62 -> 28 bits
+        y = self._minus(self._constant_as(u, round(2.16 * 2**30)), _times(u, 5))
+        for _ in range(_NEWTON_STEPS):
+            square_y = self._floor_shift(self._product(y, y), 30)
+            t = self._floor_shift(self._product(square_y, u), 28)
+            y = self._product(y, self._minus(self._constant_as(t, 3 << 30), t))
+            y = self._floor_shift(y, 31)
+        return Root(shrink, grow, u, y)
+
+    # --- the ring: what `fixed` and `mpc` implement ---
+
+    @abstractmethod
+    def _constant_like(self, value: int, count: int) -> Ring:
+        """Return `count` copies of a public integer."""
+
+    @abstractmethod
+    def _constant_as(self, like: Ring, value: int) -> Ring:
+        """Return a public integer in the shape of `like`."""
+
+    @abstractmethod
+    def _plus(self, a: Ring, b: Ring) -> Ring: ...
+
+    @abstractmethod
+    def _minus(self, a: Ring, b: Ring) -> Ring: ...
+
+    @abstractmethod
+    def _product(self, a: Ring, b: Ring) -> Ring:
+        """Return a*b modulo 2^64, elementwise with broadcasting."""
+
+    @abstractmethod
+    def _floor_shift(self, a: Ring, drop: int) -> Ring:
+        """Return floor(a / 2^drop) of signed a, exactly."""
+
+    @abstractmethod
+    def _negative(self, a: Ring) -> Bits:
+        """Return [a < 0] for |a| < 2^63."""
+
+    @abstractmethod
+    def _bits_to_ring(self, bits: Bits) -> Ring: ...
+
+    @abstractmethod
+    def _and(self, a: Bits, b: Bits) -> Bits: ...
+
+    @abstractmethod
+    def _not(self, a: Bits) -> Bits: ...
+
+    @abstractmethod
+    def _thermometer(self, a: Ring) -> Ring:
+        """Return [a >= 4^j] for j = 0..30 on a new last axis, for 0 <= a < 2^62."""
+
+    @abstractmethod
+    def _kth(self, a: Ring, ranks: tuple[int, ...]) -> list[Ring]:
+        """Return the k-th smallest of a (m,), each (1,)."""
+
+    @abstractmethod
+    def _sum_last(self, a: Ring) -> Ring: ...
+
+    @abstractmethod
+    def _weigh_last(self, a: Ring, weights: torch.Tensor) -> Ring:
+        """Return the sum over the last axis of a times public integers."""
+
+    @abstractmethod
+    def _diagonal(self, a: Ring) -> Ring: ...
+
+    @abstractmethod
+    def _expand(self, a: Ring, axis: int, count: int) -> Ring:
+        """Repeat (m,) along a new axis to (m, count) or (count, m)."""
+
+    @abstractmethod
+    def _open_ring(self, a: Ring) -> torch.Tensor: ...
+
+    @abstractmethod
+    def _open_bits(self, a: Bits, shape: tuple[int, ...]) -> torch.Tensor: ...
+
+    @abstractmethod
+    def _bits(self, x: Matrix) -> int:
+        """Return the public width b: every value v satisfies -2^(b-1) <= v < 2^(b-1)."""
+
+    @abstractmethod
+    def _rows(self, x: Matrix, indices: list[int]) -> Matrix: ...
+
+    @abstractmethod
+    def _join(self, parts: list[Matrix]) -> Matrix: ...
+
+    @abstractmethod
+    def _sum(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
+
+    @abstractmethod
+    def _norms(self, x: Matrix) -> Ring: ...
+
+    @abstractmethod
+    def _vector_norm(self, v: Ring) -> Ring:
+        """Return ||v||^2 as (1,)."""
+
+    @abstractmethod
+    def _gram(self, x: Matrix) -> Ring: ...
+
+    @abstractmethod
+    def _row_dot(self, x: Matrix, v: Ring) -> Ring: ...
+
+    @abstractmethod
+    def _row_dot_public(self, x: Matrix, v: torch.Tensor) -> Ring: ...
+
+    @abstractmethod
+    def _scale_rows(self, x: Matrix, factors: Ring, drop: int) -> Matrix:
+        """Return floor(x_i f_i / 2^drop) for 0 <= f_i <= 2^drop."""
+
+    @abstractmethod
+    def _order(self, x: Matrix, ranks: tuple[int, ...]) -> list[Ring]: ...
+
+    @abstractmethod
+    def _middle(self, x: Matrix, trim: int) -> Bits: ...
+
+    @abstractmethod
+    def _mix(self, mask: Bits, x: Matrix, other: Ring | None, factor: int) -> Matrix:
+        """Return `factor` * x where the mask is set, elsewhere `other` or 0."""
+
+    @abstractmethod
+    def _weigh(self, x: Matrix, weights: torch.Tensor) -> Ring: ...
+
+
+def unit_direction(reference: torch.Tensor) -> torch.Tensor:
+    """Return a public (d,) direction scaled to Euclidean length 2^30, rounded to int64."""
+    vector = reference.to(torch.float64)
+    require(bool(vector.isfinite().all()), "reference", "finite", "a vector with NaN or infinity")
+    norm = float(vector.norm())
+    if norm == 0:
+        return torch.zeros_like(vector, dtype=torch.int64)
+    return torch.round(vector / norm * 2**_REFERENCE_BITS).to(torch.int64)
+
+
+def _differences(weights: torch.Tensor) -> torch.Tensor:
+    """Return w' with sum_e w_e onehot_e = sum_e w'_e thermometer_e."""
+    return torch.diff(weights, prepend=torch.zeros(1, dtype=weights.dtype))
+
+
+def _times(a: Ring, factor: int | torch.Tensor) -> Ring:
+    return a * factor
+
+
+def _log2(unit: float) -> int:
+    bits = -math.log2(unit)
+    require(bits == int(bits) and bits >= 0, "unit of a factor", "a power of two below 1", unit)
+    return int(bits)
+
+
+def _ratio(coarse: float, fine: float) -> int:
+    ratio = coarse / fine
+    require(ratio == int(ratio), "units", "related by a whole factor", (coarse, fine))
+    return int(ratio)

@@ -1,0 +1,249 @@
+"""The operations that robust rules are written in, the same for every backend.
+
+A rule sees `Updates` (n hospitals x d parameters) and `Secret` arrays. It can compute with them
+but not look at them: `Ops.open(name, secret)` is the only way out, and every opening is recorded.
+Three backends implement `Ops`:
+
+    plain   float64 tensors: fast, the numerical reference
+    fixed   64-bit fixed-point integers in the clear: bit for bit what MPC computes
+    mpc     the same integers, secret-shared between computing nodes
+
+Shapes: n hospitals, m <= n rows still in play, d parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from secure_fl.errors import InputError, require
+from secure_fl.types import Opening
+
+FRACTION_BITS = 16
+"""Fractional bits of an encoded update (CrypTen's default)."""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """An array that only its backend can read.
+
+    Supports + - and comparison with Secrets and public floats, * with either, and for bits
+    (`is_bit`) & and ~. `unit` is the public value of one integer step (1 in the clear backend).
+    """
+
+    ops: Ops
+    data: Any
+    shape: tuple[int, ...]
+    unit: float = 1.0
+    is_bit: bool = False
+
+    def __add__(self, other: Secret | float) -> Secret:
+        return self.ops.add(self, other)
+
+    def __sub__(self, other: Secret | float) -> Secret:
+        return self.ops.subtract(self, other)
+
+    def __mul__(self, other: Secret | float) -> Secret:
+        return self.ops.multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __lt__(self, other: Secret | float) -> Secret:
+        return self.ops.less(self, other)
+
+    def __ge__(self, other: Secret | float) -> Secret:
+        return ~self.ops.less(self, other)
+
+    def __and__(self, other: Secret) -> Secret:
+        return self.ops.both(self, other)
+
+    def __invert__(self) -> Secret:
+        return self.ops.invert(self)
+
+    def __bool__(self) -> bool:
+        raise InputError("a secret has no truth value; open it by name: ops.open(name, secret)")
+
+
+@dataclass(frozen=True)
+class Updates:
+    """The updates of m hospitals, (m, d), readable only by their backend.
+
+    Attributes:
+        shape: (m, d).
+        unit: value of one integer step.
+        norm_bound: a public bound on every row's Euclidean norm, infinite if none is known.
+    """
+
+    data: Any
+    shape: tuple[int, int]
+    unit: float = 1.0
+    norm_bound: float = float("inf")
+
+
+class Ops(ABC):
+    """Operations of one backend; also records what was opened."""
+
+    def __init__(self) -> None:
+        self.opened: list[Opening] = []
+        self.values: dict[str, torch.Tensor] = {}
+
+    def open(self, name: str, secret: Secret) -> torch.Tensor:
+        """Reveal a secret under a declared name: float64, or bool for bits."""
+        value = self._reveal(secret)
+        self.opened.append(Opening(name, tuple(value.shape)))
+        self.values[name] = value
+        return value
+
+    # --- updates ---
+
+    @abstractmethod
+    def rows(self, x: Updates, indices: Sequence[int]) -> Updates:
+        """Keep the rows with these public indices."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[Updates]) -> Updates:
+        """Stack the rows of several updates of one unit."""
+
+    @abstractmethod
+    def accumulate(self, total: Updates | None, x: Updates) -> Updates:
+        """Return total + x, row by row; None counts as zero."""
+
+    @abstractmethod
+    def squared_norms(self, x: Updates) -> Secret:
+        """Return ||x_i||^2, (m,), without intermediate truncation."""
+
+    @abstractmethod
+    def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
+        """Return cos(x_i, reference), (m,), for a public or secret (d,); 0 for zero vectors."""
+
+    @abstractmethod
+    def pairwise_cosine(self, x: Updates) -> Secret:
+        """Return cos(x_i, x_j), (m, m), with zeros on the diagonal."""
+
+    @abstractmethod
+    def clip(
+        self, x: Updates, squared_bound: Secret | float, norm_bound: float | None = None
+    ) -> Updates:
+        """Scale down each row whose squared norm exceeds the bound to the bound.
+
+        `norm_bound` is a public bound on a secret bound's root, for later range checks.
+        """
+
+    @abstractmethod
+    def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
+        """Return for each 0-based rank k the k-th smallest of every coordinate, (d,)."""
+
+    @abstractmethod
+    def middle(self, x: Updates, trim: int) -> Secret:
+        """Return bits (m, d): not among the `trim` smallest nor largest of their coordinate.
+
+        Ties are broken by the row's index, so exactly m - 2 trim rows remain.
+        """
+
+    @abstractmethod
+    def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
+        """Keep x where the mask (m, d) is set, elsewhere take `otherwise` (d,), or 0 for None."""
+
+    @abstractmethod
+    def weighted_mean(
+        self, x: Updates, weights: torch.Tensor, divisor: float | None = None
+    ) -> Secret:
+        """Return sum_i w_i x_i / sum_i w_i for public weights (m,), or divided by `divisor`."""
+
+    # --- small arrays ---
+
+    @abstractmethod
+    def add(self, a: Secret, b: Secret | float) -> Secret:
+        """Return a + b."""
+
+    @abstractmethod
+    def subtract(self, a: Secret, b: Secret | float) -> Secret:
+        """Return a - b."""
+
+    @abstractmethod
+    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+        """Return a * b; b may be a bit."""
+
+    @abstractmethod
+    def less(self, a: Secret, b: Secret | float) -> Secret:
+        """Return bits [a < b]."""
+
+    @abstractmethod
+    def both(self, a: Secret, b: Secret) -> Secret:
+        """Return bits a and b."""
+
+    @abstractmethod
+    def invert(self, a: Secret) -> Secret:
+        """Return bits not a."""
+
+    @abstractmethod
+    def sum_last(self, a: Secret) -> Secret:
+        """Sum over the last axis."""
+
+    @abstractmethod
+    def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+        """Return for each rank k the k-th smallest element of a (m,), shape (1,)."""
+
+    @abstractmethod
+    def _reveal(self, secret: Secret) -> torch.Tensor: ...
+
+    # --- compositions, the same for every backend ---
+
+    def median(self, x: Updates) -> Secret:
+        """Coordinate-wise median (d,); the mean of the two middle values for even m."""
+        ranks = middle_ranks(x.shape[0])
+        return self._mean_of(self.order_statistics(x, ranks))
+
+    def median_of(self, a: Secret) -> Secret:
+        """Return the median of a small array (m,) -> (1,)."""
+        return self._mean_of(self.ranked(a, middle_ranks(a.shape[0])))
+
+    def _mean_of(self, values: Sequence[Secret]) -> Secret:
+        if len(values) == 1:
+            return values[0]
+        total = values[0] + values[1]
+        # Half the unit instead of half the integer: exact.
+        return self._scaled(total, 0.5)
+
+    @abstractmethod
+    def _scaled(self, a: Secret, factor: float) -> Secret:
+        """Return a * factor for a power of two, exactly."""
+
+    def absolute(self, a: Secret) -> Secret:
+        """Return |a|: a - 2 a [a < 0]."""
+        return a - self._scaled(self.multiply(a, a < 0.0), 2.0)
+
+    def maximum(self, a: Secret, b: Secret) -> Secret:
+        """Return the larger of a and b: a + (b - a) [a < b]."""
+        return a + self.multiply(b - a, a < b)
+
+    def minimum(self, a: Secret, b: Secret | float) -> Secret:
+        """Return the smaller of a and b: a + (b - a) [b < a]."""
+        difference = self.subtract(a, b)
+        return a - self.multiply(difference, ~(difference < 0.0))
+
+
+def middle_ranks(count: int) -> tuple[int, ...]:
+    """Return the 0-based ranks whose mean is the median of `count` values."""
+    require(count >= 1, "number of rows", "at least 1", count)
+    return (count // 2,) if count % 2 else (count // 2 - 1, count // 2)
+
+
+def largest_norm_bound(parts: Sequence[Updates]) -> float:
+    """Return a public bound on the norm of every row of several updates."""
+    return max(part.norm_bound for part in parts)
+
+
+def clipped_norm_bound(
+    x: Updates, squared_bound: Secret | float, norm_bound: float | None
+) -> float:
+    """Return the public bound on the rows' norms after clipping x."""
+    if not isinstance(squared_bound, Secret):
+        require(squared_bound > 0, "squared_bound", "positive", squared_bound)
+        norm_bound = math.sqrt(squared_bound)
+    return x.norm_bound if norm_bound is None else min(x.norm_bound, norm_bound)

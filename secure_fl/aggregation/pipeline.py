@@ -1,0 +1,259 @@
+"""A robust rule as a chain of small pure stages.
+
+A stage is a factory decorated with `stage`: it takes hyper-parameters, checks them, and returns a
+`Stage`, a pair of pure functions. State over rounds (for example accumulated updates) is explicit:
+`init` makes it, `apply` takes it and returns the next.
+
+A pipeline is data: `to_config` gives JSON from which every computing node builds the same rule.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
+from secure_fl.errors import ConfigError, InputError, require
+from secure_fl.types import Opening
+
+State = Any
+
+
+@dataclass(frozen=True)
+class Context:
+    """What flows through the stages of one aggregation.
+
+    Attributes:
+        ops: the backend.
+        x: updates still in play, (m, d).
+        hospitals: public numbers of the hospitals whose rows these are, length m.
+        reputation: float64 (n,), public, indexed by hospital.
+        reference: float64 (d,), a public root direction, if the caller gave one.
+        accepted: bool (n,), public: submitted and not rejected so far.
+        update: the combined update (d,), once a stage has made it.
+    """
+
+    ops: Ops
+    x: Updates
+    hospitals: tuple[int, ...]
+    reputation: torch.Tensor
+    accepted: torch.Tensor
+    reference: torch.Tensor | None = None
+    update: Secret | None = None
+
+    def keep(self, flags: torch.Tensor) -> Context:
+        """Keep the rows whose public flag (m,) is set."""
+        indices = flags.nonzero()[:, 0].tolist()
+        if len(indices) == len(self.hospitals):
+            return self
+        hospitals = tuple(self.hospitals[i] for i in indices)
+        return replace(self, x=self.ops.rows(self.x, indices), hospitals=hospitals)
+
+    def reject(self, flags: torch.Tensor) -> Context:
+        """Mark as rejected the rows whose public flag (m,) is not set, and drop them."""
+        accepted = self.accepted.clone()
+        for hospital, kept in zip(self.hospitals, flags.tolist(), strict=True):
+            accepted[hospital] &= kept
+        return replace(self.keep(flags), accepted=accepted)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a rule.
+
+    Attributes:
+        apply: (context, state) -> (context, state).
+        opens: names of the values that it opens, in order.
+        init: state before the first round.
+        linear: true if it only sums rows with public weights, so that no bound is needed.
+        config: how to make it again: ("name" or "module:function", parameters).
+    """
+
+    apply: Callable[[Context, State], tuple[Context, State]]
+    opens: tuple[str, ...] = ()
+    init: Callable[[], State] = lambda: None
+    linear: bool = False
+    config: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
+
+
+_STAGES: dict[str, Callable[..., Stage]] = {}
+
+
+def stage(factory: Callable[..., Stage]) -> Callable[..., Stage]:
+    """Register a stage factory under its own name and remember how each stage was made."""
+    inside = factory.__module__.startswith("secure_fl.aggregation.stages.")
+    name = factory.__name__ if inside else f"{factory.__module__}:{factory.__name__}"
+    signature = inspect.signature(factory)
+
+    @functools.wraps(factory)
+    def make(*args: Any, **kwargs: Any) -> Stage:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            allowed = ", ".join(signature.parameters) or "none"
+            raise ConfigError(f"stage {name}: {error}; its parameters are: {allowed}") from error
+        bound.apply_defaults()
+        return replace(factory(*args, **kwargs), config=(name, dict(bound.arguments)))
+
+    if name in _STAGES:
+        raise ConfigError(f"a stage named {name} exists already")
+    if inside:
+        _STAGES[name] = make
+    return make
+
+
+def stages() -> dict[str, Callable[..., Stage]]:
+    """Return the shipped stage factories by name, found by walking the package."""
+    package = importlib.import_module("secure_fl.aggregation.stages")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_STAGES.items()))
+
+
+def import_name(path: str) -> Any:
+    """Return the object that "module:name" names.
+
+    Raises:
+        ConfigError: there is no such module or name.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot import {path!r}: {error}") from error
+
+
+def make_stage(name: str, params: Mapping[str, Any]) -> Stage:
+    """Make a stage from its name, or from "module:function", and parameters."""
+    if ":" in name:
+        factory = import_name(name)
+    else:
+        known = stages()
+        if name not in known:
+            raise ConfigError(f"stage must be one of {', '.join(known)}; got {name!r}")
+        factory = known[name]
+    made = factory(**params)
+    if not isinstance(made, Stage):
+        raise ConfigError(f"stage {name!r} must return a Stage; got {type(made).__name__}")
+    return made
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A robust rule: stages in order, the last of which leaves a combined update.
+
+    Attributes:
+        max_abs: every coordinate lies in [-max_abs, max_abs). Under MPC a submission is read
+            modulo the width that this gives, so it cannot lie outside. None only for rules that
+            are linear throughout, which work in the full ring.
+    """
+
+    stages: tuple[Stage, ...]
+    max_abs: float | None = None
+
+    def __post_init__(self) -> None:
+        require(len(self.stages) > 0, "stages", "at least one", self.stages)
+        names = self.opens
+        require(len(set(names)) == len(names), "names of openings", "distinct", names)
+        if self.max_abs is None:
+            crooked = [s.config[0] for s in self.stages if not s.linear]
+            require(not crooked, "max_abs", f"given, since of {crooked} not all are linear", None)
+        else:
+            require(2**-8 <= self.max_abs <= 2**14, "max_abs", "in [2^-8, 2^14]", self.max_abs)
+
+    @property
+    def bits(self) -> int:
+        """Width of an encoded coordinate, sign included; 64 for linear rules."""
+        if self.max_abs is None:
+            return 64
+        return 1 + FRACTION_BITS + math.ceil(math.log2(self.max_abs))
+
+    @property
+    def limit(self) -> float:
+        """Coordinates must be below this in magnitude to be encoded."""
+        return 2.0 ** (min(self.bits, 37) - 1 - FRACTION_BITS)
+
+    @property
+    def opens(self) -> tuple[str, ...]:
+        """Names of all values that the rule opens, in order."""
+        return (*(name for s in self.stages for name in s.opens), "update")
+
+    def declaration(self, hospitals: int, dim: int) -> list[Opening]:
+        """Return what the rule opens, with shapes, when no hospital is absent."""
+        flags = [Opening(name, (hospitals,)) for name in self.opens[:-1]]
+        return [*flags, Opening("update", (dim,))]
+
+    def init(self) -> tuple[State, ...]:
+        """Return the stages' states before the first round."""
+        return tuple(s.init() for s in self.stages)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the pipeline as plain data."""
+        steps = [{name: dict(params)} for name, params in (s.config for s in self.stages)]
+        return {"max_abs": self.max_abs, "stages": steps}
+
+
+def from_config(config: Mapping[str, Any]) -> Pipeline:
+    """Build a pipeline from `{"max_abs": ..., "stages": [{name: {parameter: value}}, ...]}`."""
+    unknown = sorted(set(config) - {"max_abs", "stages"})
+    if unknown:
+        raise ConfigError(f"a pipeline's keys are max_abs and stages; got {unknown}")
+    made = []
+    for entry in config.get("stages", ()):
+        if isinstance(entry, str):
+            entry = {entry: {}}
+        if not isinstance(entry, Mapping) or len(entry) != 1:
+            raise ConfigError(f"a stage must be {{name: {{parameter: value}}}}; got {entry!r}")
+        ((name, params),) = entry.items()
+        made.append(make_stage(name, params or {}))
+    return Pipeline(tuple(made), config.get("max_abs"))
+
+
+def run(
+    pipeline: Pipeline,
+    states: Sequence[State],
+    ops: Ops,
+    x: Updates | None,
+    hospitals: Sequence[int],
+    reputation: torch.Tensor,
+    dim: int,
+    reference: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor, tuple[State, ...]]:
+    """Run all stages and open the update.
+
+    Args:
+        x: updates (m, d) of `hospitals`, None if there are none.
+        reputation: float64 (n,) of all n hospitals.
+        dim: d.
+
+    Returns:
+        update float64 (d,), zero if every submission was rejected; accepted bool (n,); states.
+    """
+    accepted = torch.zeros(len(reputation), dtype=torch.bool)
+    accepted[list(hospitals)] = True
+    following = list(states)
+    update: Secret | None = None
+    if x is not None:
+        context = Context(ops, x, tuple(hospitals), reputation, accepted, reference)
+        for index, step in enumerate(pipeline.stages):
+            if not context.hospitals:
+                break
+            context, following[index] = step.apply(context, states[index])
+        accepted, update = context.accepted, context.update
+        if update is None and context.hospitals:
+            last = pipeline.stages[-1].config[0]
+            raise InputError(f"the last stage must make the update; {last} does not")
+    if update is None:
+        # Nothing is left to combine: the public zero stands for the update.
+        ops.opened.append(Opening("update", (dim,)))
+        return torch.zeros(dim, dtype=torch.float64), accepted, tuple(following)
+    return ops.open("update", update), accepted, tuple(following)

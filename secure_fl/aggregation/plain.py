@@ -1,0 +1,120 @@
+"""The plain backend: float64 tensors in the clear."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from secure_fl.aggregation.ops import (
+    Ops,
+    Secret,
+    Updates,
+    clipped_norm_bound,
+    largest_norm_bound,
+)
+
+
+def encode(x: torch.Tensor) -> Updates:
+    """Wrap float updates (m, d)."""
+    m, d = x.shape
+    return Updates(x.to(torch.float64), (m, d))
+
+
+def _cosine_matrix(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    norms = x.norm(dim=1)[:, None] * y.norm(dim=1)[None, :]
+    return torch.where(norms > 0, (x @ y.T) / norms.clamp_min(1e-300), 0.0)
+
+
+class PlainOps(Ops):
+    """Every operation as its textbook formula."""
+
+    def _secret(self, data: torch.Tensor, is_bit: bool = False) -> Secret:
+        return Secret(self, data, tuple(data.shape), is_bit=is_bit)
+
+    def _reveal(self, secret: Secret) -> torch.Tensor:
+        return secret.data.clone()
+
+    def rows(self, x: Updates, indices: Sequence[int]) -> Updates:
+        data = x.data[list(indices)]
+        return Updates(data, (len(data), x.shape[1]), norm_bound=x.norm_bound)
+
+    def join(self, parts: Sequence[Updates]) -> Updates:
+        data = torch.cat([part.data for part in parts])
+        return Updates(data, (len(data), data.shape[1]), norm_bound=largest_norm_bound(parts))
+
+    def accumulate(self, total: Updates | None, x: Updates) -> Updates:
+        if total is None:
+            return x
+        return Updates(total.data + x.data, x.shape, norm_bound=total.norm_bound + x.norm_bound)
+
+    def squared_norms(self, x: Updates) -> Secret:
+        return self._secret(x.data.square().sum(dim=1))
+
+    def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
+        vector = reference.data if isinstance(reference, Secret) else reference.to(torch.float64)
+        return self._secret(_cosine_matrix(x.data, vector[None])[:, 0])
+
+    def pairwise_cosine(self, x: Updates) -> Secret:
+        return self._secret(_cosine_matrix(x.data, x.data).fill_diagonal_(0.0))
+
+    def clip(
+        self, x: Updates, squared_bound: Secret | float, norm_bound: float | None = None
+    ) -> Updates:
+        public = clipped_norm_bound(x, squared_bound, norm_bound)
+        bound = torch.as_tensor(_value(squared_bound), dtype=torch.float64).sqrt()
+        norms = x.data.norm(dim=1)
+        factors = torch.where(norms > bound, bound / norms.clamp_min(1e-300), 1.0)
+        return Updates(x.data * factors[:, None], x.shape, norm_bound=public)
+
+    def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
+        ordered = x.data.sort(dim=0).values
+        return [self._secret(ordered[k]) for k in ranks]
+
+    def middle(self, x: Updates, trim: int) -> Secret:
+        order = x.data.argsort(dim=0, stable=True)
+        mask = torch.zeros(x.shape, dtype=torch.bool)
+        mask.scatter_(0, order[trim : x.shape[0] - trim], True)
+        return self._secret(mask, is_bit=True)
+
+    def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
+        other = torch.zeros(()) if otherwise is None else otherwise.data
+        return Updates(torch.where(mask.data, x.data, other.to(torch.float64)), x.shape)
+
+    def weighted_mean(
+        self, x: Updates, weights: torch.Tensor, divisor: float | None = None
+    ) -> Secret:
+        weights = weights.to(torch.float64)
+        return self._secret(weights @ x.data / (weights.sum() if divisor is None else divisor))
+
+    def add(self, a: Secret, b: Secret | float) -> Secret:
+        return self._secret(a.data + _value(b))
+
+    def subtract(self, a: Secret, b: Secret | float) -> Secret:
+        return self._secret(a.data - _value(b))
+
+    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+        return self._secret(a.data * _value(b))
+
+    def less(self, a: Secret, b: Secret | float) -> Secret:
+        return self._secret(a.data < _value(b), is_bit=True)
+
+    def both(self, a: Secret, b: Secret) -> Secret:
+        return self._secret(a.data & b.data, is_bit=True)
+
+    def invert(self, a: Secret) -> Secret:
+        return self._secret(~a.data, is_bit=True)
+
+    def sum_last(self, a: Secret) -> Secret:
+        return self._secret(a.data.sum(dim=-1))
+
+    def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+        ordered = a.data.sort().values
+        return [self._secret(ordered[k : k + 1]) for k in ranks]
+
+    def _scaled(self, a: Secret, factor: float) -> Secret:
+        return self._secret(a.data * factor)
+
+
+def _value(b: Secret | float) -> torch.Tensor | float:
+    return b.data if isinstance(b, Secret) else b

@@ -1,0 +1,93 @@
+"""Screen hospitals by the direction of everything they ever sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+
+from secure_fl.aggregation.ops import Ops, Updates
+from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.errors import InputError, require
+
+
+class History(NamedTuple):
+    """Accumulated updates: secret rows of the hospitals seen so far, and the public root."""
+
+    hospitals: tuple[int, ...]
+    total: Updates | None
+    root: torch.Tensor | None
+
+
+@stage
+def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float = 9.0) -> Stage:
+    """Clip, accumulate, score against accumulated root updates, strike, keep the better half.
+
+    1. x_i <- x_i clipped to min(max_norm, median norm); the public root update g likewise to
+       max_norm.
+    2. E_i <- E_i + x_i and E_0 <- E_0 + g; c_i = cos(E_i, E_0). One round's cosine is noise on
+       heterogeneous data and would reject honest hospitals; the sum over rounds is not.
+    3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)).
+    4. Go on with those not struck in the better half by score, c_i >= median(c).
+
+    Reveals: accepted and used, one bit a hospital each.
+    Cost: n d squares, n d products, n d products with E_0 (local), 2 n inverse roots, medians
+    of n scalars.
+    """
+    require(max_norm > 0, "max_norm", "positive", max_norm)
+    require(0 <= ratio <= 1, "ratio", "in [0, 1]", ratio)
+    require(deviations > 0, "deviations", "positive", deviations)
+
+    def apply(context: Context, history: State) -> tuple[Context, State]:
+        if context.reference is None:
+            raise InputError("trust_screen needs a reference (float (d,)); got None")
+        ops = context.ops
+        squared = ops.squared_norms(context.x)  # (m,)
+        bound = ops.minimum(ops.median_of(squared), max_norm**2)  # (1,)
+        x = ops.clip(context.x, bound, norm_bound=max_norm)  # (m, d)
+        g = context.reference.to(torch.float64)
+        g = g * min(1.0, max_norm / max(float(g.norm()), 1e-300))
+        root = g if history.root is None else history.root + g
+        history, total = _accumulate(ops, history, context.hospitals, x, root)
+        score = ops.cosine(total, root)  # (m,)
+        middle = ops.median_of(score)
+        spread = ops.median_of(ops.absolute(score - middle))
+        limit = ops.maximum(middle * ratio, middle - spread * deviations)
+        kept = score >= limit
+        accepted = ops.open("accepted", kept)
+        used = ops.open("used", kept & (score >= middle))
+        flagged = replace(context, x=x).reject(accepted)
+        return flagged.keep(used[accepted]), history
+
+    def init() -> History:
+        return History((), None, None)
+
+    return Stage(apply, opens=("accepted", "used"), init=init)
+
+
+def _accumulate(
+    ops: Ops, history: History, hospitals: tuple[int, ...], x: Updates, root: torch.Tensor
+) -> tuple[History, Updates]:
+    """Add x to the totals of its hospitals; return the new history and their totals (m, d).
+
+    Hospitals that are absent this round keep their totals.
+    """
+    before = history.total
+    if before is None:
+        return History(hospitals, x, root), x
+    seen = [h for h in hospitals if h in history.hospitals]
+    fresh = [h for h in hospitals if h not in history.hospitals]
+    away = [h for h in history.hospitals if h not in hospitals]
+    parts: list[Updates] = []
+    if seen:
+        old = ops.rows(before, [history.hospitals.index(h) for h in seen])
+        parts.append(ops.accumulate(old, ops.rows(x, [hospitals.index(h) for h in seen])))
+    if fresh:
+        parts.append(ops.rows(x, [hospitals.index(h) for h in fresh]))
+    order = [*seen, *fresh]
+    present = ops.rows(ops.join(parts), [order.index(h) for h in hospitals])
+    if not away:
+        return History(hospitals, present, root), present
+    absent = ops.rows(before, [history.hospitals.index(h) for h in away])
+    return History((*hospitals, *away), ops.join([present, absent]), root), present
