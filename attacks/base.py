@@ -1,0 +1,244 @@
+"""What an attack is, what it may know, and how it is found.
+
+An attack is a frozen dataclass derived from `Attack` and marked `@attack`, alone in a file of this
+package; the file's name is the attack's name. An attack outside the package is named
+"module:Class". Its fields are its parameters.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import pkgutil
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+
+KNOWLEDGE = ("own", "omniscient")
+OBJECTIVES = ("none", "untargeted", "label_flip", "backdoor")
+
+T = TypeVar("T", bound="type[Attack]")
+
+
+def require(condition: bool, name: str, rule: str, value: object) -> None:
+    """Raise `ValueError` naming the argument, the rule and the value unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name} must be {rule}; got {value!r}")
+
+
+@dataclass(frozen=True)
+class AttackView:
+    """All that malicious hospitals may use in a round, besides the updates they hold.
+
+    Attributes:
+        round: number of the round, from 0.
+        num_hospitals: n, malicious ones included.
+        num_malicious: f.
+        rng: the attackers' source of randomness.
+        global_model: float (d,), the broadcast model.
+        clip_norm: bound on an update's norm that the federation enforces, or None.
+        defence: name of the aggregation rule.
+    """
+
+    round: int
+    num_hospitals: int
+    num_malicious: int
+    rng: torch.Generator
+    global_model: torch.Tensor
+    clip_norm: float | None = None
+    defence: str = ""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Base of all attacks; every hook has a neutral default.
+
+    Class attributes:
+        knowledge: "own" if `honest` in `craft` is only what the malicious hospitals trained
+            themselves, "omniscient" if it is the honest hospitals' updates.
+        objective: how success is measured. "label_flip" attacks have `source_class` and
+            `target_class`; "backdoor" attacks have `target_class` and `trigger(x)`.
+    """
+
+    knowledge: ClassVar[str] = "own"
+    objective: ClassVar[str] = "untargeted"
+
+    def poison(
+        self, x: torch.Tensor, y: torch.Tensor, rng: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Change a malicious hospital's rows before it trains. Default: leave them.
+
+        Args:
+            x: float32 (m, *features) in [0, 1].
+            y: int64 (m,).
+            rng: source of randomness.
+
+        Returns:
+            New tensors of the same types and the same number of features.
+        """
+        return x.clone(), y.clone()
+
+    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
+        """Change the malicious hospitals' updates after training. Default: send what was trained.
+
+        Args:
+            honest: float (h, d), the honest hospitals' updates for an "omniscient" attack;
+                `own` otherwise.
+            own: float (f, d), what the malicious hospitals trained, on poisoned rows.
+            view: what else they may know.
+
+        Returns:
+            float (f, d), new rows.
+        """
+        return own.clone()
+
+
+def attack(cls: T) -> T:
+    """Mark a class as the attack of its file and check that it keeps the contract.
+
+    Raises:
+        TypeError: not a frozen dataclass derived from `Attack`, no docstring, unknown knowledge
+            or objective, or an objective without the attributes that its measurement needs.
+    """
+    _check_class(cls)
+    cls._is_marked = cls.__qualname__  # type: ignore[attr-defined]
+    return cls
+
+
+def _check_class(cls: type[Attack]) -> None:
+    def insist(condition: bool, rule: str) -> None:
+        if not condition:
+            raise TypeError(f"attack {cls.__name__} must {rule}")
+
+    insist(isinstance(cls, type) and issubclass(cls, Attack), "derive from attacks.base.Attack")
+    frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    own = "__dataclass_params__" in vars(cls)
+    insist(frozen and own, "be decorated with @dataclass(frozen=True) below @attack")
+    insist(bool((cls.__doc__ or "").strip()), "have a docstring")
+    insist(cls.knowledge in KNOWLEDGE, f"have knowledge in {KNOWLEDGE}")
+    insist(cls.objective in OBJECTIVES, f"have objective in {OBJECTIVES}")
+    measured_by = {
+        "label_flip": ["source_class", "target_class"],
+        "backdoor": ["target_class", "trigger"],
+    }
+    known = {f.name for f in fields(cls)} | set(dir(cls))
+    for name in measured_by.get(cls.objective, []):
+        insist(name in known, f"have `{name}`, which objective {cls.objective!r} is measured by")
+
+
+def _found() -> dict[str, type[Attack]]:
+    package = importlib.import_module(__package__ or "attacks")
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for value in vars(module).values():
+            if _is_attack(value) and value.__module__ == module.__name__:
+                found[info.name] = value
+    return found
+
+
+def _is_attack(value: object) -> bool:
+    return isinstance(value, type) and vars(value).get("_is_marked") == value.__qualname__
+
+
+def names() -> list[str]:
+    """Names of the attacks in this package, sorted."""
+    return sorted(_found())
+
+
+def describe(name: str) -> str:
+    """The first docstring line of an attack."""
+    return (find(name).__doc__ or "").strip().splitlines()[0]
+
+
+def find(name: str) -> type[Attack]:
+    """The class of an attack, by file name or as "module:Class".
+
+    A module is looked for on Python's path and in the current directory.
+
+    Raises:
+        ValueError: no such attack; the message lists those that exist.
+    """
+    if ":" in name:
+        return _external(name)
+    found = _found()
+    if name not in found:
+        choices = ", ".join(sorted(found))
+        raise ValueError(f'attack must be one of {choices}, or "module:Class"; got {name!r}')
+    return found[name]
+
+
+def _external(name: str) -> type[Attack]:
+    module_name, _, class_name = name.partition(":")
+    here = os.getcwd()
+    added = here not in sys.path  # a console script does not have it
+    if added:
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ValueError(f"attack {name!r}: cannot import {module_name!r}: {error}") from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    cls = getattr(module, class_name, None)
+    if not _is_attack(cls):
+        marked = sorted(k for k, v in vars(module).items() if _is_attack(v))
+        listed = ", ".join(marked) or "none"
+        raise ValueError(f"{class_name!r} is not an @attack class of {module_name}: has {listed}")
+    return typing.cast("type[Attack]", cls)
+
+
+def load(name: str, params: Mapping[str, Any] | None = None) -> Attack:
+    """Build an attack.
+
+    Args:
+        name: a file name of this package, or "module:Class".
+        params: its parameters; those left out take their defaults.
+
+    Raises:
+        ValueError: unknown attack, unknown parameter, wrong type, or value out of range.
+    """
+    return build(find(name), params, name)
+
+
+def build(cls: type[Attack], params: Mapping[str, Any] | None = None, name: str = "") -> Attack:
+    """Build an attack from its class; see `load`."""
+    name = name or cls.__name__
+    hints = typing.get_type_hints(cls)
+    allowed = [f.name for f in fields(cls) if f.init]
+    checked = {}
+    for key, value in (params or {}).items():
+        listed = ", ".join(allowed) or "none (it has no parameters)"
+        require(key in allowed, f"parameter of {name}", f"one of {listed}", key)
+        value = tuple(value) if isinstance(value, list) else value
+        require(_fits(value, hints[key]), f"{name}.{key}", f"of type {_show(hints[key])}", value)
+        checked[key] = value
+    return cls(**checked)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Whether a value is of an annotated type; floats must be finite, and an int will do."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, a) for a in args)
+    if origin is typing.Literal:
+        return value in args
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
+    if hint is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(typing.cast("float", value))
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if isinstance(hint, type) else True
+
+
+def _show(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

@@ -1,0 +1,33 @@
+"""Inner product manipulation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from attacks.base import Attack, AttackView, attack, require
+
+
+@attack
+@dataclass(frozen=True)
+class InnerProductManipulation(Attack):
+    """Send the honest mean reversed: v = -epsilon * m, so that the aggregate points backwards.
+
+    Ref: Xie, Koyejo, Gupta, UAI 2019.
+
+    Attributes:
+        epsilon: > 0. Small values hide from distance rules; the default of 2 is ByzFL's
+            (its `FallOfEmpires(tau=3)` sends (1 - 3) m).
+    """
+
+    knowledge: ClassVar[str] = "omniscient"
+    epsilon: float = 2.0
+
+    def __post_init__(self) -> None:
+        require(self.epsilon > 0, "epsilon", "> 0", self.epsilon)
+
+    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
+        """The same vector for every malicious hospital."""
+        return (-self.epsilon * honest.mean(dim=0)).repeat(len(own), 1)

@@ -1,0 +1,190 @@
+"""Each attack's formula against NumPy, or against the search of its authors."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+import attacks
+from attacks.alie import derive_z
+from attacks.checks import sample_rows, sample_updates, sample_view
+
+H, F, D = 7, 3, 20
+
+
+def crafted(name, params=None, h=H, f=F, seed=0):
+    """An attack's rows (f, d) and its inputs, as float64 arrays."""
+    honest, own = sample_updates(h, D, seed).double(), sample_updates(f, D, seed + 1).double()
+    view = sample_view(h + f, f, D)
+    out = attacks.load(name, params).craft(honest, own, view)
+    return out.numpy(), honest.numpy(), own.numpy()
+
+
+def test_none_sends_what_was_trained():
+    out, _, own = crafted("none")
+    np.testing.assert_array_equal(out, own)
+
+
+def test_sign_flip():
+    out, _, own = crafted("sign_flip", {"strength": 4.0})
+    np.testing.assert_allclose(out, -4 * own)
+
+
+def test_ipm():
+    out, honest, _ = crafted("ipm", {"epsilon": 0.5})
+    np.testing.assert_allclose(out, np.tile(-0.5 * honest.mean(0), (F, 1)))
+
+
+def test_byzantine_gradient_decides_the_average():
+    out, honest, _ = crafted("byzantine_gradient", {"strength": 1.5})
+    np.testing.assert_allclose(np.vstack([honest, out]).mean(0), -1.5 * honest.mean(0), atol=1e-12)
+
+
+def test_model_replacement_replaces_the_average():
+    out, _, own = crafted("model_replacement")
+    everyone = np.vstack([np.zeros((H, D)), out])  # converged: honest updates cancel
+    np.testing.assert_allclose(everyone.mean(0), own.mean(0), atol=1e-12)
+    out, _, own = crafted("model_replacement", {"boost": 3.0})
+    np.testing.assert_allclose(out, 3 * own)
+
+
+def test_random_noise_has_the_stated_deviation():
+    own = torch.zeros(4, 20_000)
+    noise = attacks.load("random_noise", {"sigma": 0.5}).craft(own, own, sample_view(9, 4, 20_000))
+    assert noise.std().item() == pytest.approx(0.5, rel=0.02)
+    assert noise.mean().item() == pytest.approx(0, abs=0.01)
+    assert abs(np.corrcoef(noise.numpy())[0, 1]) < 0.05
+
+
+def test_alie():
+    out, honest, _ = crafted("alie", {"z": 1.5})
+    want = honest.mean(0) - 1.5 * np.sqrt(np.var(honest, axis=0))
+    np.testing.assert_allclose(out, np.tile(want, (F, 1)))
+
+
+@pytest.mark.parametrize(("n", "f"), [(50, 12), (20, 6), (20, 8), (21, 4), (10, 2)])
+def test_alie_derives_z_as_published(n, f):
+    s = np.floor(n / 2 + 1) - f
+    assert derive_z(n, f) == pytest.approx(norm.ppf((n - f - s) / (n - f)))
+
+
+def test_alie_paper_example_and_refusal():
+    assert derive_z(50, 24) == pytest.approx(norm.ppf(24 / 26))
+    with pytest.raises(ValueError, match=r"unless z is given; got \(10, 6\)"):
+        derive_z(10, 6)
+
+
+def halving_search(honest, p, accepts):
+    """The published search for the largest accepted g (Shejwalkar and Houmansadr, algorithm 1)."""
+    mean, g, step, best = honest.mean(0), 50.0, 50.0, 0.0
+    while abs(best - g) > 1e-9:
+        if accepts(mean + g * p):
+            best, g = g, g + step / 2
+        else:
+            g -= step / 2
+        step /= 2
+    return mean + best * p
+
+
+def numpy_direction(honest, direction):
+    mean = honest.mean(0)
+    return {
+        "std": -honest.std(0, ddof=1),
+        "unit": -mean / np.linalg.norm(mean),
+        "sign": -np.sign(mean),
+    }[direction]
+
+
+def pairs(honest):
+    return np.linalg.norm(honest[:, None] - honest[None], axis=2)
+
+
+@pytest.mark.parametrize("direction", ["std", "unit", "sign"])
+@pytest.mark.parametrize("h", [2, 7, 12])
+@pytest.mark.parametrize("seed", range(3))
+def test_min_max_equals_the_published_search(direction, h, seed):
+    out, honest, _ = crafted("min_max", {"direction": direction}, h=h, seed=seed)
+    limit = pairs(honest).max()
+    want = halving_search(
+        honest,
+        numpy_direction(honest, direction),
+        lambda v: np.linalg.norm(honest - v, axis=1).max() <= limit,
+    )
+    np.testing.assert_allclose(out, np.tile(want, (F, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["std", "unit", "sign"])
+@pytest.mark.parametrize("h", [2, 7, 12])
+@pytest.mark.parametrize("seed", range(3))
+def test_min_sum_equals_the_published_search(direction, h, seed):
+    out, honest, _ = crafted("min_sum", {"direction": direction}, h=h, seed=seed)
+    limit = (pairs(honest) ** 2).sum(1).max()
+    want = halving_search(
+        honest,
+        numpy_direction(honest, direction),
+        lambda v: ((honest - v) ** 2).sum() <= limit,
+    )
+    np.testing.assert_allclose(out, np.tile(want, (F, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["min_max", "min_sum", "alie"])
+def test_equal_honest_updates_leave_the_mean(name):
+    honest = torch.ones(5, D).double()
+    out = attacks.load(name, {"z": 1.0} if name == "alie" else {}).craft(
+        honest, honest[:2], sample_view(7, 2, D)
+    )
+    np.testing.assert_allclose(out, np.ones((2, D)), atol=1e-12)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_min_max_never_exceeds_its_bound(h, f, seed):
+    out, honest, _ = crafted("min_max", h=h, f=f, seed=seed)
+    assert np.linalg.norm(honest - out[0], axis=1).max() <= pairs(honest).max() + 1e-9
+
+
+# --- data poisoning
+
+
+def test_label_flip_changes_the_source_class_alone():
+    x, y = sample_rows((4,))
+    y[:5] = 2
+    px, py = attacks.load("label_flip", {"source_class": 2, "target_class": 0}).poison(x, y, None)
+    assert torch.equal(px, x)
+    np.testing.assert_array_equal(py, np.where(y.numpy() == 2, 0, y.numpy()))
+
+
+@pytest.mark.parametrize("shape", [(12,), (2, 8, 8)])
+def test_backdoor_poisons_the_stated_share(shape):
+    backdoor = attacks.load("backdoor", {"fraction": 0.25, "value": 1.0})
+    x, y = sample_rows(shape, m=40)
+    y[:] = 0
+    px, py = backdoor.poison(x, y, torch.Generator().manual_seed(0))
+    changed = (px != x).flatten(1).any(1)
+    assert int(changed.sum()) == 10
+    assert torch.equal(changed, py == 1)
+    other, _ = backdoor.poison(x, y, torch.Generator().manual_seed(1))
+    assert not torch.equal(px, other)
+
+
+def test_backdoor_trigger_on_tables_and_images():
+    backdoor = attacks.load("backdoor", {"columns": (0, -1), "patch": 2, "value": 0.5})
+    table = backdoor.trigger(torch.zeros(2, 4))
+    assert table.tolist() == [[0.5, 0, 0, 0.5]] * 2
+    image = backdoor.trigger(torch.zeros(1, 1, 3, 3))
+    assert image[0, 0].tolist() == [[0, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((3, 2), "columns must be within the 2"),
+        ((3, 1, 2, 2), "patch must be <= 2"),
+        ((3, 2, 2), "x"),
+    ],
+)
+def test_backdoor_refuses_data_without_room(shape, message):
+    with pytest.raises(ValueError, match=message):
+        attacks.load("backdoor").trigger(torch.zeros(shape))
