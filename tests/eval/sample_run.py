@@ -87,7 +87,7 @@ def _row(
         "mpc_rounds": 2400 if mpc else 0,
         "ledger_ms_per_round": 311.0 if name in ("framework", "guarded") else None,
         "final_model_sha256": "ab" * 32,
-        "chain_head": "cd" * 32,
+        "chain_head": "cd" * 32 if name in ("framework", "guarded") else None,
         "insecure": False,
     }
 
@@ -152,7 +152,12 @@ def write(folder: Path, table: list[dict[str, Any]] | None = None) -> Path:
     """Write a complete run folder and return it."""
     table = rows() if table is None else table
     folder.mkdir(parents=True)
-    config = {"seed": 0, "data": {"name": "support2", "hospitals": 20, "alpha": 0.3}, "rounds": 8}
+    config = {
+        "description": "the main job, made up",
+        "seed": 0,
+        "data": {"name": "support2", "hospitals": 20, "alpha": 0.3},
+        "rounds": 8,
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = {
         "python": "3.11.9",

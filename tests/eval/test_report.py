@@ -1,0 +1,251 @@
+"""The report: complete, self-contained, safe against hostile names, and readable in a browser."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eval import report
+from eval.records import Cell, load_run
+from secure_fl.errors import InputError
+from tests.eval import sample_run
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = sample_run.rows(attacks=("none", "label_flip", "backdoor"))
+    path = sample_run.write(tmp_path_factory.mktemp("runs") / "sample", rows)
+    report.write_report(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+class Outline(HTMLParser):
+    """Collects what a browser would fetch or run, and whether tags are closed in order."""
+
+    VOID = frozenset(("meta", "img", "source", "br", "link", "input", "hr"))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.anchors: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self.VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "srcset", "poster", "data", "action"):
+                self.fetched.append(value or "")
+            if name == "href":
+                self.anchors.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+            assert not name.startswith("on"), f"event handler {name}"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"stray </{tag}>"
+        assert self.open.pop() == tag
+
+
+def outline(page: str) -> Outline:
+    parsed = Outline()
+    parsed.feed(page)
+    parsed.close()
+    assert parsed.open == []
+    return parsed
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: str) -> None:
+    parsed = outline(page)
+    assert parsed.fetched
+    assert all(source.startswith("data:image/png;base64,") for source in parsed.fetched)
+    assert not {"script", "link", "iframe", "object", "form"} & set(parsed.tags)
+    assert "default-src 'none'" in page
+    assert not re.search(r"@import|url\(", page)
+    assert {anchor.removeprefix("#") for anchor in parsed.anchors} <= set(parsed.ids)
+
+
+def test_report_states_what_ran_and_how_to_repeat_it(page: str) -> None:
+    text = html.unescape(re.sub(r"<[^>]+>", " ", page))
+    for expected in (
+        "support2",
+        "secure-fl run seed=0",
+        "secure-fl audit runs/sample",
+        "2026-01-02 03:04 UTC",
+        "crypten",
+        "alpha: 0.3",
+        "semi-honest",
+        "k−1 of the k nodes",
+        "does not collude",
+        "arbitrarily malicious",
+        "not results on MIMIC-III",
+        "no CT pixels",
+        "2^64",
+        "other data, 200 rounds",
+        "5922",
+        "ab" * 32,
+        "cd" * 32,
+    ):
+        assert expected in text, expected
+
+
+def test_figures_are_embedded_and_saved(folder: Path, page: str) -> None:
+    saved = sorted(path.stem for path in (folder / "figures").glob("*.png"))
+    assert saved == sorted(set(report.READING) - {"success_by_fraction"})
+    assert page.count("<figure>") == len(saved)
+    for name in saved:
+        assert report.READING[name] in html.unescape(page)
+
+
+def test_banner_only_for_insecure_preprocessing(tmp_path: Path, page: str) -> None:
+    assert 'role="alert"' not in page
+    rows = sample_run.rows(attacks=("none",))
+    for row in rows:
+        row["insecure"] = row["defence"] == "framework"
+    shown = report.write_report(sample_run.write(tmp_path / "run", rows)).read_text("utf-8")
+    alert = shown[shown.index('role="alert"') : shown.index("</div>", shown.index('role="alert"'))]
+    assert "Full framework (paper)" in alert
+    assert "guarded" not in alert
+
+
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
+    rows = sample_run.rows(attacks=("none", "backdoor"))
+    for row in rows:
+        row["label"] = "<script>alert(1)</script>" + str(row["label"])
+        row["chain_head"] = '"><img src=x onerror=alert(1)>'
+    shown = report.write_report(sample_run.write(tmp_path / "run", rows)).read_text("utf-8")
+    parsed = outline(shown)
+    assert "script" not in parsed.tags
+    assert all(source.startswith("data:") for source in parsed.fetched)
+
+
+def test_rejections_are_counted_by_group() -> None:
+    rounds = [
+        {"round": 0},
+        {"round": 1, "accepted": [False, True, True, None]},
+        {"round": 2, "accepted": [False, False, True, True]},
+    ]
+    cell = Cell({"malicious": [0]}, rounds)
+    assert report.rejection_shares(cell) == (pytest.approx(1 / 5), 1.0)
+    assert report.rejection_shares(Cell({}, [])) == (None, None)
+
+
+def test_openings_and_ledger_are_summed_up(folder: Path) -> None:
+    run = load_run(folder)
+    opened = report.opened_summary(run.cells)
+    assert ["Full framework (guarded)", "update", "5922", "24"] in opened  # 3 cells of 8 rounds
+    assert not [line for line in opened if line[0] == "FedAvg"]
+    first = report.ledger_summary(run.cells)[0]
+    assert first == ["Full framework (paper), no attack", "8 accepted", "311", "cd" * 32]
+
+
+def test_a_run_of_one_clean_cell_still_has_a_report(tmp_path: Path) -> None:
+    bare = {"defence": "mean", "attack": "none", "malicious_fraction": 0.0, "accuracy": 0.5}
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("seed: 1\n", encoding="utf-8")
+    (folder / "environment.json").write_text("{}", encoding="utf-8")
+    (folder / "summary.json").write_text(json.dumps({"rows": [bare]}), encoding="utf-8")
+    shown = report.write_report(folder).read_text("utf-8")
+    assert "50.0%" in shown
+    assert "nothing was opened" in shown
+    outline(shown)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", None),
+        ("summary.json", "{"),
+        ("summary.json", '{"rows": []}'),
+        ("environment.json", "[1]"),
+        ("config.yaml", "a: [1"),
+        ("config.yaml", "- 1"),
+    ],
+)
+def test_a_damaged_run_folder_is_refused_by_file_name(
+    tmp_path: Path, name: str, content: str | None
+) -> None:
+    folder = sample_run.write(tmp_path / "run", sample_run.rows(attacks=("none",)))
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(name)):
+        report.write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_damaged_round_is_refused_by_file_and_line(tmp_path: Path) -> None:
+    folder = sample_run.write(tmp_path / "run", sample_run.rows(attacks=("none",)))
+    path = next((folder / "cells").glob("guarded--*/rounds.jsonl"))
+    lines = path.read_text("utf-8").splitlines()
+    lines[2] = lines[2][:-1]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(InputError, match=r"rounds\.jsonl line 3"):
+        report.write_report(folder)
+
+
+def browse(*arguments: str, profile: Path) -> subprocess.CompletedProcess[str]:
+    assert CHROMIUM is not None
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    command += ["--disable-background-networking", f"--user-data-dir={profile}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 500])
+def test_page_fits_the_window(folder: Path, page: str, tmp_path: Path, width: int) -> None:
+    """Measured by a script, so on a copy without the policy that forbids scripts."""
+    probe = (
+        "<script>document.title = document.documentElement.scrollWidth + ' ' + innerWidth + ' ' +"
+        " [...document.images].every(i => i.complete && i.naturalWidth > 1000)</script></body>"
+    )
+    copy = re.sub(r"<meta http-equiv[^>]+>", "", page).replace("</body>", probe)
+    path = tmp_path / "probe.html"
+    path.write_text(copy, encoding="utf-8")
+    done = browse(
+        f"--window-size={width},900", "--dump-dom", path.as_uri(), profile=tmp_path / "profile"
+    )
+    found = re.search(r"<title>(\d+) (\d+) (true|false)</title>", done.stdout)
+    assert found, done.stderr[-2000:]
+    assert int(found[1]) <= int(found[2])
+    assert found[3] == "true"
+
+
+@needs_browser
+def test_screenshot_shows_tiles_and_tables(folder: Path, tmp_path: Path) -> None:
+    shot = tmp_path / "shot.png"
+    browse(
+        "--window-size=1280,1600",
+        "--hide-scrollbars",
+        f"--screenshot={shot}",
+        (folder / "report.html").as_uri(),
+        profile=tmp_path / "profile",
+    )
+    image = Image.open(io.BytesIO(shot.read_bytes())).convert("RGB")
+    pixels = np.asarray(image).reshape(-1, 3)
+    for colour in ((213, 94, 0), (0, 158, 115)):  # edges of the first and the last tile
+        assert (np.abs(pixels.astype(int) - colour).max(axis=1) <= 2).sum() > 200
