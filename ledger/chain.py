@@ -18,6 +18,7 @@ from eth.chains.base import MiningChain
 from eth.consensus import ConsensusApplier, NoProofConsensus
 from eth.constants import BLANK_ROOT_HASH, POST_MERGE_DIFFICULTY, POST_MERGE_NONCE, ZERO_HASH32
 from eth.db.atomic import AtomicDB
+from eth.db.backends.memory import MemoryDB
 from eth.vm.forks import CancunVM
 from eth.vm.spoof import SpoofTransaction
 from eth_utils import ValidationError
@@ -33,6 +34,8 @@ GAS_LIMIT = 60_000_000
 TRANSACTION_GAS = 16_700_000
 MAX_FEE = 10**9
 BALANCE = 10**24
+# What a receipt holds in the place of the state root since Byzantium.
+_SUCCESS = b"\x01"
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,36 @@ class Genesis:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What a transaction did."""
+    """What a transaction did: gas, log entries, and whether it succeeded."""
 
     gas_used: int
     logs: tuple[Log, ...]
+    succeeded: bool = True
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A transaction met in a replay.
+
+    Attributes:
+        sender: 20-byte address that signed it.
+        to: 20-byte address that it called, or of the contract that it created.
+        data: the call.
+        receipt: what it did.
+    """
+
+    sender: bytes
+    to: bytes
+    data: bytes
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of the chain's store, and how many blocks it holds."""
+
+    store: dict[bytes, bytes]
+    height: int
 
 
 @dataclass(frozen=True)
@@ -114,13 +143,14 @@ class InProcessChain:
 
     def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
-        chain_class = _Chain.configure(chain_id=genesis.chain_id)
+        self._class: Any = _Chain.configure(chain_id=genesis.chain_id)
+        self._store = MemoryDB()
         funds: Any = {
             address: {"balance": BALANCE, "nonce": 0, "code": b"", "storage": {}}
             for address in genesis.funded
         }
-        self._chain: Any = chain_class.from_genesis(
-            AtomicDB(),
+        self._chain: Any = self._class.from_genesis(
+            AtomicDB(self._store),
             {
                 "difficulty": POST_MERGE_DIFFICULTY,
                 "nonce": POST_MERGE_NONCE,
@@ -197,7 +227,7 @@ class InProcessChain:
             raise Reverted("call", revert_reason(computation.output))
         return bytes(computation.output)
 
-    def replay(self, block_rlp: bytes) -> list[Receipt]:
+    def replay(self, block_rlp: bytes) -> list[Executed]:
         """Execute a block from elsewhere and append it if every hash in its header comes out.
 
         Raises:
@@ -209,7 +239,27 @@ class InProcessChain:
         except (ValidationError, rlp.exceptions.RLPException) as error:
             raise LedgerError(str(error)) from error
         self._keep(block)
-        return _receipts(result.imported_block.get_receipts(self._chain.chaindb))
+        receipts = _receipts(result.imported_block.get_receipts(self._chain.chaindb))
+        return [
+            Executed(
+                sender=bytes(transaction.sender),
+                to=bytes(transaction.to)
+                or contract_address(bytes(transaction.sender), transaction.nonce),
+                data=bytes(transaction.data),
+                receipt=receipt,
+            )
+            for transaction, receipt in zip(block.transactions, receipts, strict=True)
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """The state to which `restore` returns."""
+        return Snapshot(dict(self._store.kv_store), len(self._blocks))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Forget every block since the snapshot."""
+        self._store = MemoryDB(dict(snapshot.store))
+        self._chain = self._class(AtomicDB(self._store))
+        del self._blocks[snapshot.height :]
 
     def _append(self, block: BlockAPI) -> None:
         self._chain.persist_block(block)
@@ -233,6 +283,7 @@ def _receipts(receipts: Sequence[ReceiptAPI]) -> list[Receipt]:
             Log(tuple(topic.to_bytes(32, "big") for topic in log.topics), bytes(log.data))
             for log in receipt.logs
         )
-        result.append(Receipt(int(receipt.gas_used) - before, logs))
+        gas_used = int(receipt.gas_used) - before
+        result.append(Receipt(gas_used, logs, receipt.state_root == _SUCCESS))
         before = int(receipt.gas_used)
     return result

@@ -91,6 +91,14 @@ class LedgerClient:
             keys = [signer.address for signer in members.of_role(role)]
             self.administration.register(role, keys)
 
+    def attest_initial(
+        self, model_hash: bytes, metrics: Sequence[tuple[float, float, float] | None]
+    ) -> RoundOutcome:
+        """Before the first round: let validators attest the initial model, as its baseline."""
+        self.connection.send([("propose_initial", (model_hash,))])
+        self.attest(0, metrics, model_hash)
+        return self.finalize(0)
+
     # ---- a round, in order ----
 
     def open_round(self, round_number: int, model_hash: bytes) -> None:

@@ -115,16 +115,16 @@ def _build(fields: dict[str, Any]) -> Line:
         if fields["format"] != FORMAT:
             raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")
         return GenesisLine(
-            fields["chain_id"],
-            fields["timestamp"],
+            _count(fields["chain_id"]),
+            _count(fields["timestamp"]),
             tuple(_bytes(address) for address in fields["funded"]),
             _bytes(fields["contract"]),
         )
     if kind == "block":
-        return BlockLine(fields["number"], _bytes(fields["hash"]), _bytes(fields["rlp"]))
+        return BlockLine(_count(fields["number"]), _bytes(fields["hash"]), _bytes(fields["rlp"]))
     if kind == "seal":
         return SealLine(
-            fields["number"],
+            _count(fields["number"]),
             _bytes(fields["hash"]),
             {
                 int(i): Signature.from_bytes(_bytes(text))
@@ -147,6 +147,12 @@ def write(path: Path, lines: Iterable[Line]) -> None:
 
 def _hex(data: bytes) -> str:
     return "0x" + data.hex()
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{value!r} is not a count")
+    return value
 
 
 def _bytes(text: str) -> bytes:

@@ -32,7 +32,7 @@ exports: (
 
 SCALE: constant(uint256) = 10**18
 MAX_LOSS: constant(uint256) = 2**96 - 1
-MAX_ROUND: constant(uint256) = 2**32 - 1
+MAX_ROUND: constant(uint256) = 2**32 - 2
 MAX_BATCH: constant(uint256) = 250
 WORDS: constant(uint256) = membership.MAX_HOSPITALS // 256
 
@@ -91,6 +91,9 @@ struct Attestation:
 event ParametersChanged:
     rule: reputation.Rule
     limits: Limits
+
+event InitialProposed:
+    model: bytes32
 
 event RoundOpened:
     round: indexed(uint256)
@@ -257,6 +260,22 @@ def reinstate(
 
 
 @external
+def propose_initial(model: bytes32):
+    """
+    @notice Puts the initial model to the validators as round 0: attested and finalized like any
+            other, it becomes the baseline that the first round is measured against. Optional:
+            without it the first round has no baseline and cannot be abnormal.
+    """
+    membership._check_coordinator()
+    assert self.phase == IDLE, "ledger: a round is under way"
+    assert self.round == 0 and self.model == empty(bytes32), "ledger: rounds have begun"
+    assert model != empty(bytes32), "ledger: model hash of zero"
+    self.candidate = model
+    self.phase = AGGREGATED
+    log InitialProposed(model=model)
+
+
+@external
 def open_round(round: uint256, model: bytes32):
     """
     @notice Opens the next round on the last accepted model (any model in the first round).
@@ -411,7 +430,7 @@ def attest_batch(round: uint256, attestations: DynArray[Attestation, membership.
         assert a.accuracy <= SCALE, "ledger: accuracy above 1"
         assert a.f1 <= SCALE, "ledger: f1 above 1"
         assert a.loss <= MAX_LOSS, "ledger: loss too large"
-        assert self.measured[a.validator] >> 224 != round, "ledger: second attestation"
+        assert self.measured[a.validator] >> 224 != round + 1, "ledger: second attestation"
         signer: address = signatures._signer(
             keccak256(
                 abi_encode(ATTESTATION_TYPEHASH, round, candidate, a.accuracy, a.loss, a.f1)
@@ -462,7 +481,7 @@ def abandon_round(round: uint256):
     """
     membership._check_coordinator()
     assert round == self.round, "ledger: foreign round"
-    assert self.phase != IDLE, "ledger: nothing to abandon"
+    assert self.phase != IDLE and round > 0, "ledger: nothing to abandon"
     self.phase = IDLE
     log RoundAbandoned(round=round)
 
@@ -520,9 +539,9 @@ def _set_parameters(rule: reputation.Rule, limits: Limits):
 @pure
 def _pack(accuracy: uint256, loss: uint256, f1: uint256, round: uint256) -> uint256:
     """
-    @dev Bits 0-63 accuracy, 64-127 F1, 128-223 loss, 224-255 round.
+    @dev Bits 0-63 accuracy, 64-127 F1, 128-223 loss, 224-255 round + 1, so that zero is nothing.
     """
-    return accuracy | (f1 << 64) | (loss << 128) | (round << 224)
+    return accuracy | (f1 << 64) | (loss << 128) | ((round + 1) << 224)
 
 
 @internal
@@ -538,7 +557,7 @@ def _medians(round: uint256) -> (uint256, uint256, uint256):
         membership.count[membership.VALIDATOR], bound=membership.MAX_SEATS
     ):
         word: uint256 = self.measured[i]
-        if word >> 224 == round:
+        if word >> 224 == round + 1:
             accuracies.append(word & (2**64 - 1))
             scores.append((word >> 64) & (2**64 - 1))
             losses.append((word >> 128) & (2**96 - 1))

@@ -1,0 +1,322 @@
+"""An independent witness of the contract: plain Python that follows every call and recomputes.
+
+The witness takes each call's arguments from the blocks, never the contract's word for anything:
+it keeps membership, commitments and reputations by itself, checks every signature with its own
+EIP-712 code, and says where the contract's events differ from what it expects.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger import reputation
+from ledger.contract import Event
+from ledger.keys import Signature, recover
+from ledger.members import (
+    ADMINISTRATOR,
+    COORDINATOR,
+    HOSPITAL,
+    NODE,
+    ROLE_NAMES,
+    VALIDATOR,
+    Messages,
+)
+from ledger.reputation import Limits, Metrics, Rule, Standing
+from ledger.typed_data import from_words
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that does not hold.
+
+    Attributes:
+        place: where, in words: the line of the file, or block and call.
+        fault: what is wrong there.
+    """
+
+    place: str
+    fault: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """A hospital's reputation moved, in units of 10**-18."""
+
+    hospital: int
+    before: int
+    after: int
+    reason: str
+    suspended: bool
+
+
+@dataclass
+class RoundRecord:
+    """Everything the chain holds of one round.
+
+    Attributes:
+        round: its number; 0 is the attestation of the initial model.
+        blocks: numbers of the blocks with its calls.
+        model: hash of the model that it started from.
+        commitments: root by hospital.
+        result, candidate: hashes of the aggregate and of the model made from it.
+        accepted, rejected: hospitals by the nodes' verdict (rejected: faulty ones included).
+        metrics: by validator.
+        disputes: (hospital, node, whether the hospital is at fault).
+        status: "open", "accepted", "abnormal" or "abandoned".
+        medians: of the metrics, once finalized.
+        next_model: hash of the model that stands after the round.
+        changes: reputations that moved.
+        reputations: of all hospitals after the round, in units of 10**-18.
+        suspended: of all hospitals after the round.
+    """
+
+    round: int
+    model: bytes
+    blocks: list[int] = field(default_factory=list)
+    commitments: dict[int, bytes] = field(default_factory=dict)
+    result: bytes = b""
+    candidate: bytes = b""
+    accepted: list[int] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
+    metrics: dict[int, Metrics] = field(default_factory=dict)
+    disputes: list[tuple[int, int, bool]] = field(default_factory=list)
+    status: str = "open"
+    medians: Metrics | None = None
+    next_model: bytes = b""
+    changes: list[Change] = field(default_factory=list)
+    reputations: list[int] = field(default_factory=list)
+    suspended: list[bool] = field(default_factory=list)
+
+
+_REASONS = {"accepted": 1, "rejected": 2, "accepted into an abnormal round": 3, "reinstated": 4}
+
+
+class Witness:
+    """Follows a chain from the creation of the contract.
+
+    Attributes:
+        seats: addresses by role, in seat order.
+        certificates: certificate hash by (role, seat).
+        standings: of the hospitals, in seat order.
+        rounds: records of all rounds so far.
+        faults: what did not hold.
+        signatures: how many signatures were checked.
+        administration: administrators' changes, as (block, words).
+        started: whether the contract was created.
+    """
+
+    def __init__(self, messages: Messages) -> None:
+        self.seats: dict[int, list[bytes]] = {role: [] for role in range(1, 6)}
+        self.certificates: dict[tuple[int, int], bytes] = {}
+        self.standings: list[Standing] = []
+        self.rounds: list[RoundRecord] = []
+        self.faults: list[Fault] = []
+        self.signatures = 0
+        self.administration: list[tuple[int, str]] = []
+        self._messages = messages
+        self.started = False
+        self._threshold = 0
+        self._nonce = 0
+        self._rule: Rule
+        self._limits: Limits
+        self._model = bytes(32)
+        self._baseline: Metrics | None = None
+        self._place = ""
+        self._block = 0
+
+    def created(self, args: dict[str, Any]) -> None:
+        """Take in the constructor's arguments."""
+        self.started = True
+        self.seats[ADMINISTRATOR] = list(args["administrators"])
+        self.seats[COORDINATOR] = [args["coordinator"]]
+        self._threshold = args["threshold"]
+        self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
+
+    def called(self, block: int, name: str, args: dict[str, Any], events: list[Event]) -> None:
+        """Take in a call that succeeded, with the events that the contract emitted."""
+        self._block, self._place = block, f"block {block}, {name}"
+        follow: Callable[[dict[str, Any], list[Event]], None] = getattr(self, f"_{name}")
+        follow(args, events)
+        if name not in ("register", "replace_key", "set_parameters", "reinstate"):
+            self.rounds[-1].blocks.append(block)
+
+    # ---- administration ----
+
+    def _register(self, args: dict[str, Any], events: list[Event]) -> None:
+        role, accounts, certificates = args["role"], args["accounts"], args["certificates"]
+        digest = self._messages.register(role, accounts, certificates, self._nonce)
+        self._check_approvals(digest, args["approvals"])
+        for account, certificate in zip(accounts, certificates, strict=True):
+            self.certificates[role, len(self.seats[role])] = certificate
+            self.seats[role].append(account)
+            if role == HOSPITAL:
+                self.standings.append(Standing(self._rule.initial))
+        self._note(f"registered {len(accounts)} {ROLE_NAMES[role]}(s)")
+
+    def _replace_key(self, args: dict[str, Any], events: list[Event]) -> None:
+        role, index = args["role"], args["index"]
+        account, certificate = args["account"], args["certificate"]
+        digest = self._messages.replace_key(role, index, account, certificate, self._nonce)
+        self._check_approvals(digest, args["approvals"])
+        self.seats[role][index] = account
+        self.certificates[role, index] = certificate
+        self._note(f"replaced the key of {ROLE_NAMES[role]} {index}")
+
+    def _set_parameters(self, args: dict[str, Any], events: list[Event]) -> None:
+        digest = self._messages.set_parameters(args["rule"], args["limits"], self._nonce)
+        self._check_approvals(digest, args["approvals"])
+        self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
+        self._note(f"set the parameters to {self._rule} and {self._limits}")
+
+    def _reinstate(self, args: dict[str, Any], events: list[Event]) -> None:
+        hospital = args["hospital"]
+        digest = self._messages.reinstate(hospital, self._nonce)
+        self._check_approvals(digest, args["approvals"])
+        after = reputation.reinstated(self._rule)
+        change = self._move(hospital, after, "reinstated")
+        self._expect_changes([change], events)
+        self._note(f"reinstated hospital {hospital}")
+
+    # ---- a round ----
+
+    def _propose_initial(self, args: dict[str, Any], events: list[Event]) -> None:
+        self.rounds.append(RoundRecord(0, args["model"], candidate=args["model"]))
+
+    def _open_round(self, args: dict[str, Any], events: list[Event]) -> None:
+        if self._model == bytes(32):
+            self._model = args["model"]
+        self._check(args["model"] == self._model, "does not start from the last accepted model")
+        self.rounds.append(RoundRecord(args["round"], args["model"]))
+
+    def _commit_batch(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        for hospital, root, r, vs in args["commitments"]:
+            digest = self._messages.commitment(args["round"], record.model, root)
+            self._check_signature(digest, Signature(r, vs), HOSPITAL, hospital)
+            self._check(not self.standings[hospital].suspended, f"hospital {hospital} is suspended")
+            self._check(hospital not in record.commitments, f"hospital {hospital} commits twice")
+            record.commitments[hospital] = root
+
+    def _dispute_share(self, args: dict[str, Any], events: list[Event]) -> None:
+        record, hospital, node = self.rounds[-1], args["hospital"], args["node"]
+        delivered = args["delivered"]
+        delivery = self._messages.delivery(args["round"], node, delivered)
+        self._check_signature(delivery, Signature(*args["delivery"]), HOSPITAL, hospital)
+        accusation = self._messages.accusation(args["round"], hospital, node, delivered)
+        self._check_signature(accusation, Signature(*args["accusation"]), NODE, node)
+        record.disputes.append((hospital, node, args["leaf"] != delivered))
+
+    def _record_aggregate(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        accepted, rejected = from_words(args["accepted"]), from_words(args["rejected"])
+        digest = self._messages.result(
+            args["round"], args["result"], args["candidate"], accepted, rejected
+        )
+        for node, pair in enumerate(args["node_signatures"]):
+            self._check_signature(digest, Signature(*pair), NODE, node)
+        faulty = {hospital for hospital, _, at_fault in record.disputes if at_fault}
+        self._check(not faulty & set(accepted), "accepts a hospital found at fault")
+        record.result, record.candidate = args["result"], args["candidate"]
+        record.accepted, record.rejected = accepted, sorted({*rejected, *faulty})
+
+    def _attest_batch(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        for validator, accuracy, loss, f1, r, vs in args["attestations"]:
+            digest = self._messages.attestation(args["round"], record.candidate, accuracy, loss, f1)
+            self._check_signature(digest, Signature(r, vs), VALIDATOR, validator)
+            record.metrics[validator] = Metrics(accuracy, loss, f1)
+
+    def _finalize(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        self._check(len(record.metrics) >= self._limits.quorum, "finalized below the quorum")
+        record.medians = reputation.medians(list(record.metrics.values()))
+        abnormal = reputation.degraded(record.medians, self._baseline, self._limits)
+        record.status = "abnormal" if abnormal else "accepted"
+        if not abnormal:
+            self._model, self._baseline = record.candidate, record.medians
+        for hospital in range(len(self.standings)):
+            before = self.standings[hospital]
+            if hospital in record.accepted and abnormal:
+                after = reputation.accepted_in_abnormal_round(before, self._rule)
+                reason = "accepted into an abnormal round"
+            elif hospital in record.accepted:
+                after, reason = reputation.accepted(before, self._rule), "accepted"
+            elif hospital in record.rejected:
+                after, reason = reputation.rejected(before, self._rule), "rejected"
+            else:
+                continue
+            if after != before:
+                record.changes.append(self._move(hospital, after, reason))
+        self._close(record)
+        self._expect_changes(record.changes, events)
+        expected = {
+            "round": args["round"],
+            "abnormal": abnormal,
+            "model": self._model,
+            "accuracy": record.medians.accuracy,
+            "loss": record.medians.loss,
+            "f1": record.medians.f1,
+        }
+        found = [event.args for event in events if event.name == "RoundFinalized"]
+        self._check(found == [expected], f"the contract decided {found}, expected {expected}")
+
+    def _abandon_round(self, args: dict[str, Any], events: list[Event]) -> None:
+        self.rounds[-1].status = "abandoned"
+        self._close(self.rounds[-1])
+
+    # ---- checks ----
+
+    def check_words(self, words: Sequence[tuple[bytes, Standing]], place: str) -> None:
+        """Compare the contract's record of every hospital with the witness's own."""
+        mine = list(zip(self.seats[HOSPITAL], self.standings, strict=True))
+        for hospital, (held, expected) in enumerate(zip(words, mine, strict=True)):
+            if held != expected:
+                text = f"the contract holds {held} for hospital {hospital}, expected {expected}"
+                self.faults.append(Fault(place, text))
+
+    def check_seal(self, number: int, head: bytes, signatures: dict[int, Signature]) -> None:
+        """Check the validators' signatures on the head; a quorum must be there."""
+        self._place = "seal"
+        digest = self._messages.head(number, head)
+        for validator, signature in signatures.items():
+            self._check_signature(digest, signature, VALIDATOR, validator)
+        short = f"{len(signatures)} validators signed the head, {self._limits.quorum} needed"
+        self._check(len(signatures) >= self._limits.quorum, short)
+
+    def _close(self, record: RoundRecord) -> None:
+        record.next_model = self._model
+        record.reputations = [standing.reputation for standing in self.standings]
+        record.suspended = [standing.suspended for standing in self.standings]
+
+    def _move(self, hospital: int, after: Standing, reason: str) -> Change:
+        before = self.standings[hospital]
+        self.standings[hospital] = after
+        return Change(hospital, before.reputation, after.reputation, reason, after.suspended)
+
+    def _expect_changes(self, changes: Sequence[Change], events: Sequence[Event]) -> None:
+        emitted = [
+            (args["hospital"], args["before"], args["after"], args["reason"])
+            for args in (event.args for event in events if event.name == "ReputationChanged")
+        ]
+        mine = [(c.hospital, c.before, c.after, _REASONS[c.reason]) for c in changes]
+        self._check(emitted == mine, f"reputations moved {emitted}, expected {mine}")
+
+    def _check_approvals(self, digest: bytes, pairs: Sequence[tuple[bytes, int]]) -> None:
+        signers = {recover(digest, Signature(*pair)) for pair in pairs}
+        self.signatures += len(pairs)
+        known = signers & set(self.seats[ADMINISTRATOR])
+        self._check(len(known) >= self._threshold, "not approved by enough administrators")
+        self._nonce += 1
+
+    def _check_signature(self, digest: bytes, signature: Signature, role: int, seat: int) -> None:
+        self.signatures += 1
+        seats = self.seats[role]
+        held = seat < len(seats) and recover(digest, signature) == seats[seat]
+        self._check(held, f"the signature of {ROLE_NAMES[role]} {seat} is not its own")
+
+    def _check(self, condition: bool, fault: str) -> None:
+        if not condition:
+            self.faults.append(Fault(self._place, fault))
+
+    def _note(self, text: str) -> None:
+        self.administration.append((self._block, text))
