@@ -1,0 +1,135 @@
+"""Live progress of a job: a table and bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+
+class Reporter(Protocol):
+    """What a job tells while it runs."""
+
+    def cell_started(self, name: str, rounds: int) -> None:
+        """Announce a cell and the most rounds it can take."""
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """Report one round, as written to `rounds.jsonl`."""
+
+    def cell_done(self, row: dict[str, Any]) -> None:
+        """Report one cell, as written to `cell.json`."""
+
+
+class Silent:
+    """Tells nothing; for tests and notebooks."""
+
+    def cell_started(self, name: str, rounds: int) -> None:
+        """Ignore."""
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """Ignore."""
+
+    def cell_done(self, row: dict[str, Any]) -> None:
+        """Ignore."""
+
+
+def percent(value: float | None) -> str:
+    """Format a share as a percentage; a dash where there is none."""
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def cell_line(row: dict[str, Any]) -> str:
+    """One finished cell on one line."""
+    parts = [f"{row['cell']:<36}", f"accuracy {percent(row['accuracy'])}"]
+    if row.get("attack_success_excess") is not None:
+        parts.append(f"attack success over base {percent(row['attack_success_excess'])}")
+    parts.append(f"{row['rounds_run']} rounds, {row['seconds']:.1f} s")
+    return "  ".join(parts)
+
+
+class PlainLines:
+    """One line a cell, for logs and pipes."""
+
+    def __init__(self, console: Console, cells: int) -> None:
+        self.console, self.cells, self.done = console, cells, 0
+
+    def cell_started(self, name: str, rounds: int) -> None:
+        """Say nothing: the line of a cell is printed when it is done."""
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """Say nothing: the line of a cell is printed when it is done."""
+
+    def cell_done(self, row: dict[str, Any]) -> None:
+        """Print the line of the cell."""
+        self.done += 1
+        self.console.print(
+            f"[{self.done}/{self.cells}] {cell_line(row)}", markup=False, highlight=False
+        )
+
+
+class LiveView:
+    """Bars for the job and the running cell, its latest figures, and the time left."""
+
+    def __init__(self, console: Console, cells: int) -> None:
+        self.console = console
+        self.started = time.monotonic()
+        self.done = 0
+        self.bars = Progress(
+            TextColumn("{task.description:<38}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self.job = self.bars.add_task("cells", total=cells, note="")
+        self.cell = self.bars.add_task("waiting", total=1, note="")
+        self.figures = ""
+        self.live = Live(self._view(), console=console, refresh_per_second=8)
+
+    def __enter__(self) -> LiveView:
+        self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.live.stop()
+
+    def _view(self) -> Group:
+        line = Table.grid(padding=(0, 2))
+        line.add_row(self.figures)
+        return Group(self.bars, line)
+
+    def cell_started(self, name: str, rounds: int) -> None:
+        """Start the cell's bar."""
+        self.bars.reset(self.cell, total=rounds, description=name)
+        self.figures = ""
+        self.live.update(self._view())
+
+    def round_done(self, row: dict[str, Any]) -> None:
+        """Advance the cell's bar and show the latest figures."""
+        if row["round"] > 0:
+            self.bars.advance(self.cell)
+        self.figures = (
+            f"round {row['round']}  test accuracy {percent(row.get('test_accuracy'))}  "
+            f"attack success {percent(row.get('attack_success'))}  {row['status']}"
+        )
+        self.live.update(self._view())
+
+    def cell_done(self, row: dict[str, Any]) -> None:
+        """Advance the job's bar, print the cell's line above, estimate the time left."""
+        self.done += 1
+        self.bars.advance(self.job)
+        total = self.bars.tasks[0].total or 0
+        left = (time.monotonic() - self.started) / self.done * (total - self.done)
+        self.bars.update(self.job, note=f"about {left:.0f} s left")
+        self.console.print(cell_line(row), markup=False, highlight=False)

@@ -1,0 +1,204 @@
+"""Compose an experiment from YAML groups and command-line overrides; refuse what does not fit.
+
+Hydra's compose API reads the groups (`data/ model/ ledger/ experiment/`, and one preset a file in
+`attack/` and `defence/`). Overrides of single values are applied to the typed tree, so each error
+names its key, the rule and the value received. Nothing runs before the whole tree is checked.
+
+Two lists are special. `attacks` and `defences` hold names of presets, or mappings that start from
+a preset: `attacks=[sign_flip, {name: backdoor, params: {...}}]`. `attack=NAME` is short for a list
+of one, and `attack.KEY=VALUE` sets KEY in every selected attack; likewise for `defence`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from secure_fl import aggregation
+from secure_fl.errors import ConfigError
+from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig
+
+GROUPS = ("data", "model", "ledger", "experiment")
+ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
+
+
+def config_root() -> Path:
+    """Folder of the shipped YAML groups, in the repository or in an installed wheel."""
+    spec = find_spec("secure_fl_configs")
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve()
+    beside = Path(__file__).resolve().parent.parent / "configs"
+    if beside.is_dir():
+        return beside
+    raise ConfigError("the shipped configuration is missing: reinstall the package")
+
+
+def presets(group: str) -> dict[str, str]:
+    """Names of the YAML files of a group, each with its one-line description."""
+    found = {}
+    for path in sorted((config_root() / group).glob("*.yaml")):
+        tree = OmegaConf.load(path)
+        found[path.stem] = str(tree.get("description", "")) if isinstance(tree, DictConfig) else ""
+    return found
+
+
+def load_config(overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Compose and check an experiment.
+
+    Args:
+        overrides: `group=NAME` or `key=value` in Hydra's grammar, later ones winning.
+
+    Raises:
+        ConfigError: a key, type, value or name that does not exist or is out of range.
+    """
+    parsed = _parse(overrides)
+    chosen = [o for o in parsed if o.key_or_group in GROUPS]
+    own = [o for o in parsed if o.key_or_group.split(".")[0] in ITEM_KINDS]
+    values = [o for o in parsed if o not in chosen and o not in own]
+    tree = _typed(ExperimentConfig, _compose("config", [o.input_line or "" for o in chosen]))
+    for override in values:
+        _update(tree, override.key_or_group, override.value(), prefix="")
+    for kind, group in (("attack", "attacks"), ("defence", "defences")):
+        entries = _entries(kind, tree[group], own)
+        settings = [o for o in own if o.key_or_group.startswith(kind + ".")]
+        if settings and not entries:
+            raise ConfigError(f"{settings[0].key_or_group} needs {kind}=NAME: none is selected")
+        tree[group] = [_item(kind, entry, settings) for entry in entries]
+    config: ExperimentConfig = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    return config
+
+
+def save_config(config: ExperimentConfig, path: Path) -> None:
+    """Write the complete checked settings as YAML; `read_config` restores the same object."""
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+
+
+def read_config(path: Path) -> ExperimentConfig:
+    """Read what `save_config` wrote, with every check of `load_config`."""
+    try:
+        loaded = OmegaConf.load(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    tree = _typed(ExperimentConfig, loaded)
+    for kind, group in (("attack", "attacks"), ("defence", "defences")):
+        tree[group] = [
+            _typed(ITEM_KINDS[kind], entry, prefix=f"{group}: ") for entry in tree[group]
+        ]
+    config: ExperimentConfig = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    return config
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse with Hydra's grammar; only plain assignments of one value are meaningful here."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except OverrideParseException as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"override {error.override!r} is not of the form key=value: {reason}"
+        ) from error
+    for override in parsed:
+        line = override.input_line
+        if override.is_add() or override.is_delete():
+            raise ConfigError(f"override {line!r}: write key=value; + and ~ have no use here")
+        if override.is_sweep_override():
+            raise ConfigError(f"override {line!r}: give one value, or a list as key=[a, b]")
+    return parsed
+
+
+def _compose(name: str, overrides: Iterable[str] = ()) -> Any:
+    """Compose one shipped file with its defaults and the chosen groups."""
+    chosen = list(overrides)
+    for override in chosen:
+        group, _, choice = override.partition("=")
+        allowed = sorted(presets(group))
+        if choice not in allowed:
+            raise ConfigError(f"{group} must be one of {', '.join(allowed)}; got {choice!r}")
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(config_root())):
+            return compose(name, overrides=chosen)
+    except HydraException as error:
+        raise ConfigError(f"cannot compose {name!r}: {error}") from error
+
+
+def _entries(kind: str, listed: Any, own: list[Override]) -> list[Any]:
+    """Selected presets of one kind: the last `kind=NAME` wins over the list of the experiment."""
+    chosen = [o.value() for o in own if o.key_or_group == kind]
+    if chosen:
+        return [chosen[-1]]
+    return list(OmegaConf.to_object(listed))  # type: ignore[arg-type]
+
+
+def _item(kind: str, entry: Any, settings: list[Override]) -> Any:
+    """Resolve one entry of a list: preset, then its own mapping, then `kind.KEY=VALUE`."""
+    mapping = dict(entry) if isinstance(entry, dict) else {"name": entry}
+    name = mapping.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{kind} must be a name or a mapping with a name; got {entry!r}")
+    shipped = presets(kind)
+    if name in shipped:
+        tree = _typed(ITEM_KINDS[kind], _compose(f"{kind}/{name}")[kind])
+    elif kind == "attack":
+        tree = _typed(AttackConfig, {"name": name})
+    elif name in aggregation.rule_names():
+        # A bare rule, in the clear; whether it wants a root direction is not known here.
+        tree = _typed(DefenceConfig, {"name": name, "rule": name, "reference": True})
+    else:
+        allowed = sorted({*shipped, *aggregation.rule_names()})
+        raise ConfigError(f"defence must be one of {', '.join(allowed)}; got {name!r}")
+    prefix = f"{kind}."
+    for key, value in mapping.items():
+        if key != "name":
+            _update(tree, str(key), value, prefix)
+    for override in settings:
+        _update(tree, override.key_or_group.removeprefix(prefix), override.value(), prefix)
+    return OmegaConf.to_object(tree)
+
+
+def _typed(schema: type, tree: Any, prefix: str = "") -> DictConfig:
+    """Merge an untyped tree into a schema; the merge refuses unknown keys and wrong types."""
+    typed = OmegaConf.structured(schema)
+    try:
+        return OmegaConf.merge(typed, tree)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        _refuse(error, typed, prefix)
+
+
+def _update(tree: DictConfig, key: str, value: Any, prefix: str) -> None:
+    try:
+        OmegaConf.update(tree, key, value, merge=True)
+    except OmegaConfBaseException as error:
+        _refuse(error, tree, prefix)
+
+
+def _refuse(error: OmegaConfBaseException, tree: DictConfig, prefix: str) -> NoReturn:
+    """Turn OmegaConf's error into one that names the key and what is allowed there."""
+    key = str(error.full_key or "")
+    parent, _, last = key.rpartition(".")
+    schema = _schema_at(tree, parent)
+    allowed = {f.name: str(f.type) for f in fields(schema)} if is_dataclass(schema) else {}
+    if last not in allowed:
+        close = difflib.get_close_matches(last, allowed, n=1)
+        hint = (
+            f" (did you mean {prefix}{parent + '.' if parent else ''}{close[0]}?)" if close else ""
+        )
+        names = ", ".join([*allowed, *(ITEM_KINDS if not (parent or prefix) else ())])
+        raise ConfigError(f"unknown key {prefix}{key}{hint}; allowed here: {names}") from error
+    reason = str(error.msg or error).splitlines()[0]
+    raise ConfigError(f"{prefix}{key} must be of type {allowed[last]}: {reason}") from error
+
+
+def _schema_at(tree: DictConfig, key: str) -> Any:
+    node = OmegaConf.select(tree, key) if key else tree
+    return OmegaConf.get_type(node)

@@ -1,0 +1,281 @@
+"""A run: the rounds of one defence against one attack, from a federation to a folder of records."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacks import Attack
+from secure_fl import seeds
+from secure_fl.backends import Backend, Session, open_backend
+from secure_fl.config import load_config
+from secure_fl.data import Split
+from secure_fl.errors import require
+from secure_fl.federation import Federation, prepare
+from secure_fl.hospitals import TrainOptions
+from secure_fl.round import Setting, State, close, measured, model_hash, play
+from secure_fl.runfolder import (
+    append_line,
+    model_bytes,
+    model_path,
+    records_digest,
+    write_atomic,
+    write_json,
+)
+from secure_fl.schema import (
+    AttackConfig,
+    DefenceConfig,
+    ExperimentConfig,
+    malicious_count,
+    malicious_fractions,
+)
+from secure_fl.server import make_server
+from secure_fl.validation import validate
+from secure_fl.witness import Chain, Nobody
+
+Row = dict[str, Any]
+Observe = Callable[[int, torch.Tensor], Row]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outcome of a run.
+
+    Attributes:
+        model: float32 (d,), the final model.
+        malicious: indices of the malicious hospitals.
+        rows: what `rounds.jsonl` holds, one row a round, the initial model first.
+        openings: what `openings.jsonl` holds, one row an opening.
+        closing: what `closing.json` holds: how the final model was judged and recorded.
+        chain_head: hash of the chain's newest block; None without a ledger.
+        ledger_ms: CPU milliseconds of ledger work in all rounds.
+    """
+
+    model: torch.Tensor
+    malicious: tuple[int, ...]
+    rows: list[Row]
+    openings: list[Row]
+    closing: Row
+    chain_head: str | None
+    ledger_ms: float
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One defence against one attack at one malicious share."""
+
+    experiment: ExperimentConfig
+    defence: DefenceConfig
+    attack: AttackConfig
+    fraction: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        """Whether no hospital is malicious."""
+        return self.attack.name == "none" or self.fraction == 0.0
+
+
+def choose_malicious(seed: int, hospitals: int, fraction: float) -> tuple[int, ...]:
+    """Malicious hospitals, ascending: the first of one random order, so a larger share holds the
+    smaller one."""
+    order = seeds.numpy_generator(seed, "malicious").permutation(hospitals)
+    return tuple(sorted(int(i) for i in order[: malicious_count(fraction, hospitals)]))
+
+
+def poison(
+    attack: Attack, splits: Sequence[Split], malicious: Sequence[int], seed: int
+) -> list[Split]:
+    """Training rows of every hospital, after the attack changed those of the malicious ones."""
+    result = list(splits)
+    for i in malicious:
+        x, y = attack.poison(splits[i].x, splits[i].y, seeds.torch_generator(seed, "poison", i))
+        result[i] = Split(x, y)
+    return result
+
+
+def make_setting(config: RunConfig, federation: Federation) -> Setting:
+    """Everything about a run that its rounds share."""
+    seed = config.experiment.seed
+    attack = config.attack.build()
+    malicious = (
+        () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
+    )
+    options = TrainOptions(**asdict(config.experiment.train))
+    if config.defence.proximal_mu is not None:
+        options = replace(options, proximal_mu=config.defence.proximal_mu)
+    return Setting(
+        config=config.experiment,
+        defence=config.defence,
+        federation=federation,
+        attack=attack,
+        malicious=malicious,
+        splits=poison(attack, federation.data.hospitals, malicious, seed),
+        options=options,
+    )
+
+
+def open_session(config: RunConfig, federation: Federation, backend: Backend) -> Session:
+    """A session of the defence's rule, its sharing keys derived from the seed.
+
+    Simulated hospitals need no secrets from each other's simulator; with derived keys a run
+    repeats to the last bit, commitments and chain included.
+    """
+    label = f"{config.experiment.seed}/{config.defence.name}/{config.attack.name}/{config.fraction}"
+    key = hashlib.sha256(f"secure-fl simulation secrets: {label}".encode()).digest()
+    return backend.session(
+        config.defence.build(),
+        federation.hospitals,
+        federation.model.num_parameters,
+        simulation_key=key,
+    )
+
+
+def run_rounds(
+    config: RunConfig,
+    federation: Federation,
+    backend: Backend,
+    folder: Path,
+    observe: Observe | None = None,
+    report: Callable[[Row], None] | None = None,
+) -> RunResult:
+    """Play all rounds, writing each as it ends.
+
+    Args:
+        config: what to run.
+        federation: data, model, initial parameters.
+        backend: where the rule runs; it stays open.
+        folder: existing folder, for the files of a cell (see `secure_fl.runfolder`).
+        observe: extra fields of a row from (round, model kept after it), for figures on data that
+            the federation itself must not see.
+        report: called with every row.
+    """
+    experiment = config.experiment
+    setting = make_setting(config, federation)
+    server = make_server(federation, config.defence, setting.options, experiment.seed)
+    witness: Chain | Nobody = Nobody(federation.hospitals)
+    if config.defence.ledger:
+        witness = Chain(
+            experiment.ledger,
+            federation.hospitals,
+            len(federation.data.validators),
+            config.defence.nodes,
+            seeds.integer(experiment.seed, "keys"),
+        )
+    records = Records(folder, observe, report)
+    session = open_session(config, federation, backend)
+    try:
+        state = State(
+            model=federation.initial,
+            suspended=torch.zeros(federation.hospitals, dtype=torch.bool),
+            server=server.init(federation.initial),
+        )
+        records.add(first_row(federation), [], state.model)
+        for number in range(1, experiment.rounds + 1):
+            state, row, opened = play(setting, server, witness, session, state, number)
+            records.add(row, opened, state.model)
+            if state.stopped:
+                break
+    finally:
+        session.close()
+    model, closing = close(setting, server, witness, state, len(records.rows), records.digest())
+    records.finish(closing, model)
+    if isinstance(witness, Chain):
+        witness.export(folder / "chain.jsonl")
+    return RunResult(
+        model=model,
+        malicious=setting.malicious,
+        rows=records.rows,
+        openings=records.openings,
+        closing=closing,
+        chain_head=witness.head if isinstance(witness, Chain) else None,
+        ledger_ms=witness.cost_ms,
+    )
+
+
+class Records:
+    """Writes what a run leaves behind, row by row."""
+
+    def __init__(
+        self, folder: Path, observe: Observe | None, report: Callable[[Row], None] | None
+    ) -> None:
+        self.folder, self.observe, self.report = folder, observe, report
+        self.rows: list[Row] = []
+        self.openings: list[Row] = []
+        (folder / "models").mkdir(exist_ok=True)
+        (folder / "openings.jsonl").touch()
+
+    def add(self, row: Row, opened: Sequence[Row], model: torch.Tensor) -> None:
+        """Write a round: its row, its openings, and the model kept after it."""
+        if self.observe:
+            row = row | self.observe(row["round"], model)
+        write_atomic(model_path(self.folder, row["round"]), model_bytes(model))
+        append_line(self.folder / "rounds.jsonl", row)
+        for opening in opened:
+            append_line(self.folder / "openings.jsonl", opening)
+        self.rows.append(row)
+        self.openings.extend(opened)
+        if self.report:
+            self.report(row)
+
+    def finish(self, closing: Row, model: torch.Tensor) -> None:
+        """Write the final model and how it was recorded."""
+        write_atomic(self.folder / "models" / "final.npy", model_bytes(model))
+        write_json(self.folder / "closing.json", closing)
+
+    def digest(self) -> str:
+        """SHA-256 over the rounds and openings written so far, for the chain's closing entry."""
+        return records_digest(self.folder)
+
+
+def first_row(federation: Federation) -> Row:
+    """The row of round 0: the initial model, before anybody trained."""
+    verdicts = validate(federation, federation.initial)
+    return {
+        "round": 0,
+        **measured(verdicts),
+        "status": "initial",
+        "model_sha256": model_hash(federation.initial),
+    }
+
+
+def run(
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    observe: Observe | None = None,
+) -> RunResult:
+    """Run one defence against one attack; for notebooks. The command line runs whole grids.
+
+    Args:
+        overrides: as on the command line, e.g. `["defence=robust", "attack=backdoor"]`. The first
+            defence and the first attack are run at the smallest malicious share.
+        folder: new folder for the records; a temporary one by default, removed at the end.
+        observe: see `run_rounds`.
+
+    Raises:
+        SecureFLError: settings that do not fit, data that are missing, a folder that exists.
+
+    Example:
+        >>> result = run(["data.rows=1500", "data.hospitals=4", "rounds=1", "defence=robust"])
+        >>> [row["status"] for row in result.rows]
+        ['initial', 'unchecked']
+    """
+    experiment = load_config(overrides)
+    attack = experiment.attacks[0] if experiment.attacks else AttackConfig()
+    fraction = malicious_fractions(experiment.malicious)[0]
+    config = RunConfig(experiment, experiment.defences[0], attack, fraction)
+    federation = prepare(experiment)
+    torch.set_num_threads(experiment.threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "run" if folder is None else Path(folder)
+        require(not target.exists(), "folder", "one that does not exist yet", str(target))
+        target.mkdir(parents=True)
+        defence = config.defence
+        with open_backend(defence.backend, nodes=defence.nodes) as backend:
+            return run_rounds(config, federation, backend, target, observe)

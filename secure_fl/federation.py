@@ -1,0 +1,88 @@
+"""The parties of an experiment before any attack: data divided, model built, one initial model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from secure_fl import data, models, seeds
+from secure_fl.data import Dataset, FederatedData
+from secure_fl.errors import ConfigError
+from secure_fl.schema import ExperimentConfig
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What every cell of a job shares.
+
+    Attributes:
+        data: splits of hospitals, validators and test.
+        model: the network.
+        initial: float32 (d,), the model before round 1.
+    """
+
+    data: FederatedData
+    model: models.Model
+    initial: torch.Tensor
+
+    @property
+    def hospitals(self) -> int:
+        """Number of hospitals."""
+        return len(self.data.hospitals)
+
+    def logits(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Logits (m, classes) of one model (d,) on rows (m, *features)."""
+        with torch.no_grad():
+            return self.model.logits(params.float().unsqueeze(0), x.unsqueeze(0))[0]
+
+
+def prepare(config: ExperimentConfig) -> Federation:
+    """Load and divide the data, build the model; both depend on the settings and seed alone.
+
+    Raises:
+        SecureFLError: data that are missing or too few, or a model that does not fit them.
+    """
+    settings, seed = config.data, config.seed
+    dataset = _sample(data.load(settings.name, settings.path), settings.rows, seed)
+    federated = data.partition(
+        dataset,
+        settings.hospitals,
+        settings.alpha,
+        settings.test_fraction,
+        settings.validation_fraction,
+        settings.validators,
+        seeds.integer(seed, "partition"),
+        minimum_rows=settings.minimum_rows,
+        root_patients=settings.root_patients,
+    )
+    if settings.balance:
+        balanced = [
+            data.balance_classes(split, seeds.torch_generator(seed, "balance", i))
+            for i, split in enumerate(federated.hospitals)
+        ]
+        federated = replace(federated, hospitals=balanced)
+    if federated.classes != 2:
+        raise ConfigError(
+            f"data.name must be a data set of two classes; got {federated.classes} classes"
+        )
+    try:
+        model = models.build(
+            config.model.name, federated.feature_shape, federated.classes, config.model.params
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"model {config.model.name!r}: {error}") from error
+    return Federation(federated, model, model.init(seeds.torch_generator(seed, "model")))
+
+
+def _sample(dataset: Dataset, rows: int | None, seed: int) -> Dataset:
+    """About `rows` rows of whole groups, chosen by the seed; all of them for None."""
+    if rows is None or rows >= len(dataset.y):
+        return dataset
+    rng = seeds.numpy_generator(seed, "rows")
+    groups, sizes = np.unique(dataset.group, return_counts=True)
+    order = rng.permutation(len(groups))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1
+    kept = np.flatnonzero(np.isin(dataset.group, groups[order[:enough]]))
+    return replace(dataset, x=dataset.x[kept], y=dataset.y[kept], group=dataset.group[kept])

@@ -1,0 +1,356 @@
+"""One federated round, as a function from one explicit state to the next.
+
+1. broadcast     the model whose hash the chain holds
+2. train         every hospital that is not suspended
+3. attack        malicious hospitals craft what they send (their rows were poisoned before)
+4. clip, noise   bound each update's norm, optionally add Gaussian noise
+5. share         hospitals encode and split their updates
+6. commit        signed commitments go on the chain before anything is combined
+7. aggregate     the defence's rule, on its backend
+8. validate      each validator tests the candidate; the chain keeps it or rolls it back
+9. record        hashes, metrics and verdicts on each hospital
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from attacks import Attack, AttackView
+from secure_fl import seeds
+from secure_fl.backends import Session
+from secure_fl.data import Split
+from secure_fl.errors import InputError
+from secure_fl.federation import Federation
+from secure_fl.hospitals import TrainOptions, clip_and_noise, train
+from secure_fl.runfolder import canonical_json, model_bytes, sha256
+from secure_fl.schema import DefenceConfig, ExperimentConfig
+from secure_fl.server import Server
+from secure_fl.types import AggregateResult
+from secure_fl.validation import Verdict, medians, validate
+from secure_fl.witness import Witness
+
+# An opening with more numbers than this is recorded by its hash alone.
+RECORDED_NUMBERS = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same over the rounds of a run.
+
+    Attributes:
+        config: settings of the experiment.
+        defence: the defence of this run.
+        federation: data, model and initial parameters.
+        attack: the attack of this run.
+        malicious: indices of the malicious hospitals, ascending.
+        splits: rows that each hospital trains on, poisoned where it is malicious.
+        options: local training.
+    """
+
+    config: ExperimentConfig
+    defence: DefenceConfig
+    federation: Federation
+    attack: Attack
+    malicious: tuple[int, ...]
+    splits: list[Split]
+    options: TrainOptions
+
+
+@dataclass(frozen=True)
+class State:
+    """What one round hands to the next.
+
+    Attributes:
+        model: float32 (d,), the last model that was kept.
+        suspended: bool (n,), hospitals that the chain keeps out.
+        reputation: of each hospital on the chain, in [0, 1]; None before round 1 or without one.
+        server: the server's own state.
+        stopped: whether the server expects nothing of further rounds.
+    """
+
+    model: torch.Tensor
+    suspended: torch.Tensor
+    reputation: list[float] | None = None
+    server: Any = None
+    stopped: bool = False
+
+
+class Played(NamedTuple):
+    """One round's outcome: the next state, a row of `rounds.jsonl`, rows of `openings.jsonl`."""
+
+    state: State
+    row: dict[str, Any]
+    openings: list[dict[str, Any]]
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds by phase of a round."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def local_updates(setting: Setting, state: State, number: int, active: list[int]) -> torch.Tensor:
+    """Steps 2 to 4: what each active hospital would send.
+
+    Args:
+        setting: the run.
+        state: the model to start from.
+        number: the round, which selects the random streams.
+        active: hospitals that take part, ascending.
+
+    Returns:
+        float32 (n, d); rows of absent hospitals are zero.
+    """
+    seed = setting.config.seed
+    trained = train(
+        setting.federation.model,
+        state.model,
+        [setting.splits[i] for i in active],
+        setting.options,
+        [seeds.integer(seed, "training", number, i) for i in active],
+    )
+    updates = torch.zeros(setting.federation.hospitals, state.model.numel())
+    updates[active] = trained
+    sent = _craft(setting, state, number, active, updates)
+    bound = setting.config.privacy
+    clipped = clip_and_noise(
+        sent,
+        bound.clip_norm,
+        bound.noise_sigma,
+        seeds.torch_generator(seed, "noise", number),
+    )
+    if not bound.bind_malicious:
+        free = list(setting.malicious)
+        clipped[free] = sent[free]
+    absent = torch.ones(len(clipped), dtype=torch.bool)
+    absent[active] = False
+    clipped[absent] = 0.0  # noise fell on their zero rows too
+    return clipped
+
+
+def _craft(
+    setting: Setting, state: State, number: int, active: list[int], updates: torch.Tensor
+) -> torch.Tensor:
+    """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d)."""
+    attackers = [i for i in active if i in setting.malicious]
+    if not attackers:
+        return updates
+    own = updates[attackers]
+    others = [i for i in active if i not in setting.malicious]
+    honest = updates[others] if setting.attack.knowledge == "omniscient" else own
+    view = AttackView(
+        round=number - 1,
+        num_hospitals=len(active),
+        num_malicious=len(attackers),
+        rng=seeds.torch_generator(setting.config.seed, "craft", number),
+        global_model=state.model,
+        clip_norm=setting.config.privacy.clip_norm,
+        defence=setting.defence.name,
+    )
+    crafted = setting.attack.craft(honest.clone(), own.clone(), view)
+    if tuple(crafted.shape) != tuple(own.shape):
+        raise InputError(
+            f"attack {setting.attack} must return updates of shape {tuple(own.shape)}; "
+            f"got {tuple(crafted.shape)}"
+        )
+    sent = updates.clone()
+    sent[attackers] = crafted.to(sent.dtype)
+    return sent
+
+
+def verdicts_on_hospitals(accepted: torch.Tensor, present: Sequence[bool]) -> list[bool | None]:
+    """Verdict on each hospital: True or False where it took part, None where it did not."""
+    return [
+        bool(verdict) if took_part else None
+        for verdict, took_part in zip(accepted.tolist(), present, strict=True)
+    ]
+
+
+def openings(number: int, result: AggregateResult) -> list[dict[str, Any]]:
+    """Rows of `openings.jsonl`: every value that was opened, by name, shape and hash.
+
+    The hash is over the values as float64, little-endian, in row-major order.
+    """
+    rows = []
+    for opening in result.opened:
+        row: dict[str, Any] = {
+            "round": number,
+            "name": opening.name,
+            "shape": list(opening.shape),
+        }
+        value = result.values.get(opening.name)
+        if value is not None:
+            array = value.detach().to(torch.float64).contiguous().numpy().astype("<f8")
+            row["sha256"] = sha256(array.tobytes())
+            if array.size <= RECORDED_NUMBERS:
+                row["value"] = [float(v) if math.isfinite(v) else None for v in array.ravel()]
+        rows.append(row)
+    return rows
+
+
+def result_hash(
+    number: int, accepted: list[bool | None], opened: list[dict[str, Any]], update_sha256: str
+) -> str:
+    """Hash of an aggregation, which the nodes sign: SHA-256 of its canonical JSON."""
+    record = {
+        "round": number,
+        "accepted": accepted,
+        "openings": opened,
+        "update_sha256": update_sha256,
+    }
+    return sha256(canonical_json(record).encode())
+
+
+def update_hash(update: torch.Tensor) -> str:
+    """SHA-256 of a combined update (d,) as float64, little-endian."""
+    return sha256(update.detach().to(torch.float64).contiguous().numpy().astype("<f8").tobytes())
+
+
+def model_hash(model: torch.Tensor) -> str:
+    """SHA-256 of the model's file, as it is on the chain and in the run folder."""
+    return sha256(model_bytes(model))
+
+
+def measured(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+    """Medians of the validators for a row; JSON has no NaN or infinity: null stands for them."""
+    middle = medians(verdicts)._asdict()
+    return {name: value if math.isfinite(value) else None for name, value in middle.items()}
+
+
+def play(
+    setting: Setting,
+    server: Server,
+    witness: Witness,
+    session: Session,
+    state: State,
+    number: int,
+) -> Played:
+    """Play round `number` (1, 2, ...) from `state`."""
+    clock = Clock()
+    spent_before = witness.cost_ms
+    before = model_hash(state.model)
+    active = [i for i, out in enumerate(state.suspended) if not out]
+    with clock.phase("ledger"):
+        witness.open_round(number, before)
+    with clock.phase("train"):
+        updates = local_updates(setting, state, number, active)
+    with clock.phase("server"):
+        reference = server.reference(state.model, number)
+    with clock.phase("share"):
+        present = [i in active for i in range(len(updates))]
+        submission = session.submit(_saturated(setting, updates, session.rule.limit), present)
+    with clock.phase("ledger"):
+        recorded = witness.commit(number, submission.commitments)
+    result = session.aggregate(
+        submission,
+        reputation=state.reputation if setting.defence.reputation else None,
+        reference=reference,
+        commitments=recorded,
+    )
+    with clock.phase("server"):
+        step = server.step(state.model, result, reference, number, state.server)
+    candidate = step.candidate
+    with clock.phase("validate"):
+        verdicts = validate(setting.federation, candidate)
+    committed = submission.commitments if recorded is None else recorded
+    accepted = verdicts_on_hospitals(result.accepted, [i in committed for i in range(len(updates))])
+    opened = openings(number, result)
+    update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
+    result_sha256 = result_hash(number, accepted, opened, update_sha256)
+    with clock.phase("ledger"):
+        decision = witness.decide(number, result_sha256, accepted, candidate_sha256, verdicts)
+    model = candidate if decision.keep else state.model
+    following = State(
+        model, torch.tensor(decision.suspended), decision.reputation, step.state, step.stopped
+    )
+    cost = result.cost
+    shared = setting.defence.backend == "mpc"
+    clock.seconds["mpc_online" if shared else "aggregate"] = cost.seconds_online
+    clock.seconds["mpc_offline"] = cost.seconds_offline
+    row = {
+        "round": number,
+        **measured(verdicts),
+        "status": decision.status,
+        "stopped": step.stopped,
+        "accepted": accepted,
+        "refused": {str(hospital): why for hospital, why in submission.refused.items()},
+        "suspended": [i for i, out in enumerate(decision.suspended) if out],
+        "reputation": decision.reputation,
+        "seconds": clock.seconds,
+        "ledger_ms": witness.cost_ms - spent_before,
+        "mpc": {
+            "rounds": cost.rounds,
+            "bytes_online": cost.bytes_online,
+            "bytes_offline": cost.bytes_offline,
+        },
+        "update_sha256": update_sha256,
+        "result_sha256": result_sha256,
+        "candidate_sha256": candidate_sha256,
+        "model_sha256": model_hash(model),
+    }
+    return Played(following, row, opened)
+
+
+def close(
+    setting: Setting, server: Server, witness: Witness, state: State, number: int, digest: str
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Finish the model and record it: one more entry on the chain, in which no hospital takes part.
+
+    Args:
+        setting: the run.
+        server: finishes the model.
+        witness: the chain, or nobody.
+        state: after the last round.
+        number: of the entry, one above the last round.
+        digest: SHA-256 over all records of the run; the nodes sign it.
+
+    Returns:
+        The final model, float32 (d,), and the content of `closing.json`.
+    """
+    spent_before = witness.cost_ms
+    final = server.finish(state.model, state.server)
+    verdicts = validate(setting.federation, final)
+    witness.open_round(number, model_hash(state.model))
+    witness.commit(number, {})
+    absent = [None] * setting.federation.hospitals
+    decision = witness.decide(number, digest, absent, model_hash(final), verdicts)
+    model = final if decision.keep else state.model
+    return model, {
+        "entry": number,
+        **measured(verdicts),
+        "status": decision.status,
+        "records_sha256": digest,
+        "candidate_sha256": model_hash(final),
+        "model_sha256": model_hash(model),
+        "ledger_ms": witness.cost_ms - spent_before,
+    }
+
+
+def _saturated(setting: Setting, updates: torch.Tensor, limit: float) -> torch.Tensor:
+    """Malicious rows held inside the range that a share can encode.
+
+    A row outside it is refused at the door and harms nobody; an attacker who wants to be counted
+    sends the largest value that passes. NaN stays NaN, and is refused.
+    """
+    edge = limit - 2.0**-16
+    rows = list(setting.malicious)
+    held = updates.clone()
+    held[rows] = held[rows].clamp(-edge, edge)
+    return held

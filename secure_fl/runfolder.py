@@ -1,0 +1,143 @@
+"""Files of a run: created once, each cell complete or absent, every byte reproducible to check.
+
+Layout, below the folder of the run:
+    config.yaml environment.json summary.json manifest.json chain.jsonl report.html figures/
+    cells/<cell>/rounds.jsonl openings.jsonl closing.json cell.json [chain.jsonl]
+                 models/round-000.npy ... models/final.npy
+
+A cell is written below a temporary name and renamed when it is complete. Models are NumPy files
+of float32 without pickled objects; their SHA-256 is the model hash on the chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from secure_fl.errors import InputError
+
+PARTIAL = ".partial"
+
+
+def canonical_json(value: Any) -> str:
+    """JSON on one line with sorted keys; equal values give equal bytes. NaN is refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, atomically."""
+    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write beside the target, then rename: a reader sees the old file or the new one."""
+    partial = path.with_name(path.name + PARTIAL)
+    partial.write_bytes(content)
+    os.replace(partial, path)
+
+
+def append_line(path: Path, row: dict[str, Any]) -> None:
+    """Append one row of canonical JSON."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(canonical_json(row) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; a missing or malformed one raises `InputError` naming it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read JSON lines; a malformed one raises `InputError` naming file and line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise InputError(f"{path} line {number} is not JSON: {error}") from error
+    return rows
+
+
+def sha256(content: bytes) -> str:
+    """SHA-256 as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def model_bytes(model: torch.Tensor) -> bytes:
+    """The NumPy file of a parameter vector (d,), as float32 little-endian."""
+    buffer = io.BytesIO()
+    array = model.detach().cpu().numpy().astype("<f4")
+    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_model(path: Path) -> torch.Tensor:
+    """Read a parameter vector written by `model_bytes`: float32 (d,)."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if array.dtype != np.float32 or array.ndim != 1:
+        raise InputError(f"{path} must hold float32 (d,); got {array.dtype} {array.shape}")
+    return torch.from_numpy(array)
+
+
+def records_digest(cell: Path) -> str:
+    """SHA-256 over a cell's rounds and openings: the last entry of its chain."""
+    parts = [(cell / name).read_bytes() for name in ("rounds.jsonl", "openings.jsonl")]
+    return sha256(b"".join(hashlib.sha256(part).digest() for part in parts))
+
+
+def model_path(cell: Path, round_number: int) -> Path:
+    """Where a cell keeps the model after a round; round 0 is the initial model."""
+    return cell / "models" / f"round-{round_number:03d}.npy"
+
+
+def create_run(folder: Path) -> None:
+    """Create the folder of a new run.
+
+    Raises:
+        InputError: it exists already; nothing in it is touched.
+    """
+    if folder.exists():
+        raise InputError(
+            f"run folder {folder} exists already: choose another with --out, "
+            f"or complete it with --resume {folder}"
+        )
+    folder.mkdir(parents=True)
+    (folder / "cells").mkdir()
+
+
+@contextmanager
+def writing_cell(run: Path, name: str) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `cells/<name>` on success and vanishes on failure."""
+    final = run / "cells" / name
+    if final.exists():
+        raise InputError(f"cell {final} exists already")
+    partial = final.with_name(f".{name}{PARTIAL}")
+    if partial.exists():  # left by a killed process
+        shutil.rmtree(partial)
+    (partial / "models").mkdir(parents=True)
+    try:
+        yield partial
+        os.replace(partial, final)
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial)

@@ -1,0 +1,361 @@
+"""Typed settings of an experiment; every class refuses bad values when it is built.
+
+The classes hold settings alone. `secure_fl.config` composes them from YAML and the command line.
+A setting is named in errors by its full key, as it is written on the command line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import attacks
+import ledger
+from secure_fl import aggregation, data, models
+from secure_fl.errors import ConfigError
+
+BACKENDS = ("plain", "fixed", "mpc")
+VALIDATIONS = ("none", "rollback", "gate")
+OPTIMIZERS = ("adam", "sgd")
+MAX_MALICIOUS = 0.5
+
+
+def check(condition: bool, key: str, rule: str, value: object) -> None:
+    """Raise `ConfigError` naming the key, the rule and the value unless `condition` holds."""
+    if not condition:
+        raise ConfigError(f"{key} must be {rule}; got {value!r}")
+
+
+def check_name(key: str, value: str, allowed: list[str] | tuple[str, ...]) -> None:
+    """Refuse a name that is not in `allowed`; the error lists the real choices."""
+    check(value in allowed, key, f"one of {', '.join(allowed)}", value)
+
+
+def _positive(value: float) -> bool:
+    return 0 < value < math.inf
+
+
+@dataclass
+class DataConfig:
+    """Which data, how they are split, and how many hospitals share them.
+
+    Attributes:
+        name: data set; `secure-fl list` shows them.
+        path: where the user keeps the official files, for data sets that are not shipped.
+        hospitals: number of hospitals.
+        alpha: concentration of the Dirichlet distribution over classes; small is uneven.
+        test_fraction: share of the patients set aside for the final test.
+        validation_fraction: share of the patients that the validators hold.
+        validators: number of validators among whom those patients are divided.
+        balance: resample each hospital's training rows to equal class counts.
+        minimum_rows: rows that each hospital has at the least.
+        rows: use only this many rows of the data set, drawn by the seed; null uses all.
+        root_patients: patients in the validators' public half; null keeps all of it.
+    """
+
+    name: str = "support2"
+    path: str | None = None
+    hospitals: int = 20
+    alpha: float = 0.3
+    test_fraction: float = 0.2
+    validation_fraction: float = 0.1
+    validators: int = 5
+    balance: bool = True
+    minimum_rows: int = 32
+    rows: int | None = None
+    root_patients: int | None = None
+
+    def __post_init__(self) -> None:
+        check_name("data.name", self.name, data.names())
+        check(1 <= self.hospitals <= 500, "data.hospitals", "from 1 to 500", self.hospitals)
+        check(_positive(self.alpha), "data.alpha", "> 0 and finite", self.alpha)
+        for key in ("test_fraction", "validation_fraction"):
+            value = getattr(self, key)
+            check(0 < value < 1, f"data.{key}", "between 0 and 1, both excluded", value)
+        left = 1 - self.test_fraction - self.validation_fraction
+        check(left > 0, "data.test_fraction + data.validation_fraction", "below 1", 1 - left)
+        check(1 <= self.validators <= 32, "data.validators", "from 1 to 32", self.validators)
+        check(self.minimum_rows >= 1, "data.minimum_rows", "at least 1", self.minimum_rows)
+        for key in ("rows", "root_patients"):
+            value = getattr(self, key)
+            check(value is None or value >= 1, f"data.{key}", "null or at least 1", value)
+
+
+@dataclass
+class ModelConfig:
+    """The model by name, with the parameters of its builder."""
+
+    name: str = "mlp"
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("model.name", self.name, models.names())
+
+
+@dataclass
+class TrainConfig:
+    """Local training at every hospital; `proximal_mu` is the FedProx factor, 0 switches it off."""
+
+    epochs: int = 5
+    batch_size: int = 32
+    lr: float = 0.001
+    optimizer: str = "adam"
+    proximal_mu: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(self.epochs >= 1, "train.epochs", "at least 1", self.epochs)
+        check(self.batch_size >= 1, "train.batch_size", "at least 1", self.batch_size)
+        check(_positive(self.lr), "train.lr", "> 0 and finite", self.lr)
+        check_name("train.optimizer", self.optimizer, OPTIMIZERS)
+        mu = self.proximal_mu
+        check(0 <= mu < math.inf, "train.proximal_mu", ">= 0 and finite", mu)
+
+
+@dataclass
+class PrivacyConfig:
+    """Bounds each update's Euclidean norm, then adds Gaussian noise to every coordinate.
+
+    Attributes:
+        clip_norm: largest norm; null leaves updates as they are.
+        noise_sigma: standard deviation of the noise; 0 adds none.
+        bind_malicious: malicious hospitals keep to the norm too. Where nobody sees an update,
+            as in plain secure aggregation, only their own software can hold them to it: false
+            shows what happens when it does not.
+    """
+
+    clip_norm: float | None = 1.0
+    noise_sigma: float = 0.0
+    bind_malicious: bool = True
+
+    def __post_init__(self) -> None:
+        norm, sigma = self.clip_norm, self.noise_sigma
+        check(norm is None or _positive(norm), "privacy.clip_norm", "null or > 0", norm)
+        check(0 <= sigma < math.inf, "privacy.noise_sigma", ">= 0 and finite", sigma)
+        check(
+            norm is not None or sigma == 0,
+            "privacy.noise_sigma",
+            "0 without privacy.clip_norm (noise hides nothing of an unbounded update)",
+            sigma,
+        )
+
+
+@dataclass
+class AttackConfig:
+    """An attack by file name, or `module:Class` for one outside the repository."""
+
+    name: str = "none"
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.build()
+
+    @property
+    def label(self) -> str:
+        """Name fit for folders and tables: `my_module:MyAttack` becomes `MyAttack`."""
+        return self.name.rpartition(":")[2]
+
+    def build(self) -> attacks.Attack:
+        """Build the attack; unknown names and parameters raise `ConfigError`."""
+        try:
+            return attacks.load(self.name, dict(self.params))
+        except (ValueError, TypeError, ImportError) as error:
+            raise ConfigError(f"attack {self.name!r}: {error}") from error
+
+
+@dataclass
+class DefenceConfig:
+    """What stands between the hospitals' updates and the next model.
+
+    Attributes:
+        name: name in tables and folders.
+        rule: aggregation rule by name (`secure-fl list`), as `module:function`, or as a list of
+            stages, `{stages: [...], max_abs: ...}`.
+        params: the rule's own parameters, where it is named.
+        backend: `plain` in the clear, `fixed` in the clear with MPC's arithmetic, `mpc` shared.
+        nodes: computing nodes, for `mpc` alone.
+        ledger: commit, record and validate on the chain.
+        reference: train a public root direction each round and hand it to the rule.
+        reputation: weight hospitals by their reputation on the chain; needs `ledger`.
+        validation: `none` takes every model; `rollback` returns to the last accepted model when
+            the chain calls the round abnormal; `gate` adds the guarded server's step search,
+            early stop and final tuning.
+        proximal_mu: replaces `train.proximal_mu` for this defence; null keeps it.
+        guard: settings of the guarded server, with `validation: gate` alone.
+        label: name in tables and figures; empty shows `name`.
+        paper_method: row of the paper's tables that this defence stands for, if any.
+        description: one line for `secure-fl list`.
+    """
+
+    name: str = "fedavg"
+    rule: Any = "mean"
+    params: dict[str, Any] = field(default_factory=dict)
+    backend: str = "plain"
+    nodes: int = 2
+    ledger: bool = False
+    reference: bool = False
+    reputation: bool = False
+    validation: str = "none"
+    proximal_mu: float | None = None
+    guard: dict[str, Any] = field(default_factory=dict)
+    label: str = ""
+    paper_method: str | None = None
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        key = f"defence {self.name!r}: "
+        check_name(key + "backend", self.backend, BACKENDS)
+        check(2 <= self.nodes <= 4, key + "nodes", "from 2 to 4", self.nodes)
+        check_name(key + "validation", self.validation, VALIDATIONS)
+        check(
+            self.ledger or not self.reputation,
+            key + "reputation",
+            "false without a ledger (the chain keeps reputations)",
+            self.reputation,
+        )
+        check(
+            self.ledger or self.validation != "rollback",
+            key + "validation",
+            "none or gate without a ledger (the chain decides on rollback)",
+            self.validation,
+        )
+        check(
+            self.validation == "gate" or not self.guard,
+            key + "guard",
+            "empty unless validation is gate",
+            self.guard,
+        )
+        mu = self.proximal_mu
+        check(mu is None or 0 <= mu < math.inf, key + "proximal_mu", "null or >= 0", mu)
+        self.build()
+
+    def build(self) -> aggregation.Pipeline:
+        """Build the rule; a misspelt or impossible parameter raises `ConfigError`."""
+        try:
+            return aggregation.build_rule(self.rule, **self.params)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"defence {self.name!r}: {error}") from error
+
+
+def malicious_fractions(value: Any) -> list[float]:
+    """Turn `malicious=0.3` or `malicious=[0.1, 0.2]` into a list of distinct checked fractions."""
+    entries = list(value) if isinstance(value, list | tuple) else [value]
+    check(bool(entries), "malicious", "a fraction or a list of fractions", value)
+    for entry in entries:
+        number = isinstance(entry, int | float) and not isinstance(entry, bool)
+        check(
+            number and 0 <= float(entry) <= MAX_MALICIOUS,
+            "malicious",
+            "a share of the hospitals from 0 to 0.5, because a malicious majority decides every "
+            "median and no rule here promises anything beyond it",
+            entry,
+        )
+    return sorted({float(entry) for entry in entries})
+
+
+def malicious_count(fraction: float, hospitals: int) -> int:
+    """Whole number of malicious hospitals, rounded down: never above the stated share."""
+    return math.floor(fraction * hospitals + 1e-9)
+
+
+@dataclass
+class LedgerConfig:
+    """The contract's rule on reputations and its limits of degradation; see `ledger.Parameters`.
+
+    Attributes:
+        initial: reputation of a newly registered hospital.
+        growth: share of the gap to 1 gained when accepted, R += growth (1 - R).
+        rejection_keep: factor on R at the first rejection.
+        repetition_step: subtracted from that factor for each rejection directly before.
+        abnormal_keep: factor on R for those accepted into a round that was rolled back.
+        floor: suspension below it.
+        reinstated: reputation after a reinstatement.
+        probation_rounds: accepted rounds until a reinstated hospital is in full standing again.
+        accuracy_drop: largest loss of the validators' median accuracy.
+        loss_rise: largest gain of their median loss.
+        f1_drop: largest loss of their median F1.
+        quorum: attestations that a round needs.
+    """
+
+    initial: float = 1.0
+    growth: float = 0.1
+    rejection_keep: float = 0.5
+    repetition_step: float = 0.1
+    abnormal_keep: float = 0.9
+    floor: float = 0.2
+    reinstated: float = 0.3
+    probation_rounds: int = 5
+    accuracy_drop: float = 0.05
+    loss_rise: float = 0.25
+    f1_drop: float = 0.1
+    quorum: int = 4
+
+    def __post_init__(self) -> None:
+        self.build()
+
+    def build(self) -> ledger.Parameters:
+        """Build the contract's parameters; one out of range raises `ConfigError`."""
+        try:
+            return ledger.Parameters(**asdict(self))
+        except ValueError as error:
+            raise ConfigError(f"ledger.{error}") from error
+
+
+@dataclass
+class ExperimentConfig:
+    """A whole job: every defence against every attack at every malicious share.
+
+    Attributes:
+        name: name of the experiment; the default run folder begins with it.
+        description: one line for `secure-fl list`.
+        seed: root of every random draw except the secret shares.
+        rounds: federated rounds of each cell.
+        threads: threads of the numerical library.
+        malicious: one share of malicious hospitals or a list of them.
+        attacks: attacks of the job; the clean run of every defence is always added.
+        defences: defences of the job.
+    """
+
+    name: str = "custom"
+    description: str = ""
+    seed: int = 0
+    rounds: int = 10
+    threads: int = 1
+    malicious: Any = 0.3
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    ledger: LedgerConfig = field(default_factory=LedgerConfig)
+    attacks: list[Any] = field(default_factory=list)
+    defences: list[Any] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        check(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
+        check(1 <= self.rounds <= 10_000, "rounds", "from 1 to 10000", self.rounds)
+        check(1 <= self.threads <= 64, "threads", "from 1 to 64", self.threads)
+        quorum, validators = self.ledger.quorum, self.data.validators
+        check(
+            quorum <= validators, "ledger.quorum", f"at most data.validators, {validators}", quorum
+        )
+        for fraction in malicious_fractions(self.malicious):
+            count = malicious_count(fraction, self.data.hospitals)
+            check(
+                fraction == 0 or count >= 1 or not self.attacks,
+                "malicious",
+                f"0 or at least one whole hospital of {self.data.hospitals}",
+                fraction,
+            )
+        self._check_items("attacks", AttackConfig, lambda attack: attack.label)
+        self._check_items("defences", DefenceConfig, lambda defence: defence.name)
+
+    def _check_items(self, key: str, kind: type, label: Callable[[Any], str]) -> None:
+        """Hold `attacks` and `defences` to their type, and their names to one use each."""
+        entries = getattr(self, key)
+        for entry in entries:
+            check(isinstance(entry, kind), key, f"a list of {kind.__name__}", entry)
+        names = [label(entry) for entry in entries]
+        check(len(set(names)) == len(names), key, "a list without repeated names", names)
+        if key == "defences":
+            check(bool(names), key, "a list of at least one defence", names)
