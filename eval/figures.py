@@ -120,13 +120,30 @@ def attack_success(run: Run, dark: bool = False) -> bytes | None:
 
 def accuracy_over_rounds(run: Run, dark: bool = False) -> bytes | None:
     """Test accuracy after each round, one panel an attack, one line a defence."""
-    cells = _headline_cells(run)
-    cells = [cell for cell in cells if mean_of(cell.rounds, "test_accuracy") is not None]
+    root = next((r for r in run.rows if r["defence"] == ROOT_ONLY), None)
+    level = None if root is None else float(root["accuracy"])
+    names = ("Accuracy over rounds", "accuracy on the test set")
+    return _over_rounds(run, "test_accuracy", names, dark, level)
+
+
+def success_over_rounds(run: Run, dark: bool = False) -> bytes | None:
+    """Raw attack success after each round, one panel an attack, one line a defence."""
+    names = ("Attack success over rounds", "attack success rate")
+    return _over_rounds(run, "attack_success", names, dark)
+
+
+def _over_rounds(
+    run: Run, key: str, names: tuple[str, str], dark: bool, level: float | None = None
+) -> bytes | None:
+    """Draw a measure of `rounds.jsonl` by round; `names` are the title and the vertical axis.
+
+    `level` is what the validators' root rows reach alone, drawn across all panels.
+    """
+    cells = [cell for cell in _headline_cells(run) if mean_of(cell.rounds, key) is not None]
     if not cells:
         return None
     attacks = list(dict.fromkeys(str(cell.row["attack"]) for cell in cells))
     attacks.sort(key=lambda name: name != NO_ATTACK)
-    root = next((r for r in run.rows if r["defence"] == ROOT_ONLY), None)
     with theme(dark):
         columns = panel_columns(len(attacks))
         lines = math.ceil(len(attacks) / columns)
@@ -138,21 +155,20 @@ def accuracy_over_rounds(run: Run, dark: bool = False) -> bytes | None:
                 for cell in cells:
                     if (cell.row["defence"], cell.row["attack"]) == (look.name, attack):
                         used[look.name] = look
-                        draw_line(axes, *_series(cell.rounds, "test_accuracy"), look)
-            if root is not None:
-                axes.axhline(float(root["accuracy"]), color=ink_colour(), lw=0.9, ls=(0, (2, 2)))
+                        draw_line(axes, *_series(cell.rounds, key), look)
+            if level is not None:
+                axes.axhline(level, color=ink_colour(), lw=0.9, ls=(0, (2, 2)))
             axes.set_title(attack_label(attack), loc="left")
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         handles = [legend_handle(look) for look in used.values()]
-        if root is not None:
-            handles.append(
-                Line2D([], [], color=ink_colour(), lw=0.9, ls=(0, (2, 2)), label="Root only")
-            )
+        if level is not None:
+            dotted = Line2D([], [], color=ink_colour(), lw=0.9, ls=(0, (2, 2)), label="Root only")
+            handles.append(dotted)
         figure.legend(handles=handles, loc="outside lower center", ncols=3)
         label_bottom(panels, columns, "round")
-        figure.supylabel("accuracy on the test set")
-        figure.suptitle("Accuracy over rounds")
+        figure.supylabel(names[1])
+        figure.suptitle(names[0])
         return to_png(figure)
 
 
@@ -302,6 +318,7 @@ FIGURES: dict[str, Callable[..., bytes | None]] = {
     "attack_success": attack_success,
     "success_by_fraction": success_by_fraction,
     "accuracy_over_rounds": accuracy_over_rounds,
+    "success_over_rounds": success_over_rounds,
     "reputation": reputation_over_rounds,
     "round_time": round_time,
     "traffic": traffic,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from eval import figures, tables
+from eval import figures, metrics, tables
 from eval.records import Cell, Row, Run, load_run
 from eval.style import NO_ATTACK, attack_label, defence_label, headline_fraction, looks
 from secure_fl.runfolder import write_atomic
@@ -29,6 +29,10 @@ READING = {
     "accuracy_over_rounds": (
         "A line that stays beside its neighbours of the first panel is unharmed; the dotted line "
         "is what the validators' public rows reach without any hospital."
+    ),
+    "success_over_rounds": (
+        "How quickly each attack takes hold of the kept model; a defence that works keeps the line "
+        "where it starts."
     ),
     "reputation": (
         "Each thin line is one hospital's reputation on the chain, the thick line the group's "
@@ -248,6 +252,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         ("Rejected, honest", tables.percent(honest)),
         ("Rejected, malicious", tables.percent(malicious)),
         ("Rounds run", str(row.get("rounds_run") or tables.DASH)),
+        ("Drift alarms", _drift_alarms(cell.rounds)),
         ("Backend", _backend(row)),
         ("Final model, SHA-256", str(row.get("final_model_sha256") or tables.DASH)),
         ("Head of the chain", str(row.get("chain_head") or tables.DASH)),
@@ -270,11 +275,20 @@ def _cell(cell: Cell) -> dict[str, Any]:
             "F1",
             "Rejected",
             "Lowest reputation",
+            "Drift",
             "Status",
             "Seconds",
         ],
         "rounds": [_round(record) for record in cell.rounds],
     }
+
+
+def _drift_alarms(rounds: Sequence[Mapping[str, Any]]) -> str:
+    """Rounds in which the model moved much further than before, as text."""
+    known = [record for record in rounds if record.get("drift") is not None]
+    alarms = metrics.drift_alarms([float(record["drift"]) for record in known])
+    marked = [str(record["round"]) for record, alarm in zip(known, alarms, strict=True) if alarm]
+    return f"round {', '.join(marked)}" if marked else "none"
 
 
 def _round(record: Mapping[str, Any]) -> list[str]:
@@ -292,6 +306,7 @@ def _round(record: Mapping[str, Any]) -> list[str]:
         tables.decimals(record.get("f1")),
         ", ".join(rejected + refused) or tables.DASH,
         tables.decimals(min(reputation)) if reputation else tables.DASH,
+        tables.decimals(record.get("drift")),
         str(record.get("status") or tables.DASH),
         tables.seconds(sum(v or 0.0 for v in spent.values())) if spent else tables.DASH,
     ]

@@ -152,6 +152,14 @@ def test_rejections_are_counted_by_group() -> None:
     assert report.rejection_shares(Cell({}, [])) == (None, None)
 
 
+def test_a_jump_of_the_model_is_named_in_its_cell() -> None:
+    row = {"defence": "mean", "attack": "none", "malicious_fraction": 0.0, "accuracy": 0.5}
+    drifts = (None, 1.0, 0.9, 0.8, 0.7, 9.0)
+    rounds = [{"round": number, "drift": drift} for number, drift in enumerate(drifts)]
+    facts = dict(report.cell_groups([Cell(row, rounds)])[0]["cells"][0]["facts"])
+    assert facts["Drift alarms"] == "round 5"
+
+
 def test_openings_and_ledger_are_summed_up(folder: Path) -> None:
     run = load_run(folder)
     opened = report.opened_summary(run.cells)
