@@ -45,6 +45,9 @@ class ClearOps(FixedPointOps):
     def _minus(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a - b
 
+    def _times(self, a: torch.Tensor, factor: int | torch.Tensor) -> torch.Tensor:
+        return a * factor
+
     def _product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a * b
 

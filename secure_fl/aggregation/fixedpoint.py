@@ -132,7 +132,7 @@ class FixedPointOps(Ops):
         column = Root(*(self._expand(part, 0, m) for part in root))
         cosine = self._cosine_from(gram, row, column, (m, m))
         off_diagonal = 1 - torch.eye(m, dtype=torch.int64)
-        return self._wrap(_times(cosine.data, off_diagonal), (m, m), cosine.unit)
+        return self._wrap(self._times(cosine.data, off_diagonal), (m, m), cosine.unit)
 
     def _cosine_from(self, dot: Ring, a: Root, b: Root, shape: tuple[int, ...]) -> Secret:
         """dot / (sqrt(s_a) sqrt(s_b)) = (dot / 2^(e_a + e_b)) y_a y_b.
@@ -167,7 +167,9 @@ class FixedPointOps(Ops):
         scale = self._product(self._product(flag, root.shrink), limit.grow)  # <= 2^31
         shrunk = self._floor_shift(self._product(mantissa, scale), 41)  # 16 fractional bits
         one = 2**FRACTION_BITS
-        factor = self._plus(shrunk, self._minus(self._constant_like(one, m), _times(flag, one)))
+        factor = self._plus(
+            shrunk, self._minus(self._constant_like(one, m), self._times(flag, one))
+        )
         data = self._scale_rows(x.data, factor, FRACTION_BITS)
         return Updates(data, x.shape, x.unit, public)
 
@@ -202,8 +204,8 @@ class FixedPointOps(Ops):
         other = b if isinstance(b, Secret) else self._public(b, a.unit)
         unit = min(a.unit, other.unit)
         return (
-            self._wrap(_times(a.data, _ratio(a.unit, unit)), a.shape, unit),
-            self._wrap(_times(other.data, _ratio(other.unit, unit)), other.shape, unit),
+            self._wrap(self._times(a.data, _ratio(a.unit, unit)), a.shape, unit),
+            self._wrap(self._times(other.data, _ratio(other.unit, unit)), other.shape, unit),
         )
 
     def add(self, a: Secret, b: Secret | float) -> Secret:
@@ -225,8 +227,8 @@ class FixedPointOps(Ops):
                 product = self._floor_shift(product, _log2(b.unit))
             return self._wrap(product, shape, a.unit)
         if float(b).is_integer():
-            return self._wrap(_times(a.data, int(b)), a.shape, a.unit)
-        scaled = _times(a.data, round(b * 2**FRACTION_BITS))
+            return self._wrap(self._times(a.data, int(b)), a.shape, a.unit)
+        scaled = self._times(a.data, round(b * 2**FRACTION_BITS))
         return self._wrap(self._floor_shift(scaled, FRACTION_BITS), a.shape, a.unit)
 
     def less(self, a: Secret, b: Secret | float) -> Secret:
@@ -266,7 +268,7 @@ class FixedPointOps(Ops):
         grow = self._weigh_last(steps, _differences(2**exponent))
         square = self._weigh_last(steps, _differences(4 ** (_PAIRS - exponent)))
         u = self._floor_shift(self._product(squared, square), 34)  # s 4^(31-e): 62 -> 28 bits
-        y = self._minus(self._constant_as(u, round(2.16 * 2**30)), _times(u, 5))
+        y = self._minus(self._constant_as(u, round(2.16 * 2**30)), self._times(u, 5))
         for _ in range(_NEWTON_STEPS):
             square_y = self._floor_shift(self._product(y, y), 30)
             t = self._floor_shift(self._product(square_y, u), 28)
@@ -289,6 +291,10 @@ class FixedPointOps(Ops):
 
     @abstractmethod
     def _minus(self, a: Ring, b: Ring) -> Ring: ...
+
+    @abstractmethod
+    def _times(self, a: Ring, factor: int | torch.Tensor) -> Ring:
+        """Return a times public integers, with broadcasting."""
 
     @abstractmethod
     def _product(self, a: Ring, b: Ring) -> Ring:
@@ -399,10 +405,6 @@ def unit_direction(reference: torch.Tensor) -> torch.Tensor:
 def _differences(weights: torch.Tensor) -> torch.Tensor:
     """Return w' with sum_e w_e onehot_e = sum_e w'_e thermometer_e."""
     return torch.diff(weights, prepend=torch.zeros(1, dtype=weights.dtype))
-
-
-def _times(a: Ring, factor: int | torch.Tensor) -> Ring:
-    return a * factor
 
 
 def _log2(unit: float) -> int:

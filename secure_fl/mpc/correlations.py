@@ -215,6 +215,15 @@ class NodeSource:
         self._triples[0] = AndTriple(*(part[need:] for part in head))
         return AndTriple(*(part[:need].reshape(shape) for part in head))
 
+    @property
+    def reserved(self) -> int:
+        """AND words fetched and not yet used."""
+        return sum(triple.a.size for triple in self._triples)
+
+    def discard(self) -> None:
+        """Forget reserved triples, after a rule stopped half way."""
+        self._triples.clear()
+
     def bits(self, count: int) -> SharedBits:
         """Return random bits in both kinds of sharing."""
         start = perf_counter()

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -81,6 +81,11 @@ class Channel:
     def __init__(self, sock: socket.socket, peer: str) -> None:
         self.socket = sock
         self.peer = peer
+        self._record: BinaryIO | None = None
+
+    def record(self, path: str) -> None:
+        """Write everything received from now on to a file, so that it can be inspected."""
+        self._record = open(path, "wb", buffering=0)  # noqa: SIM115 - closed with the channel
 
     def send(self, header: Mapping[str, Any], *payload: Buffer) -> None:
         """Send one frame.
@@ -141,10 +146,14 @@ class Channel:
             if count == 0:
                 raise NodeFailure(f"{self.peer} closed the connection")
             done += count
+        if self._record is not None:
+            self._record.write(view)
 
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+        if self._record is not None:
+            self._record.close()
 
 
 class Mesh:

@@ -1,0 +1,322 @@
+"""Starts the nodes and the dealer, speaks for the hospitals, and collects what was opened."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import subprocess
+import sys
+import time
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.aggregation.rules import build_rule
+from secure_fl.backends import SALT_BYTES, Backend, HospitalSecrets, Session, Submission
+from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.mpc.compat import import_crypten
+from secure_fl.mpc.prg import KEY_BYTES, Stream
+from secure_fl.mpc.sharing import commit, split
+from secure_fl.mpc.transport import Channel, accept, listen
+from secure_fl.types import AggregateResult, Cost, Opening
+
+_GRACE_SECONDS = 5.0
+_ERRORS = {"InputError": InputError, "ConfigError": ConfigError}
+
+
+@dataclass
+class _Process:
+    name: str
+    handle: subprocess.Popen[bytes]
+    control: Channel | None = None
+
+
+def _start(name: str, module: str, options: dict[str, Any]) -> _Process:
+    """Start one process in a session of its own, so that Ctrl-C reaches only us."""
+    handle = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    process = _Process(name, handle)
+    if handle.stdin is None:
+        raise NodeFailure(f"{name} was started without standard input")
+    with contextlib.suppress(BrokenPipeError):  # reported when it does not connect
+        handle.stdin.write((json.dumps(options) + "\n").encode())
+        handle.stdin.close()
+    return process
+
+
+def _stop(processes: list[_Process]) -> None:
+    """Ask all to stop, wait, and kill what is left."""
+    for process in processes:
+        if process.control is not None:
+            with contextlib.suppress(NodeFailure):
+                process.control.send({"do": "stop"})
+            process.control.close()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for process in processes:
+        if process.control is None:
+            process.handle.kill()
+        try:
+            process.handle.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.handle.kill()
+            process.handle.wait()
+    processes.clear()
+
+
+class MpcBackend(Backend):
+    """Computing nodes and a dealer as local processes, started once and used for many sessions.
+
+    Args:
+        nodes: computing nodes, 2 to 4.
+        timeout: seconds after which a silent peer counts as dead.
+        transcript: a folder in which each node records all it receives, for inspection.
+
+    Raises:
+        SecureFLError: CrypTen is missing.
+        NodeFailure: a process did not start.
+    """
+
+    def __init__(
+        self, nodes: int = 2, timeout: float = 120.0, transcript: Path | str | None = None
+    ) -> None:
+        require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
+        require(timeout > 0, "timeout", "positive", timeout)
+        import_crypten()
+        self.nodes = nodes
+        self._sessions = 0
+        self._processes: list[_Process] = []
+        self._finalizer = weakref.finalize(self, _stop, self._processes)
+        try:
+            self._launch(timeout, transcript)
+        except BaseException:
+            self.close()
+            raise
+
+    def _launch(self, timeout: float, transcript: Path | str | None) -> None:
+        token = secrets.token_bytes(32)
+        with listen() as server:
+            common = {
+                "token": token.hex(),
+                "port": server.getsockname()[1],
+                "nodes": self.nodes,
+                "timeout": timeout,
+                "transcript": None if transcript is None else str(transcript),
+                "path": [p or str(Path.cwd()) for p in sys.path],
+            }
+            self._processes.append(_start("dealer", "secure_fl.mpc.dealer", common))
+            for rank in range(self.nodes):
+                options = {**common, "rank": rank}
+                self._processes.append(_start(f"node {rank}", "secure_fl.mpc.node", options))
+            self._collect(server, token, timeout)
+        ports = {p.name: self._receive(p)["port"] for p in self._processes}
+        plan = {
+            "ports": [ports[f"node {rank}"] for rank in range(self.nodes)],
+            "dealer_port": ports["dealer"],
+        }
+        for process in self.node_processes:
+            self._channel(process).send(plan)
+        for process in self.node_processes:
+            self._receive(process)
+
+    def _collect(self, server: Any, token: bytes, timeout: float) -> None:
+        """Accept the control channels, watching for processes that die before they connect."""
+        deadline = time.monotonic() + timeout
+        waiting = {p.name: p for p in self._processes}
+        while waiting:
+            try:
+                channel = accept(server, token, 1.0)
+            except NodeFailure as silence:
+                dead = [p for p in waiting.values() if p.handle.poll() is not None]
+                if dead or time.monotonic() > deadline:
+                    raise self._failure(dead[0] if dead else None, silence) from silence
+                continue
+            channel.socket.settimeout(timeout)
+            waiting.pop(channel.peer).control = channel
+
+    @property
+    def node_processes(self) -> list[_Process]:
+        """The nodes, in order of rank."""
+        return self._processes[1:]
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name ("dealer", "node 0", ...)."""
+        return {p.name: p.handle.pid for p in self._processes}
+
+    @staticmethod
+    def _channel(process: _Process) -> Channel:
+        if process.control is None:
+            raise NodeFailure(f"{process.name} is not connected")
+        return process.control
+
+    def _failure(self, process: _Process | None, cause: Exception) -> NodeFailure:
+        """Say which process ended, if one did: its peers' complaints are only consequences."""
+        time.sleep(0.2)
+        ended = [(p, p.handle.poll()) for p in self._processes]
+        first = [(p, status) for p, status in ended if status not in (None, 0, 3)]
+        first = first or [(p, status) for p, status in ended if status is not None]
+        if first:
+            culprit, status = first[0]
+            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+            return NodeFailure(f"{culprit.name} stopped unexpectedly ({how})")
+        name = "a process" if process is None else process.name
+        return NodeFailure(f"{name} failed: {cause}")
+
+    def _receive_raw(self, process: _Process) -> tuple[dict[str, Any], bytearray]:
+        if not self._processes:
+            raise NodeFailure("the nodes are stopped")
+        try:
+            return self._channel(process).receive()
+        except NodeFailure as failure:
+            error = self._failure(process, failure)
+            self.close()
+            raise error from failure
+
+    def _receive(self, process: _Process) -> dict[str, Any]:
+        return self._receive_raw(process)[0]
+
+    def ask(
+        self, message: dict[str, Any], payload: bytes = b""
+    ) -> list[tuple[dict[str, Any], bytearray]]:
+        """Send one command to all nodes and return their answers, in order of rank.
+
+        Raises:
+            NodeFailure: a node or the dealer is gone; all are stopped then.
+            SecureFLError: the rule refused its input.
+        """
+        for rank in range(self.nodes):
+            self.tell(rank, message, payload)
+        answers = [self._receive_raw(process) for process in self.node_processes]
+        for header, _ in answers:
+            if "error" in header:
+                raise _ERRORS.get(header["error"], SecureFLError)(header["message"])
+        return answers
+
+    def tell(self, rank: int, message: dict[str, Any], *payload: bytes) -> None:
+        """Send one message to one node."""
+        if not self._processes:
+            raise NodeFailure("the nodes are stopped")
+        process = self.node_processes[rank]
+        try:
+            self._channel(process).send(message, *payload)
+        except NodeFailure as failure:
+            error = self._failure(process, failure)
+            self.close()
+            raise error from failure
+
+    def session(
+        self, rule: Any, hospitals: int, dim: int, simulation_key: bytes | None = None
+    ) -> Session:
+        """Open a session on the nodes."""
+        self._sessions += 1
+        return MpcSession(
+            self, self._sessions, build_rule(rule), hospitals, dim, HospitalSecrets(simulation_key)
+        )
+
+    def close(self) -> None:
+        """Stop all processes."""
+        _stop(self._processes)
+
+
+class MpcSession(Session):
+    """A session on the nodes; here live the hospitals, who split and send."""
+
+    def __init__(
+        self,
+        backend: MpcBackend,
+        number: int,
+        rule: Pipeline,
+        hospitals: int,
+        dim: int,
+        hospital_secrets: HospitalSecrets,
+    ) -> None:
+        super().__init__(rule, hospitals, dim, hospital_secrets)
+        self._backend = backend
+        self._number = number
+        size = {"hospitals": hospitals, "dim": dim}
+        backend.ask({"do": "open", "session": number, "rule": rule.to_config(), **size})
+
+    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
+        """Each hospital splits its update, commits, and sends every node its share."""
+        roots: dict[int, bytes] = {}
+        nodes = self._backend.nodes
+        for hospital, row in rows.items():
+            label = f"{self._round} {hospital}"
+            stream = Stream(self._secrets.draw(f"share {label}", KEY_BYTES))
+            shares = split(row, self.rule.bits, nodes, stream)
+            salts = [self._secrets.draw(f"salt {label} {i}", SALT_BYTES) for i in range(nodes)]
+            roots[hospital], messages = commit(shares, salts)
+            for rank, message in enumerate(messages):
+                header = {
+                    "do": "share",
+                    "session": self._number,
+                    "hospital": hospital,
+                    "proof": [part.hex() for part in message.proof],
+                }
+                self._backend.tell(rank, header, message.salt, message.share)
+        return roots, None
+
+    def _aggregate(
+        self,
+        submission: Submission,
+        reputation: torch.Tensor,
+        reference: torch.Tensor | None,
+        commitments: dict[int, bytes],
+    ) -> AggregateResult:
+        message = {
+            "do": "aggregate",
+            "session": self._number,
+            "roots": {h: root.hex() for h, root in sorted(commitments.items())},
+            "reputation": reputation.tolist(),
+        }
+        payload = b"" if reference is None else reference.numpy().astype("<f8").tobytes()
+        answers = self._backend.ask(message, payload)
+        header, data = answers[0]
+        for rank, (other, theirs) in enumerate(answers[1:], start=1):
+            if theirs != data or other["accepted"] != header["accepted"]:
+                raise NodeFailure(f"node {rank} opened other values than node 0")
+        submission.refused.update(
+            {int(h): why for other, _ in answers for h, why in other["refused"].items()}
+        )
+        values = _unpack(header["values"], data)
+        return AggregateResult(
+            update=values.pop("update"),
+            accepted=torch.tensor(header["accepted"], dtype=torch.bool),
+            opened=[Opening(name, tuple(shape)) for name, shape in header["opened"]],
+            values=values,
+            cost=_cost([other for other, _ in answers]),
+        )
+
+    def close(self) -> None:
+        """Let the nodes forget the session's state."""
+        self._backend.ask({"do": "close", "session": self._number})
+
+
+def _unpack(layout: list[Any], data: bytearray) -> dict[str, torch.Tensor]:
+    values, offset = {}, 0
+    for name, dtype, shape in layout:
+        count = int(np.prod(shape, dtype=np.int64))
+        array = np.frombuffer(data, dtype, count, offset).reshape(shape)
+        values[name] = torch.from_numpy(array.copy())
+        offset += array.nbytes
+    return values
+
+
+def _cost(reports: list[dict[str, Any]]) -> Cost:
+    worst = max(reports, key=lambda report: report["seconds"])
+    return Cost(
+        seconds_online=worst["seconds"] - worst["seconds_offline"],
+        seconds_offline=worst["seconds_offline"],
+        rounds=worst["rounds"],
+        bytes_online=max(report["bytes_online"] for report in reports),
+        bytes_offline=max(report["bytes_offline"] for report in reports),
+    )

@@ -1,0 +1,34 @@
+"""Between integers and bit planes: plane j holds bit j of 64 coordinates to a word."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from secure_fl.mpc.correlations import WORD_BITS, word_count
+
+
+def to_planes(values: np.ndarray, bits: int) -> np.ndarray:
+    """Return the low bits of integers (rows, columns) as words (bits, rows, W).
+
+    Column c is bit c % 64 of word c // 64; missing columns are zero.
+    """
+    rows, columns = values.shape
+    width = word_count(columns) * WORD_BITS
+    octets = np.ascontiguousarray(values.astype("<i8", copy=False)).view(np.uint8)
+    octets = octets.reshape(rows, columns, 8)
+    planes = np.zeros((bits, rows, width // WORD_BITS), np.uint64)
+    for j in range(bits):
+        bit = (octets[:, :, j // 8] >> (j % 8)) & 1
+        packed = np.packbits(bit, axis=-1, bitorder="little")
+        planes[j].view(np.uint8)[:, : packed.shape[1]] = packed
+    return planes
+
+
+def from_planes(planes: np.ndarray, columns: int) -> np.ndarray:
+    """Return unsigned integers (rows, columns) from words (bits, rows, W)."""
+    total = np.zeros((planes.shape[1], columns), np.int64)
+    for j, plane in enumerate(planes):
+        octets = np.ascontiguousarray(plane).view(np.uint8)
+        bits = np.unpackbits(octets, axis=-1, count=columns, bitorder="little")
+        total += bits.astype(np.int64) << j
+    return total
