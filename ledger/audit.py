@@ -169,8 +169,9 @@ def _hospital_words(
     chain: InProcessChain, address: bytes, size: int
 ) -> list[tuple[bytes, Standing]]:
     """The contract's own record of every hospital."""
-    output = chain.call(address, contract.encode_call("hospital_words", 0, size))
-    (words,) = contract.decode_output("hospital_words", output)
+    name = "hospital_words"
+    output = chain.call(name, address, contract.encode_call(name, 0, size))
+    (words,) = contract.decode_output(name, output)
     return [(record.account, record.standing) for record in map(hospital_record, words)]
 
 

@@ -189,6 +189,10 @@ class InProcessChain:
         """Number of transactions that `address` has sent."""
         return int(self._chain.get_vm().state.get_nonce(address))
 
+    def code(self, address: bytes) -> bytes:
+        """Code of the contract at `address`; empty if there is none."""
+        return bytes(self._chain.get_vm().state.get_code(address))
+
     def send(self, transactions: Sequence[Transaction], signer: Signer) -> list[Receipt]:
         """Sign the transactions and put them into one block, which is made only if none fails.
 
@@ -213,8 +217,8 @@ class InProcessChain:
         self._append(vm.mine_block(block).block)
         return _receipts(receipts)
 
-    def call(self, to: bytes, data: bytes) -> bytes:
-        """Result of a read-only call on the newest state."""
+    def call(self, name: str, to: bytes, data: bytes) -> bytes:
+        """Result of a read-only call, named for messages, on the newest state."""
         vm = self._chain.get_vm()
         builder = vm.get_transaction_builder()
         transaction = builder.create_unsigned_transaction(
@@ -224,7 +228,7 @@ class InProcessChain:
         with vm.in_costless_state() as state:
             computation = state.costless_execute_transaction(spoofed)
         if computation.is_error:
-            raise Reverted("call", revert_reason(computation.output))
+            raise Reverted(name, revert_reason(computation.output))
         return bytes(computation.output)
 
     def replay(self, block_rlp: bytes) -> list[Executed]:

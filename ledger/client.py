@@ -103,6 +103,7 @@ class LedgerClient:
 
     def open_round(self, round_number: int, model_hash: bytes) -> None:
         """Open round `round_number` (1, 2, ...) on the last accepted model."""
+        _require_hash("model_hash", model_hash)
         with self._timed("open_round"):
             self.connection.send([("open_round", (round_number, model_hash))])
 
@@ -112,6 +113,9 @@ class LedgerClient:
         Returns:
             Hospitals left out because they are suspended, with the reason.
         """
+        for hospital, root in roots.items():
+            self._require_hospital(hospital)
+            _require_hash(f"root of hospital {hospital}", root)
         with self._timed("commit"):
             model = self.model_hash
             suspended = self.suspended()
@@ -168,9 +172,13 @@ class LedgerClient:
             accepted: per hospital True, False or None (absent: nothing changes).
             model_hash: hash of the new global model; `result_hash` if not given.
         """
+        candidate = result_hash if model_hash is None else model_hash
+        _require_hash("result_hash", result_hash)
+        _require_hash("model_hash", candidate)
+        good, bad = verdicts(accepted)
+        for hospital in (*good, *bad):
+            self._require_hospital(hospital)
         with self._timed("record_aggregate"):
-            candidate = result_hash if model_hash is None else model_hash
-            good, bad = verdicts(accepted)
             digest = self.connection.messages.result(
                 round_number, result_hash, candidate, good, bad
             )
@@ -194,6 +202,7 @@ class LedgerClient:
         """Record each validator's (accuracy, loss, F1) on the model, signed by it; None: silent."""
         limit = len(self.members.validators)
         require(len(metrics) <= limit, "metrics", f"at most {limit} validators'", len(metrics))
+        _require_hash("model_hash", model_hash)
         with self._timed("attest"):
             self.submit_attestations(
                 round_number,
@@ -304,6 +313,10 @@ class LedgerClient:
             ],
         )
 
+    def _require_hospital(self, hospital: int) -> None:
+        last = len(self.members.hospitals) - 1
+        require(0 <= hospital <= last, "hospital", f"0 to {last}", hospital)
+
     def _words(self) -> list[int]:
         size = len(self.members.hospitals)
         return list(self.connection.read("hospital_words", 0, size))
@@ -316,3 +329,7 @@ class LedgerClient:
         finally:
             spent = 1000 * (time.process_time() - start)
             self.cost_ms_by_call[name] = self.cost_ms_by_call.get(name, 0.0) + spent
+
+
+def _require_hash(name: str, value: bytes) -> None:
+    require(len(value) == 32, name, "32 bytes", len(value))

@@ -60,6 +60,6 @@ class Connection:
 
     def read(self, name: str, *args: Any) -> Any:
         """Result of a view function: the value, or a tuple of several."""
-        output = self.chain.call(self.address, contract.encode_call(name, *args))
+        output = self.chain.call(name, self.address, contract.encode_call(name, *args))
         values = contract.decode_output(name, output)
         return values[0] if len(values) == 1 else values

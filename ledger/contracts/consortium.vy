@@ -32,7 +32,6 @@ exports: (
 
 SCALE: constant(uint256) = 10**18
 MAX_LOSS: constant(uint256) = 2**96 - 1
-MAX_ROUND: constant(uint256) = 2**32 - 2
 MAX_BATCH: constant(uint256) = 250
 WORDS: constant(uint256) = membership.MAX_HOSPITALS // 256
 
@@ -283,7 +282,6 @@ def open_round(round: uint256, model: bytes32):
     membership._check_coordinator()
     assert self.phase == IDLE, "ledger: a round is under way"
     assert round == self.round + 1, "ledger: not the next round"
-    assert round <= MAX_ROUND, "ledger: no round left"
     assert model != empty(bytes32), "ledger: model hash of zero"
     if self.model == empty(bytes32):
         self.model = model
@@ -529,7 +527,7 @@ def _set_parameters(rule: reputation.Rule, limits: Limits):
     assert limits.accuracy_drop <= SCALE, "ledger: accuracy limit above 1"
     assert limits.f1_drop <= SCALE, "ledger: f1 limit above 1"
     assert limits.loss_rise <= MAX_LOSS, "ledger: loss limit too large"
-    assert limits.quorum > 0 and limits.quorum <= membership.MAX_SEATS, "ledger: quorum"
+    assert limits.quorum > 0 and limits.quorum <= membership.MAX_SEATS, "ledger: quorum not in 1 to 32"
     self.rule = rule
     self.limits = limits
     log ParametersChanged(rule=rule, limits=limits)
@@ -540,6 +538,7 @@ def _set_parameters(rule: reputation.Rule, limits: Limits):
 def _pack(accuracy: uint256, loss: uint256, f1: uint256, round: uint256) -> uint256:
     """
     @dev Bits 0-63 accuracy, 64-127 F1, 128-223 loss, 224-255 round + 1, so that zero is nothing.
+         Rounds count one by one and do not reach 2**32.
     """
     return accuracy | (f1 << 64) | (loss << 128) | ((round + 1) << 224)
 

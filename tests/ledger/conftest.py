@@ -1,0 +1,93 @@
+"""One small consortium for all tests, rolled back after each of them."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import ledger
+from ledger.client import LedgerClient
+from ledger.parameters import Parameters
+
+HOSPITALS = 4
+NODES = 2
+VALIDATORS = 3
+MODEL = hashlib.sha256(b"initial model").digest()
+CANDIDATE = hashlib.sha256(b"candidate").digest()
+RESULT = hashlib.sha256(b"result").digest()
+GOOD = [(0.8, 0.5, 0.7)] * VALIDATORS
+
+
+def digest(*parts: object) -> bytes:
+    """32 bytes that depend on the arguments alone."""
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def roots(round_number: int, hospitals: int = HOSPITALS) -> dict[int, bytes]:
+    return {i: digest("root", round_number, i) for i in range(hospitals)}
+
+
+def small_chain(seed: int = 0, **options: object) -> LedgerClient:
+    parameters = options.pop("parameters", Parameters(quorum=2))
+    return ledger.open_chain(
+        HOSPITALS,
+        nodes=NODES,
+        validators=VALIDATORS,
+        seed=seed,
+        parameters=parameters,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def play_round(
+    client: LedgerClient,
+    round_number: int,
+    accepted: list[bool | None] | None = None,
+    metrics: list[tuple[float, float, float]] | None = None,
+) -> ledger.RoundOutcome:
+    """One whole round from the client's model."""
+    model = client.model_hash if any(client.model_hash) else MODEL
+    candidate = digest("model", round_number)
+    client.open_round(round_number, model)
+    refused = client.commit(round_number, roots(round_number))
+    verdict = accepted or [None if i in refused else True for i in range(HOSPITALS)]
+    client.record_aggregate(round_number, digest("sum", round_number), verdict, candidate)
+    client.attest(round_number, metrics or GOOD, candidate)
+    return client.finalize(round_number)
+
+
+@pytest.fixture(scope="session")
+def _shared() -> LedgerClient:
+    return small_chain()
+
+
+@pytest.fixture
+def client(_shared: LedgerClient) -> Iterator[LedgerClient]:
+    """A consortium in which no round was opened yet."""
+    before = _shared.connection.chain.snapshot()
+    yield _shared
+    _shared.connection.chain.restore(before)
+
+
+@pytest.fixture
+def to_phase(client: LedgerClient) -> Callable[[str], LedgerClient]:
+    """Bring the consortium to a phase of round 1: idle, open, closed, aggregated or over."""
+
+    def bring(phase: str) -> LedgerClient:
+        steps = [
+            ("open", lambda: client.open_round(1, MODEL)),
+            ("closed", lambda: client.commit(1, {i: roots(1)[i] for i in range(3)})),
+            ("aggregated", lambda: client.record_aggregate(1, RESULT, {0: True}, CANDIDATE)),
+            ("attested", lambda: client.attest(1, GOOD, CANDIDATE)),
+            ("over", lambda: client.finalize(1)),
+        ]
+        reached = "idle"
+        for name, step in steps:
+            if reached == phase:
+                break
+            step()
+            reached = name
+        assert reached == phase
+        return client
+
+    return bring

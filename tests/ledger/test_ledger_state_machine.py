@@ -1,0 +1,197 @@
+"""Random histories: the contract against the Python model, step by step.
+
+The machine tries every call in every phase, right or wrong; the model says whether it must be
+refused, and after each step both must agree on every hospital. The chain is rolled back between
+examples.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import ledger
+from ledger import reputation
+from ledger.client import LedgerClient
+from ledger.parameters import SCALE, Parameters, loss_to_fixed, to_fixed
+from ledger.reputation import Limits, Metrics, Rule, Standing
+from ledger.words import hospital_record
+from tests.ledger.conftest import HOSPITALS, MODEL, VALIDATORS, digest, small_chain
+
+PARAMETERS = [
+    Parameters(quorum=2),
+    Parameters(quorum=1, rejection_keep=0.3, repetition_step=0.0, abnormal_keep=0.5, initial=0.6),
+    Parameters(quorum=3, growth=0.37, probation_rounds=1, accuracy_drop=0.0, reinstated=0.2),
+]
+numbers = st.integers(0, HOSPITALS - 1)
+fractions = st.floats(0, 1, allow_nan=False)
+verdicts = st.lists(st.sampled_from([True, False, None]), min_size=HOSPITALS, max_size=HOSPITALS)
+
+
+class History(RuleBasedStateMachine):
+    """The model is the attributes below; `client` is the contract."""
+
+    client: ClassVar[LedgerClient]
+    seen: ClassVar[Counter[str]]
+
+    @initialize()
+    def begin(self) -> None:
+        self.before = self.client.connection.chain.snapshot()
+        self.adopt(PARAMETERS[0])
+        self.round, self.phase, self.model = 0, "idle", bytes(32)
+        self.candidate = bytes(32)
+        self.baseline: Metrics | None = None
+        self.standings = [Standing(SCALE)] * HOSPITALS
+        self.committed: set[int] = set()
+        self.verdict: dict[int, bool] = {}
+        self.measured: dict[int, Metrics] = {}
+
+    def teardown(self) -> None:
+        self.client.connection.chain.restore(self.before)
+
+    def adopt(self, parameters: Parameters) -> None:
+        self.rule = Rule(*parameters.rule_words())
+        self.limits = Limits(*parameters.limit_words())
+
+    def attempt(self, allowed: bool, step: Callable[[], object]) -> bool:
+        """Take the step; it must succeed if and only if the model allows it."""
+        if allowed:
+            step()
+        else:
+            with pytest.raises(ledger.Reverted):
+                step()
+            self.seen["refused"] += 1
+        return allowed
+
+    @rule(skip=st.integers(0, 5), stale=st.integers(0, 5))
+    def open_round(self, skip: int, stale: int) -> None:
+        number = self.round + (2 if skip == 5 else 1)
+        first = not any(self.model)
+        model = digest("stale") if stale == 5 else (MODEL if first else self.model)
+        allowed = self.phase == "idle" and skip != 5 and (first or stale != 5)
+        if self.attempt(allowed, lambda: self.client.open_round(number, model)):
+            self.round, self.phase, self.model = number, "open", model
+            self.committed, self.verdict, self.measured = set(), {}, {}
+
+    @rule(who=st.sets(numbers), signer=st.none() | numbers, last=st.booleans())
+    def commit(self, who: set[int], signer: int | None, last: bool) -> None:
+        key = None if signer is None else self.client.members.hospitals[signer]
+        signed = [
+            self.client.sign_commitment(i, self.round, self.model, digest(self.round, i), key)
+            for i in sorted(who)
+        ]
+        allowed = (
+            self.phase == "open"
+            and not who & self.committed
+            and all(signer in (None, i) and not self.standings[i].suspended for i in who)
+        )
+        if self.attempt(allowed, lambda: self.client.submit_commitments(self.round, signed, last)):
+            self.committed |= who
+            self.phase = "closed" if last else "open"
+
+    @rule(verdict=verdicts, number=st.integers(0, 999))
+    def record(self, verdict: list[bool | None], number: int) -> None:
+        given = {i: flag for i, flag in enumerate(verdict) if flag is not None}
+        # Mostly ask only about those who committed, so that rounds get finished.
+        if number % 5:
+            given = {i: flag for i, flag in given.items() if i in self.committed}
+        model = digest("model", number)
+        allowed = self.phase == "closed" and set(given) <= self.committed
+        if self.attempt(
+            allowed, lambda: self.client.record_aggregate(self.round, model, given, model)
+        ):
+            self.phase, self.candidate, self.verdict = "aggregated", model, given
+
+    @rule(
+        who=st.sets(st.integers(0, VALIDATORS - 1), min_size=1),
+        metrics=st.tuples(fractions, st.floats(0, 3), fractions),
+    )
+    def attest(self, who: set[int], metrics: tuple[float, float, float]) -> None:
+        told = [metrics if i in who else None for i in range(VALIDATORS)]
+        allowed = self.phase == "aggregated" and not who & set(self.measured)
+        if self.attempt(allowed, lambda: self.client.attest(self.round, told, self.candidate)):
+            fixed = Metrics(to_fixed(metrics[0]), loss_to_fixed(metrics[1]), to_fixed(metrics[2]))
+            self.measured |= dict.fromkeys(who, fixed)
+
+    @rule()
+    def finalize(self) -> None:
+        allowed = self.phase == "aggregated" and len(self.measured) >= self.limits.quorum
+        if not self.attempt(allowed, lambda: self.client.finalize(self.round)):
+            return
+        medians = reputation.medians(list(self.measured.values()))
+        abnormal = reputation.degraded(medians, self.baseline, self.limits)
+        if not abnormal:
+            self.model, self.baseline = self.candidate, medians
+        for hospital, flag in self.verdict.items():
+            if not flag:
+                move = reputation.rejected
+            elif abnormal:
+                move = reputation.accepted_in_abnormal_round
+            else:
+                move = reputation.accepted
+            self.standings[hospital] = move(self.standings[hospital], self.rule)
+        self.phase = "idle"
+        self.seen["abnormal" if abnormal else "good"] += 1
+        self.seen["suspended"] += sum(s.suspended for s in self.standings)
+
+    @rule(verdict=verdicts, number=st.integers(0, 999), accuracy=st.floats(0.7, 0.8))
+    def whole_round(self, verdict: list[bool | None], number: int, accuracy: float) -> None:
+        """What random single steps seldom reach: a round from where it stands to its end."""
+        self.open_round(0, 0)
+        free = {i for i in range(HOSPITALS) if not self.standings[i].suspended}
+        self.commit(free - self.committed, None, True)
+        self.record(verdict, number * 5 + 1)
+        missing = set(range(VALIDATORS)) - set(self.measured)
+        if missing:
+            self.attest(missing, (accuracy, 0.5, 0.5))
+        self.finalize()
+
+    @rule(seldom=st.integers(0, 3))
+    def abandon(self, seldom: int) -> None:
+        if seldom == 3:
+            allowed = self.phase != "idle"
+            if self.attempt(allowed, lambda: self.client.abandon_round(self.round)):
+                self.phase = "idle"
+
+    @rule(hospital=numbers, sensible=st.booleans())
+    def reinstate(self, hospital: int, sensible: bool) -> None:
+        suspended = [i for i in range(HOSPITALS) if self.standings[i].suspended]
+        if sensible and suspended:
+            hospital = suspended[hospital % len(suspended)]
+        allowed = self.standings[hospital].suspended
+        if self.attempt(allowed, lambda: self.client.administration.reinstate(hospital)):
+            self.standings[hospital] = reputation.reinstated(self.rule)
+            self.seen["reinstated"] += 1
+
+    @rule(parameters=st.sampled_from(PARAMETERS))
+    def set_parameters(self, parameters: Parameters) -> None:
+        allowed = self.phase == "idle"
+        if self.attempt(allowed, lambda: self.client.administration.set_parameters(parameters)):
+            self.adopt(parameters)
+
+    @invariant()
+    def agree(self) -> None:
+        words = self.client.connection.read("hospital_words", 0, HOSPITALS)
+        held = [hospital_record(word).standing for word in words]
+        assert held == self.standings
+        assert all(0 <= standing.reputation <= SCALE for standing in held)
+        assert self.client.model_hash == self.model
+
+
+def test_random_histories() -> None:
+    History.client, History.seen = small_chain(seed=11), Counter()
+    History.TestCase.settings = settings(
+        max_examples=12,
+        stateful_step_count=30,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    History.TestCase("runTest").runTest()
+    # The histories must have gone where the rule is interesting.
+    for what in ("good", "abnormal", "suspended", "reinstated", "refused"):
+        assert History.seen[what] >= 5, (what, History.seen)
