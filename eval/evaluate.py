@@ -8,7 +8,6 @@ random numbers, gives the base rate.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import torch
 
 from attacks import Attack
 from eval import metrics
-from secure_fl.experiment import Federation
-from secure_fl.runfolder import read_model
+from secure_fl.federation import Federation
+from secure_fl.runfolder import model_path, read_model
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,12 @@ class Judge:
     Attributes:
         federation: data and model.
         attack: the attack of the cell, `none` included.
-        clean_models: model files of the clean cell by round, without the initial one; empty for
-            the clean cell itself.
+        clean: folder of the same defence's clean cell; None for the clean cell itself.
     """
 
     federation: Federation
     attack: Attack
-    clean_models: Sequence[Path] = ()
+    clean: Path | None = None
 
     def threshold(self, model: torch.Tensor) -> float:
         """Log-odds above which a case counts as positive; fitted on the root rows alone."""
@@ -58,12 +56,19 @@ class Judge:
         scores = metrics.log_odds(self.federation.logits(model, x))
         return metrics.predict(scores, self.threshold(model))
 
-    def success(self, model: torch.Tensor, round_number: int) -> metrics.AttackSuccess | None:
-        """Attack success over the clean model of the same round; None without an attack."""
-        if not self.clean_models:
+    def success(
+        self, model: torch.Tensor, round_number: int | None = None
+    ) -> metrics.AttackSuccess | None:
+        """Attack success over the clean model of the same round, by default over the final one.
+
+        None without an attack. Where the clean run stopped earlier, its final model counts.
+        """
+        if self.clean is None:
             return None
-        # A guarded run stops early: the clean run may have ended before this round.
-        clean = read_model(self.clean_models[min(round_number, len(self.clean_models)) - 1])
+        path = self.clean / "models" / "final.npy"
+        if round_number is not None and model_path(self.clean, round_number).exists():
+            path = model_path(self.clean, round_number)
+        clean = read_model(path)
         return metrics.attack_success(
             self.attack.objective,
             self.federation.data.test.y,

@@ -67,9 +67,8 @@ class PlainLines:
     def cell_done(self, row: dict[str, Any]) -> None:
         """Print the line of the cell."""
         self.done += 1
-        self.console.print(
-            f"[{self.done}/{self.cells}] {cell_line(row)}", markup=False, highlight=False
-        )
+        line = f"[{self.done}/{self.cells}] {cell_line(row)}"
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 class LiveView:

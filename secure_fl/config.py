@@ -79,6 +79,12 @@ def load_config(overrides: Sequence[str] = ()) -> ExperimentConfig:
     return config
 
 
+def load_defence(name: str) -> DefenceConfig:
+    """Read one shipped defence as it stands."""
+    defence: DefenceConfig = _item("defence", name, [])
+    return defence
+
+
 def save_config(config: ExperimentConfig, path: Path) -> None:
     """Write the complete checked settings as YAML; `read_config` restores the same object."""
     path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")

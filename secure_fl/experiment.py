@@ -13,6 +13,7 @@ import torch
 
 from attacks import Attack
 from secure_fl import seeds
+from secure_fl.arbiter import Chain, Nobody
 from secure_fl.backends import Backend, Session, open_backend
 from secure_fl.config import load_config
 from secure_fl.data import Split
@@ -37,7 +38,6 @@ from secure_fl.schema import (
 )
 from secure_fl.server import make_server
 from secure_fl.validation import validate
-from secure_fl.witness import Chain, Nobody
 
 Row = dict[str, Any]
 Observe = Callable[[int, torch.Tensor], Row]
@@ -158,9 +158,9 @@ def run_rounds(
     experiment = config.experiment
     setting = make_setting(config, federation)
     server = make_server(federation, config.defence, setting.options, experiment.seed)
-    witness: Chain | Nobody = Nobody(federation.hospitals)
+    arbiter: Chain | Nobody = Nobody(federation.hospitals)
     if config.defence.ledger:
-        witness = Chain(
+        arbiter = Chain(
             experiment.ledger,
             federation.hospitals,
             len(federation.data.validators),
@@ -177,24 +177,24 @@ def run_rounds(
         )
         records.add(first_row(federation), [], state.model)
         for number in range(1, experiment.rounds + 1):
-            state, row, opened = play(setting, server, witness, session, state, number)
+            state, row, opened = play(setting, server, arbiter, session, state, number)
             records.add(row, opened, state.model)
             if state.stopped:
                 break
     finally:
         session.close()
-    model, closing = close(setting, server, witness, state, len(records.rows), records.digest())
+    model, closing = close(setting, server, arbiter, state, len(records.rows), records.digest())
     records.finish(closing, model)
-    if isinstance(witness, Chain):
-        witness.export(folder / "chain.jsonl")
+    if isinstance(arbiter, Chain):
+        arbiter.export(folder / "chain.jsonl")
     return RunResult(
         model=model,
         malicious=setting.malicious,
         rows=records.rows,
         openings=records.openings,
         closing=closing,
-        chain_head=witness.head if isinstance(witness, Chain) else None,
-        ledger_ms=witness.cost_ms,
+        chain_head=arbiter.head if isinstance(arbiter, Chain) else None,
+        ledger_ms=arbiter.cost_ms,
     )
 
 
@@ -230,7 +230,7 @@ class Records:
 
     def digest(self) -> str:
         """SHA-256 over the rounds and openings written so far, for the chain's closing entry."""
-        return records_digest(self.folder)
+        return records_digest(self.rows, self.openings)
 
 
 def first_row(federation: Federation) -> Row:

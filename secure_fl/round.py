@@ -24,6 +24,7 @@ import torch
 
 from attacks import Attack, AttackView
 from secure_fl import seeds
+from secure_fl.arbiter import Arbiter
 from secure_fl.backends import Session
 from secure_fl.data import Split
 from secure_fl.errors import InputError
@@ -34,7 +35,6 @@ from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.server import Server
 from secure_fl.types import AggregateResult
 from secure_fl.validation import Verdict, medians, validate
-from secure_fl.witness import Witness
 
 # An opening with more numbers than this is recorded by its hash alone.
 RECORDED_NUMBERS = 64
@@ -237,35 +237,35 @@ def measured(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
 def play(
     setting: Setting,
     server: Server,
-    witness: Witness,
+    arbiter: Arbiter,
     session: Session,
     state: State,
     number: int,
 ) -> Played:
     """Play round `number` (1, 2, ...) from `state`."""
     clock = Clock()
-    spent_before = witness.cost_ms
+    spent_before = arbiter.cost_ms
     before = model_hash(state.model)
     active = [i for i, out in enumerate(state.suspended) if not out]
     with clock.phase("ledger"):
-        witness.open_round(number, before)
+        arbiter.open_round(number, before)
     with clock.phase("train"):
         updates = local_updates(setting, state, number, active)
     with clock.phase("server"):
-        reference = server.reference(state.model, number)
+        root = server.directions(state.model, number)
     with clock.phase("share"):
         present = [i in active for i in range(len(updates))]
         submission = session.submit(_saturated(setting, updates, session.rule.limit), present)
     with clock.phase("ledger"):
-        recorded = witness.commit(number, submission.commitments)
+        recorded = arbiter.commit(number, submission.commitments)
     result = session.aggregate(
         submission,
         reputation=state.reputation if setting.defence.reputation else None,
-        reference=reference,
+        reference=None if root is None else root.update,
         commitments=recorded,
     )
     with clock.phase("server"):
-        step = server.step(state.model, result, reference, number, state.server)
+        step = server.step(state.model, result, root, state.server)
     candidate = step.candidate
     with clock.phase("validate"):
         verdicts = validate(setting.federation, candidate)
@@ -275,7 +275,7 @@ def play(
     update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
     result_sha256 = result_hash(number, accepted, opened, update_sha256)
     with clock.phase("ledger"):
-        decision = witness.decide(number, result_sha256, accepted, candidate_sha256, verdicts)
+        decision = arbiter.decide(number, result_sha256, accepted, candidate_sha256, verdicts)
     model = candidate if decision.keep else state.model
     following = State(
         model, torch.tensor(decision.suspended), decision.reputation, step.state, step.stopped
@@ -294,7 +294,7 @@ def play(
         "suspended": [i for i, out in enumerate(decision.suspended) if out],
         "reputation": decision.reputation,
         "seconds": clock.seconds,
-        "ledger_ms": witness.cost_ms - spent_before,
+        "ledger_ms": arbiter.cost_ms - spent_before,
         "mpc": {
             "rounds": cost.rounds,
             "bytes_online": cost.bytes_online,
@@ -309,14 +309,14 @@ def play(
 
 
 def close(
-    setting: Setting, server: Server, witness: Witness, state: State, number: int, digest: str
+    setting: Setting, server: Server, arbiter: Arbiter, state: State, number: int, digest: str
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Finish the model and record it: one more entry on the chain, in which no hospital takes part.
 
     Args:
         setting: the run.
         server: finishes the model.
-        witness: the chain, or nobody.
+        arbiter: the chain, or nobody.
         state: after the last round.
         number: of the entry, one above the last round.
         digest: SHA-256 over all records of the run; the nodes sign it.
@@ -324,13 +324,13 @@ def close(
     Returns:
         The final model, float32 (d,), and the content of `closing.json`.
     """
-    spent_before = witness.cost_ms
+    spent_before = arbiter.cost_ms
     final = server.finish(state.model, state.server)
     verdicts = validate(setting.federation, final)
-    witness.open_round(number, model_hash(state.model))
-    witness.commit(number, {})
+    arbiter.open_round(number, model_hash(state.model))
+    arbiter.commit(number, {})
     absent = [None] * setting.federation.hospitals
-    decision = witness.decide(number, digest, absent, model_hash(final), verdicts)
+    decision = arbiter.decide(number, digest, absent, model_hash(final), verdicts)
     model = final if decision.keep else state.model
     return model, {
         "entry": number,
@@ -339,7 +339,7 @@ def close(
         "records_sha256": digest,
         "candidate_sha256": model_hash(final),
         "model_sha256": model_hash(model),
-        "ledger_ms": witness.cost_ms - spent_before,
+        "ledger_ms": arbiter.cost_ms - spent_before,
     }
 
 

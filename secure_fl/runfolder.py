@@ -16,7 +16,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ import torch
 from secure_fl.errors import InputError
 
 PARTIAL = ".partial"
+# Keys of a row that differ between two runs of the same settings.
+TIMINGS = ("seconds", "ledger_ms")
+
+Row = dict[str, Any]
 
 
 def canonical_json(value: Any) -> str:
@@ -46,7 +50,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     os.replace(partial, path)
 
 
-def append_line(path: Path, row: dict[str, Any]) -> None:
+def append_line(path: Path, row: Row) -> None:
     """Append one row of canonical JSON."""
     with path.open("a", encoding="utf-8") as file:
         file.write(canonical_json(row) + "\n")
@@ -60,7 +64,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"cannot read {path}: {error}") from error
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[Row]:
     """Read JSON lines; a malformed one raises `InputError` naming file and line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -99,10 +103,13 @@ def read_model(path: Path) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def records_digest(cell: Path) -> str:
-    """SHA-256 over a cell's rounds and openings: the last entry of its chain."""
-    parts = [(cell / name).read_bytes() for name in ("rounds.jsonl", "openings.jsonl")]
-    return sha256(b"".join(hashlib.sha256(part).digest() for part in parts))
+def records_digest(rows: Iterable[Row], openings: Iterable[Row]) -> str:
+    """SHA-256 over all rounds and openings of a cell: the last entry of its chain.
+
+    Timings are left out, so that two identical runs have identical chains.
+    """
+    timeless = [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]
+    return sha256(canonical_json([timeless, list(openings)]).encode())
 
 
 def model_path(cell: Path, round_number: int) -> Path:
@@ -110,17 +117,18 @@ def model_path(cell: Path, round_number: int) -> Path:
     return cell / "models" / f"round-{round_number:03d}.npy"
 
 
-def create_run(folder: Path) -> None:
-    """Create the folder of a new run.
-
-    Raises:
-        InputError: it exists already; nothing in it is touched.
-    """
+def refuse_existing(folder: Path) -> None:
+    """Raise `InputError` if a run's folder exists already."""
     if folder.exists():
         raise InputError(
             f"run folder {folder} exists already: choose another with --out, "
             f"or complete it with --resume {folder}"
         )
+
+
+def create_run(folder: Path) -> None:
+    """Create the folder of a new run; one that exists raises `InputError` and is not touched."""
+    refuse_existing(folder)
     folder.mkdir(parents=True)
     (folder / "cells").mkdir()
 

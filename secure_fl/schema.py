@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import attacks
 import ledger
 from secure_fl import aggregation, data, models
 from secure_fl.errors import ConfigError
+from secure_fl.guard import GuardOptions
 
 BACKENDS = ("plain", "fixed", "mpc")
 VALIDATIONS = ("none", "rollback", "gate")
@@ -182,7 +183,8 @@ class DefenceConfig:
             the chain calls the round abnormal; `gate` adds the guarded server's step search,
             early stop and final tuning.
         proximal_mu: replaces `train.proximal_mu` for this defence; null keeps it.
-        guard: settings of the guarded server, with `validation: gate` alone.
+        guard: settings of the guarded server (`secure_fl.guard.GuardOptions`), with
+            `validation: gate` alone.
         label: name in tables and figures; empty shows `name`.
         paper_method: row of the paper's tables that this defence stands for, if any.
         description: one line for `secure-fl list`.
@@ -229,6 +231,18 @@ class DefenceConfig:
         mu = self.proximal_mu
         check(mu is None or 0 <= mu < math.inf, key + "proximal_mu", "null or >= 0", mu)
         self.build()
+        self.guard_options()
+
+    def guard_options(self) -> GuardOptions:
+        """Build the guarded server's settings; a wrong one raises `ConfigError`."""
+        given = {k: tuple(v) if isinstance(v, list) else v for k, v in self.guard.items()}
+        allowed = [f.name for f in fields(GuardOptions)]
+        for key in given:
+            check_name(f"defence {self.name!r}: key of guard", key, allowed)
+        try:
+            return GuardOptions(**given)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"defence {self.name!r}, guard: {error}") from error
 
     def build(self) -> aggregation.Pipeline:
         """Build the rule; a misspelt or impossible parameter raises `ConfigError`."""

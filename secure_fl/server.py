@@ -1,14 +1,24 @@
-"""The public part of a defence: a root direction before the aggregation, a new model after it."""
+"""The public part of a defence: root directions before the aggregation, a new model after it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
 from secure_fl import seeds
 from secure_fl.federation import Federation
-from secure_fl.hospitals import TrainOptions, train
+from secure_fl.guard import (
+    GateState,
+    RootDirections,
+    combine,
+    fine_tune,
+    gate,
+    open_gate,
+    root_directions,
+)
+from secure_fl.hospitals import TrainOptions
 from secure_fl.schema import DefenceConfig
 from secure_fl.types import AggregateResult
 
@@ -33,15 +43,14 @@ class Server(Protocol):
     def init(self, model: torch.Tensor) -> Any:
         """State before the first round."""
 
-    def reference(self, model: torch.Tensor, number: int) -> torch.Tensor | None:
-        """Public root direction (d,) for the rule, or None."""
+    def directions(self, model: torch.Tensor, number: int) -> RootDirections | None:
+        """Directions trained on the public root, for the rule and for `step`; or None."""
 
     def step(
         self,
         model: torch.Tensor,
         result: AggregateResult,
-        reference: torch.Tensor | None,
-        number: int,
+        root: RootDirections | None,
         state: Any,
     ) -> Step:
         """Make the next model out of the combined update."""
@@ -58,25 +67,30 @@ class AddingServer:
     ) -> None:
         self.federation, self.options, self.seed = federation, options, seed
         self.wants_reference = defence.reference
+        self.bootstraps = 0
 
     def init(self, model: torch.Tensor) -> Any:
         """No state."""
         return None
 
-    def reference(self, model: torch.Tensor, number: int) -> torch.Tensor | None:
+    def directions(self, model: torch.Tensor, number: int) -> RootDirections | None:
         """Train on the validators' public half from the same model, as a hospital would."""
         if not self.wants_reference:
             return None
-        root = self.federation.data.root
-        start = seeds.integer(self.seed, "guard", number)
-        return train(self.federation.model, model, [root], self.options, [start])[0]
+        return root_directions(
+            self.federation.model,
+            model,
+            self.federation.data.root,
+            self.options,
+            self.bootstraps,
+            seeds.integer(self.seed, "guard", number),
+        )
 
     def step(
         self,
         model: torch.Tensor,
         result: AggregateResult,
-        reference: torch.Tensor | None,
-        number: int,
+        root: RootDirections | None,
         state: Any,
     ) -> Step:
         """Return model + update, added in float64 and rounded once."""
@@ -87,8 +101,52 @@ class AddingServer:
         return model
 
 
+class GuardedServer(AddingServer):
+    """Damps, mixes with the root's direction, searches the step on half B, stops early, tunes."""
+
+    def __init__(
+        self, federation: Federation, defence: DefenceConfig, options: TrainOptions, seed: int
+    ) -> None:
+        super().__init__(federation, defence, options, seed)
+        self.guard = defence.guard_options()
+        self.wants_reference, self.bootstraps = True, self.guard.bootstraps
+
+    def init(self, model: torch.Tensor) -> GateState:
+        """The gate before the first round."""
+        return open_gate(self.federation.model, model, self.federation.data.holdout)
+
+    def step(
+        self,
+        model: torch.Tensor,
+        result: AggregateResult,
+        root: RootDirections | None,
+        state: GateState,
+    ) -> Step:
+        """Take the best step along the combined direction, or none."""
+        if root is None:
+            raise ValueError("the guarded server needs the root's directions; got None")
+        network, holdout = self.federation.model, self.federation.data.holdout
+        if not torch.equal(state.params, model):  # the chain rolled the gate's model back
+            state = replace(open_gate(network, model, holdout), stale=state.stale + 1)
+        direction = combine(result.update, root, self.guard.damping, self.guard.root_share)
+        following, _ = gate(network, state, direction, holdout, self.guard.steps)
+        return Step(following.params, following, following.finished(self.guard.patience))
+
+    def finish(self, model: torch.Tensor, state: GateState) -> torch.Tensor:
+        """Fine-tune on the root with random features overwritten."""
+        return fine_tune(
+            self.federation.model,
+            model,
+            self.federation.data.root,
+            self.options,
+            self.guard,
+            seeds.integer(self.seed, "guard", 0),
+        )
+
+
 def make_server(
     federation: Federation, defence: DefenceConfig, options: TrainOptions, seed: int
 ) -> Server:
     """Return the server that a defence's `validation` asks for."""
-    return AddingServer(federation, defence, options, seed)
+    kind = GuardedServer if defence.validation == "gate" else AddingServer
+    return kind(federation, defence, options, seed)

@@ -1,0 +1,238 @@
+"""The command line: `secure-fl run | list | compare | report RUN | audit RUN`.
+
+Exit status: 0 done, 1 a failure or an audit that does not pass, 2 bad input, 130 interrupted.
+Errors are one line on stderr; --debug shows where they came from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+RUN_HELP = """\
+settings:
+  group=NAME      choose a file of a group: {groups}
+  attack=NAME     this attack alone; attack.params.KEY=VALUE sets its parameters.
+                  NAME may be module:Class, an attack of your own in the current directory
+  defence=NAME    this defence alone; NAME may also be a rule (secure-fl list)
+  KEY=VALUE       any single setting; the common ones:
+      rounds=200                      federated rounds of each cell
+      malicious=[0.1,0.2,0.3]         shares of malicious hospitals, at most 0.5
+      attacks=[label_flip,backdoor]   attacks of the job; the clean run is always added
+      defences=[fedavg,guarded]       defences of the job
+      defence.backend=plain           every selected defence in the clear, for a quick look
+      seed=1  data.hospitals=10  data.alpha=0.3  train.epochs=5  privacy.clip_norm=1.0
+
+examples:
+  secure-fl run                                        the main job
+  secure-fl run --quick                                the same, smaller
+  secure-fl run experiment=fig4                        a figure of the paper
+  secure-fl run defence=guarded attack=backdoor rounds=20 --out runs/mine
+  secure-fl run attack=my_module:MyAttack attack.params.strength=2
+  secure-fl run data=lidc_nodules model=cnn
+  secure-fl run --resume runs/mine                     complete an interrupted job
+
+A wrong key or value is refused before anything runs, with the choices there are.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        print("secure-fl: interrupted; finished cells are kept", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return FAILED
+    except Exception as error:
+        status = _status(error)
+        if status is None or options.debug:
+            traceback.print_exc()
+            return FAILED if status is None else status
+        print(f"secure-fl: {error}", file=sys.stderr)
+        return status
+
+
+def _status(error: Exception) -> int | None:
+    """Exit status of an error raised on purpose; None for one that is a defect."""
+    from ledger.errors import LedgerError
+    from secure_fl.errors import ConfigError, InputError, SecureFLError
+
+    if isinstance(error, ConfigError | InputError):
+        return BAD_INPUT
+    return FAILED if isinstance(error, SecureFLError | LedgerError) else None
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """Treat a polite kill like Ctrl-C: leave no process and no half-written cell."""
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="secure-fl",
+        description="Federated learning under attack, aggregated under secure multi-party "
+        "computation, with reputations on a chain.",
+    )
+    parser.set_defaults(debug=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    debug = argparse.ArgumentParser(add_help=False)
+    debug.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+    run = commands.add_parser(
+        "run",
+        parents=[debug],
+        help="run an experiment",
+        description="Run an experiment: every defence against every attack.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=RUN_HELP.replace("{groups}", _groups()),
+    )
+    run.add_argument("settings", nargs="*", metavar="SETTING", help="group=NAME or KEY=VALUE")
+    run.add_argument("--quick", action="store_true", help="the smaller main job (experiment=quick)")
+    run.add_argument("--out", type=Path, metavar="DIR", help="new run folder (default: runs/...)")
+    run.add_argument("--resume", type=Path, metavar="RUN", help="complete an interrupted job")
+    run.set_defaults(command=run_command)
+
+    listing = commands.add_parser(
+        "list", parents=[debug], help="attacks, defences, rules, data sets, models, experiments"
+    )
+    listing.set_defaults(command=list_command)
+
+    compare = commands.add_parser(
+        "compare",
+        parents=[debug],
+        help="one rule's result from the three backends, side by side",
+    )
+    compare.add_argument("--rule", default="median", help="rule (default: median)")
+    compare.add_argument("--hospitals", type=int, default=7, metavar="N")
+    compare.add_argument("--dim", type=int, default=5, metavar="D")
+    compare.add_argument("--seed", type=int, default=0)
+    compare.add_argument("--nodes", type=int, default=2, help="computing nodes (default: 2)")
+    compare.set_defaults(command=compare_command)
+
+    report = commands.add_parser(
+        "report", parents=[debug], help="draw a run's figures and HTML report again"
+    )
+    report.add_argument("run", type=Path, metavar="RUN")
+    report.set_defaults(command=report_command)
+
+    audit = commands.add_parser(
+        "audit", parents=[debug], help="replay a run's chains and check every hash against them"
+    )
+    audit.add_argument("run", type=Path, metavar="RUN")
+    audit.add_argument("--verbose", action="store_true", help="tell what each chain recorded")
+    audit.set_defaults(command=audit_command)
+    return parser
+
+
+def _groups() -> str:
+    """The groups with their choices, for the help text."""
+    from secure_fl.config import GROUPS, presets
+
+    return "".join(f"\n      {group}=" + "|".join(presets(group)) for group in GROUPS)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run or resume a job, then print its table and write its report."""
+    from rich.console import Console
+
+    from eval import grid
+    from eval.progress import LiveView, PlainLines
+    from eval.report import write_report
+    from eval.tables import console_table
+    from secure_fl.config import load_config
+    from secure_fl.errors import InputError
+    from secure_fl.federation import prepare
+
+    if options.resume is not None:
+        if options.settings or options.quick or options.out is not None:
+            raise InputError("--resume takes its settings from the run: give none with it")
+        folder = options.resume
+        config = grid.resume_job(folder)
+        federation = prepare(config)
+    else:
+        quick = ["experiment=quick"] if options.quick else []
+        config = load_config([*quick, *options.settings])
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        folder = options.out or Path("runs") / f"{config.name}-{stamp}"
+        federation = grid.start_job(config, folder, grid.command_line())
+    console = Console()
+    cells = len(grid.plan(config))
+    console.print(f"{config.name}: {cells} cells, results in {folder}", highlight=False)
+    if console.is_terminal:
+        with LiveView(console, cells) as view:
+            rows = grid.run_job(config, federation, folder, view)
+    else:
+        rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
+    console.print(console_table(rows))
+    report = write_report(folder)
+    console.print(f"report: {report}\naudit:  secure-fl audit {folder}", highlight=False)
+    return OK
+
+
+def list_command(options: argparse.Namespace) -> int:
+    """Print every name that a setting can take, with one line each."""
+    import attacks
+    from secure_fl import aggregation, data, models
+    from secure_fl.config import presets
+
+    sections = {
+        "attacks (attack=)": {n: attacks.describe(n) for n in attacks.names()},
+        "defences (defence=)": presets("defence"),
+        "rules (defence= or defence.rule=)": {
+            n: aggregation.describe_rule(n) for n in aggregation.rule_names()
+        },
+        "data sets (data=)": {n: data.describe(n) for n in data.names()},
+        "models (model=)": {n: models.describe(n) for n in models.names()},
+        "experiments (experiment=)": presets("experiment"),
+    }
+    for title, names in sections.items():
+        print(title)
+        width = max(len(name) for name in names)
+        for name, line in names.items():
+            print(f"  {name:<{width}}  {line}")
+        print()
+    return OK
+
+
+def compare_command(options: argparse.Namespace) -> int:
+    """Print one rule's result on random updates from the three backends, side by side."""
+    from rich.console import Console
+
+    from eval.compare import compare, comparison_table
+
+    results = compare(
+        options.rule, options.hospitals, options.dim, seed=options.seed, nodes=options.nodes
+    )
+    Console().print(comparison_table(options.rule, results))
+    return OK
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Draw the figures and the report of a finished run again."""
+    from eval.report import write_report
+
+    print(write_report(options.run))
+    return OK
+
+
+def audit_command(options: argparse.Namespace) -> int:
+    """Check a run folder against its chains; exit status 1 names every place that differs."""
+    from eval.audit import audit_run, describe
+
+    report = audit_run(options.run)
+    print(describe(report, verbose=options.verbose))
+    return OK if report.ok else FAILED

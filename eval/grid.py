@@ -1,0 +1,225 @@
+"""A job: every defence against every attack at every malicious share, one cell at a time.
+
+The clean cell of a defence runs before its attacked ones, which take their base rates from it.
+Computing nodes are started once and serve all cells. A cell is on disk complete or not at all, so
+an interrupted job is completed by running the cells that are missing.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eval import metrics
+from eval.environment import environment
+from eval.evaluate import Judge
+from eval.manifest import write_manifest
+from eval.progress import Reporter
+from secure_fl.backends import Backend, open_backend
+from secure_fl.config import load_defence, read_config, save_config
+from secure_fl.errors import InputError
+from secure_fl.experiment import RunConfig, RunResult, run_rounds
+from secure_fl.federation import Federation, prepare
+from secure_fl.runfolder import (
+    create_run,
+    read_json,
+    refuse_existing,
+    sha256,
+    write_json,
+    writing_cell,
+)
+from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig, malicious_fractions
+
+CLEAN = "none"
+ROOT_ONLY = "root_only"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place in the grid."""
+
+    name: str
+    run: RunConfig
+    clean: str
+
+
+def plan(config: ExperimentConfig) -> list[Cell]:
+    """Cells of a job in the order they run: of each defence the clean one first."""
+    fractions = [f for f in malicious_fractions(config.malicious) if f > 0]
+    attacks = [attack for attack in config.attacks if attack.name != CLEAN]
+    cells = []
+    for defence in [*config.defences, *_baseline(config)]:
+        clean = f"{defence.name}--{CLEAN}"
+        cells.append(Cell(clean, RunConfig(config, defence, AttackConfig(), 0.0), clean))
+        for attack in attacks if defence.name != ROOT_ONLY else ():
+            for fraction in fractions:
+                name = f"{defence.name}--{attack.label}"
+                name += f"--{fraction:g}" if len(fractions) > 1 else ""
+                cells.append(Cell(name, RunConfig(config, defence, attack, fraction), clean))
+    return cells
+
+
+def _baseline(config: ExperimentConfig) -> list[DefenceConfig]:
+    """What the public root reaches by itself, beside every defence that is guided by it."""
+    guarded = any(defence.validation == "gate" for defence in config.defences)
+    named = any(defence.name == ROOT_ONLY for defence in config.defences)
+    return [load_defence(ROOT_ONLY)] if guarded and not named else []
+
+
+class Backends:
+    """Opens each backend once, at its first use; closes all at the end."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._open: dict[tuple[str, int], Backend] = {}
+
+    def __enter__(self) -> Backends:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stack.close()
+
+    def get(self, defence: DefenceConfig) -> Backend:
+        """Return the backend that a defence runs on."""
+        key = (defence.backend, defence.nodes)
+        if key not in self._open:
+            opened = open_backend(defence.backend, nodes=defence.nodes)
+            self._open[key] = self._stack.enter_context(opened)
+        return self._open[key]
+
+
+def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) -> Federation:
+    """Check everything that can be checked, then create the run folder.
+
+    Raises:
+        SecureFLError: data that are missing or do not fit, or a folder that exists.
+    """
+    refuse_existing(folder)  # before the data are read
+    federation = prepare(config)
+    create_run(folder)
+    save_config(config, folder / "config.yaml")
+    write_json(folder / "environment.json", environment(config, shlex.join(command)))
+    return federation
+
+
+def resume_job(folder: Path) -> ExperimentConfig:
+    """Settings of an interrupted job.
+
+    Raises:
+        InputError: no run was started there.
+    """
+    if not (folder / "config.yaml").exists() or not (folder / "cells").is_dir():
+        raise InputError(f"{folder} holds no run to resume")
+    return read_config(folder / "config.yaml")
+
+
+def run_job(
+    config: ExperimentConfig, federation: Federation, folder: Path, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Run all cells that the folder lacks, then write summary and manifest.
+
+    Returns:
+        Rows of the summary, one a cell.
+    """
+    torch.set_num_threads(config.threads)
+    rows = []
+    with Backends() as backends:
+        for cell in plan(config):
+            final = folder / "cells" / cell.name
+            if not final.exists():
+                reporter.cell_started(cell.name, config.rounds)
+                with writing_cell(folder, cell.name) as partial:
+                    row = run_cell(cell, federation, backends, partial, folder, reporter)
+                    write_json(partial / "cell.json", row)
+            row = read_json(final / "cell.json")
+            reporter.cell_done(row)
+            rows.append(row)
+    summary = {
+        "name": config.name,
+        "created": read_json(folder / "environment.json")["created"],
+        "seconds": sum(row["seconds"] for row in rows),
+        "config_sha256": sha256((folder / "config.yaml").read_bytes()),
+        "rows": rows,
+    }
+    write_json(folder / "summary.json", summary)
+    write_manifest(folder)
+    return rows
+
+
+def run_cell(
+    cell: Cell,
+    federation: Federation,
+    backends: Backends,
+    target: Path,
+    folder: Path,
+    reporter: Reporter,
+) -> dict[str, Any]:
+    """Run one cell into `target` and judge its final model; the content of `cell.json`."""
+    start = time.perf_counter()
+    clean = None if cell.run.clean else folder / "cells" / cell.clean
+    judge = Judge(federation, cell.run.attack.build(), clean)
+    result = run_rounds(
+        cell.run,
+        federation,
+        backends.get(cell.run.defence),
+        target,
+        observe=judge.observe,
+        report=reporter.round_done,
+    )
+    row = describe(cell, federation, judge, result)
+    row["seconds"] = time.perf_counter() - start
+    return row
+
+
+def describe(cell: Cell, federation: Federation, judge: Judge, result: RunResult) -> dict[str, Any]:
+    """The row of a finished cell."""
+    defence, attack = cell.run.defence, judge.attack
+    quality, success = judge.quality(result.model), judge.success(result.model)
+    played = [row for row in result.rows if row["round"] > 0]
+    shared = defence.backend == "mpc"
+
+    def total(group: str, key: str) -> float | None:
+        return sum(row[group][key] for row in played) if shared else None
+
+    return {
+        "cell": cell.name,
+        "defence": defence.name,
+        "label": defence.label or defence.name,
+        "paper_method": defence.paper_method,
+        "backend": defence.backend,
+        "nodes": defence.nodes if shared else None,
+        "attack": cell.run.attack.label,
+        "objective": attack.objective,
+        "malicious_fraction": cell.run.fraction,
+        "malicious": list(result.malicious),
+        "hospitals": federation.hospitals,
+        "seed": cell.run.experiment.seed,
+        **quality._asdict(),
+        "threshold": judge.threshold(result.model),
+        "attack_success_raw": None if success is None else success.raw,
+        "attack_success_base": None if success is None else success.base,
+        "attack_success_excess": None if success is None else success.excess,
+        "drift": metrics.model_drift(result.model, federation.initial),
+        "rounds_run": len(played),
+        "mpc_seconds_online": total("seconds", "mpc_online"),
+        "mpc_seconds_offline": total("seconds", "mpc_offline"),
+        "mpc_rounds": total("mpc", "rounds"),
+        "mpc_bytes_online": total("mpc", "bytes_online"),
+        "mpc_bytes_offline": total("mpc", "bytes_offline"),
+        "ledger_ms_per_round": result.ledger_ms / len(played) if defence.ledger else None,
+        "final_model_sha256": result.closing["model_sha256"],
+        "chain_head": result.chain_head,
+    }
+
+
+def command_line() -> list[str]:
+    """The command as the user typed it, without the path of the program."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
