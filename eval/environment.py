@@ -34,9 +34,7 @@ def environment(config: ExperimentConfig, command: str) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpu": _cpu(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": os.cpu_count(),
         "threads": config.threads,
         "packages": {name: _version(name) for name in PACKAGES},
     }

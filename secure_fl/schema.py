@@ -235,7 +235,10 @@ class DefenceConfig:
 
     def guard_options(self) -> GuardOptions:
         """Build the guarded server's settings; a wrong one raises `ConfigError`."""
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in self.guard.items()}
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in self.guard.items()
+        }
         allowed = [f.name for f in fields(GuardOptions)]
         for key in given:
             check_name(f"defence {self.name!r}: key of guard", key, allowed)

@@ -27,7 +27,7 @@ class _Done:
         """Return at once."""
 
 
-class TcpCommunicator(crypten.communicator.Communicator):
+class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-defined]
     """CrypTen's communicator interface on a `Mesh`.
 
     Objects travel as JSON, never as pickles. Sends and receives block.

@@ -182,8 +182,9 @@ def count_bits(gates: Gates, inputs: np.ndarray) -> list[np.ndarray]:
                     following[weight].append(a ^ b)
             following[weight] += column
         products = gates.and_(np.stack(left), np.stack(right))
-        for (weight, a), product in zip(base, products, strict=True):
-            following[weight + 1].append(product if a is None else a ^ product)
+        for (weight, addend), product in zip(base, products, strict=True):
+            carry = product if addend is None else addend ^ product
+            following[weight + 1].append(carry)
         columns = following
     return [*(column[0] for column in columns[:top]), reduce(np.bitwise_xor, columns[top])]
 

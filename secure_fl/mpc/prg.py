@@ -34,7 +34,7 @@ class Stream:
         size = int(np.prod(shape, dtype=np.int64)) * 8
         # update_into wants room for one block less a byte beyond the output.
         out = np.empty(size + _BLOCK - 1, np.uint8)
-        view = memoryview(out)
+        view = out.data
         for start in range(0, size, len(_ZEROS)):
             stop = min(start + len(_ZEROS), size)
             self._encryptor.update_into(_ZEROS[: stop - start], view[start : stop + _BLOCK - 1])

@@ -166,7 +166,8 @@ class Ring:
            - 2^(bits-1) holds over the integers.
         """
         total = bits + drop
-        shifted = x + self.constant(np.int64(-(2**63)) if total == 64 else 1 << (total - 1), ())
+        offset = -(2**63) if total == 64 else 1 << (total - 1)
+        shifted = x + self.constant(offset, ())
         mine = shifted.view(np.uint64)
         if total < 64:
             mine = mine & np.uint64((1 << total) - 1)

@@ -138,9 +138,18 @@ class History(RuleBasedStateMachine):
         self.seen["abnormal" if abnormal else "good"] += 1
         self.seen["suspended"] += sum(s.suspended for s in self.standings)
 
-    @rule(verdict=verdicts, number=st.integers(0, 999), accuracy=st.floats(0.7, 0.8))
-    def whole_round(self, verdict: list[bool | None], number: int, accuracy: float) -> None:
+    @rule(
+        verdict=verdicts,
+        number=st.integers(0, 999),
+        accuracy=st.floats(0.7, 0.8),
+        pardon=st.booleans(),
+    )
+    def whole_round(
+        self, verdict: list[bool | None], number: int, accuracy: float, pardon: bool
+    ) -> None:
         """What random single steps seldom reach: a round from where it stands to its end."""
+        if pardon and any(standing.suspended for standing in self.standings):
+            self.reinstate(0, True)
         self.open_round(0, 0)
         free = {i for i in range(HOSPITALS) if not self.standings[i].suspended}
         self.commit(free - self.committed, None, True)
@@ -185,7 +194,7 @@ class History(RuleBasedStateMachine):
 def test_random_histories() -> None:
     History.client, History.seen = small_chain(seed=11), Counter()
     History.TestCase.settings = settings(
-        max_examples=12,
+        max_examples=8,
         stateful_step_count=30,
         deadline=None,
         derandomize=True,
@@ -194,4 +203,4 @@ def test_random_histories() -> None:
     History.TestCase("runTest").runTest()
     # The histories must have gone where the rule is interesting.
     for what in ("good", "abnormal", "suspended", "reinstated", "refused"):
-        assert History.seen[what] >= 5, (what, History.seen)
+        assert History.seen[what] > 4, (what, History.seen)
