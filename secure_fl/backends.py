@@ -16,6 +16,7 @@ import hmac
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Self
@@ -272,7 +273,7 @@ def open_backend(name: str = "plain", nodes: int = 2, **options: Any) -> Backend
 def aggregate(
     updates: Any,
     defence: Any = "median",
-    backend: str = "plain",
+    backend: str | Backend = "plain",
     nodes: int = 2,
     reputation: Any = None,
     reference: Any = None,
@@ -282,8 +283,9 @@ def aggregate(
     Args:
         updates: float (n, d), tensor or array.
         defence: a rule's name, a pipeline as data or as an object (`aggregation.build_rule`).
-        backend: "plain" (float64), "fixed" (the integers of MPC in the clear) or "mpc".
-        nodes: computing nodes, mpc only.
+        backend: "plain" (float64), "fixed" (the integers of MPC in the clear) or "mpc"; or an
+            open backend, which stays open: "mpc" takes seconds to start its processes.
+        nodes: computing nodes, for "mpc".
         reputation: float (n,), default all ones.
         reference: float (d,), a public root direction where a rule wants one.
 
@@ -302,8 +304,10 @@ def aggregate(
     x = torch.as_tensor(updates)
     require(x.ndim == 2, "updates' shape", "(hospitals, parameters)", tuple(x.shape))
     rule = build_rule(defence)
-    with open_backend(backend, nodes=nodes) as place:
-        session = place.session(rule, x.shape[0], x.shape[1])
+    with ExitStack() as stack:
+        if isinstance(backend, str):
+            backend = stack.enter_context(open_backend(backend, nodes=nodes))
+        session = stack.enter_context(closing(backend.session(rule, x.shape[0], x.shape[1])))
         submission = session.submit(x)
         if submission.refused:
             hospital, reason = next(iter(submission.refused.items()))

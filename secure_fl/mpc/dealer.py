@@ -32,7 +32,8 @@ def main() -> int:
     server.close()
     # Between two aggregations nothing is asked, for as long as hospitals train.
     channels[0].socket.settimeout(None)
-    dealer = Dealer([Stream(keys[rank]) for rank in range(options["nodes"])])
+    streams = [Stream(keys[rank]) for rank in range(options["nodes"])]
+    dealer = Dealer(streams, lambda words: channels[0].send_array(words))
     try:
         serve(dealer, channels[0])
     except NodeFailure as failure:

@@ -68,8 +68,7 @@ class Node:
             except NodeFailure:
                 raise
             except SecureFLError as error:
-                self.source.discard()
-                self.ring.release_masks()
+                self.source.release_all()
                 reply, parts = {"error": type(error).__name__, "message": str(error)}, []
             control.send(reply, *parts)
 

@@ -1,4 +1,4 @@
-"""Arithmetic on additive shares modulo 2^64, and conversions to and from XOR-shared bits.
+"""Arithmetic on additive shares modulo 2^64, and conversions to and from bits on masked wires.
 
 Bracketed values are shared, bare ones opened. All functions work on this node's share, an int64
 array whose sum over the nodes, modulo 2^64, is the value. Nothing here rounds at random: where
@@ -8,16 +8,17 @@ the carries and floors exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from secure_fl.mpc import gates as circuits
-from secure_fl.mpc.correlations import NodeSource, unpack_bits, word_count
-from secure_fl.mpc.gates import CountingGates, Gates
+from secure_fl.mpc.circuits import CIRCUITS
+from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.transport import Mesh
-from secure_fl.mpc.words import to_planes
+from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
+from secure_fl.mpc.words import to_planes, unpack_bits
 
 _INT = np.int64
 
@@ -36,28 +37,16 @@ class Decomposed:
     """Bits of a shared integer, offset to be unsigned.
 
     Attributes:
-        planes: (bits, rows, W), XOR shares of floor(x / 2^drop) + 2^(bits-1).
+        planes: (bits, rows, W), floor(x / 2^drop) + 2^(bits-1).
         high: (rows, columns), this node's share modulo 2^(bits + drop), shifted right by drop.
-        low_carries, top_carries: words (rows, W) each, one a node added: carries into bit `drop`
-            and out of the top.
+        carries: (c, rows, W), into bit `drop` (the first `low`), then out of the top.
+        low: number of carries into bit `drop`.
     """
 
-    planes: np.ndarray
+    planes: Wires
     high: np.ndarray
-    low_carries: list[np.ndarray]
-    top_carries: list[np.ndarray]
-
-
-@lru_cache(maxsize=256)
-def _adder_words(bits: int, watch: tuple[int, ...], words: int) -> int:
-    """Return the AND words of one addition of planes of `words` words."""
-    counter = CountingGates()
-    width = 1 if words > circuits.PREFIX_WORDS else words
-    planes = np.zeros((bits, width), np.uint64)
-    circuits.add(counter, planes, planes, watch) if width == words else circuits.add_ripple(
-        counter, planes, planes, watch
-    )
-    return counter.words * words // width
+    carries: Wires
+    low: int
 
 
 class Ring:
@@ -66,9 +55,7 @@ class Ring:
     def __init__(self, mesh: Mesh, source: NodeSource) -> None:
         self.mesh = mesh
         self.source = source
-        self.gates = Gates(mesh, source)
         self.leader = mesh.rank == 0
-        self._masks: list[int] = []
 
     def constant(self, value: np.ndarray | int, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return shares of a public value: node 0 holds it."""
@@ -103,14 +90,7 @@ class Ring:
     def masked(self, x: np.ndarray) -> Masked:
         """Open x (n, d) under a fresh mask: 8 n d bytes, once for all products with x."""
         number, mask = self.source.mask((x.shape[0], x.shape[1]))
-        self._masks.append(number)
         return Masked(number, mask, self.open(x - mask))
-
-    def release_masks(self) -> None:
-        """Let the dealer forget all masks; what was opened under them must not be used again."""
-        for number in self._masks:
-            self.source.release(number)
-        self._masks.clear()
 
     def squared_norms(self, x: Masked) -> np.ndarray:
         """Return shares of sum_d x^2, (n,): no further opening."""
@@ -152,6 +132,62 @@ class Ring:
 
     # --- bits ---
 
+    def enter(self, own: np.ndarray) -> list[Wires]:
+        """Turn words that each node holds (one shape) into wires: one round, 8 bytes a word.
+
+        1. Node i draws r_i, which the dealer knows too.   2. It opens m_i = own ^ r_i.
+        Node i's wires have m_i as public part; their mask's only share that is not zero is r_i.
+        """
+        first, mask = self.source.input(own.shape, self.mesh.size)
+        mine = own ^ mask
+        theirs = iter(self.mesh.exchange(mine))
+        nothing = np.broadcast_to(np.uint64(0), own.shape)
+        return [
+            Wires(first + rank, mine, mask)
+            if rank == self.mesh.rank
+            else Wires(first + rank, next(theirs), nothing)
+            for rank in range(self.mesh.size)
+        ]
+
+    def run(self, circuit: str, *inputs: Wires, **params: Any) -> list[Wires]:
+        """Run a circuit of `CIRCUITS` on wires; the dealer makes corrections as it goes.
+
+        The words are cut in blocks. One after the other they are prepared, then evaluated; the
+        dealer works ahead meanwhile.
+        """
+        function = CIRCUITS[circuit]
+        self.source.request(
+            "circuit",
+            first=self.source.next_number,
+            name=circuit,
+            inputs=[wires.number for wires in inputs],
+            params=params,
+        )
+        shares, masked = [], []
+        for block in blocks(inputs[0].masked.shape[-1]):
+            with self.source.offline():
+                prepare = PrepareGates(self.source.stream, self.source.correction)
+                shares.append(function(prepare, *(w.share[..., block] for w in inputs), **params))
+            evaluate = EvaluateGates(self.mesh, prepare.steps)
+            masked.append(function(evaluate, *(w.masked[..., block] for w in inputs), **params))
+        outputs = list(zip(joined(masked), joined(shares), strict=True))
+        first = self.source.keep(len(outputs))
+        return [Wires(first + i, *parts) for i, parts in enumerate(outputs)]
+
+    def rows(self, wires: Wires, rows: Sequence[int]) -> Wires:
+        """Return some rows of wires (..., rows, W): no round."""
+        rows = list(rows)
+        first = self.source.keep(1)
+        self.source.request("rows", first=first, number=wires.number, rows=rows)
+        return Wires(first, wires.masked[..., rows, :], wires.share[..., rows, :])
+
+    def open_wires(self, wires: Wires) -> np.ndarray:
+        """Return the words in the clear, at every node: one round, 8 bytes a word."""
+        total = wires.masked ^ wires.share
+        for theirs in self.mesh.exchange(wires.share):
+            total ^= theirs
+        return total
+
     def decompose(
         self, x: np.ndarray, bits: int, drop: int = 0, carries: bool = True
     ) -> Decomposed:
@@ -165,72 +201,58 @@ class Ring:
            floor(x / 2^drop) = sum_i floor(t_i / 2^drop) + [low carries] - 2^bits [top carries]
            - 2^(bits-1) holds over the integers.
         """
-        total = bits + drop
+        mine, inputs = self._reduced(x, bits + drop)
+        planes, words = self.run("decompose", *inputs, drop=drop, carries=carries)
+        self.source.release([wires.number for wires in inputs])
+        high = (mine >> np.uint64(drop)).view(_INT)
+        return Decomposed(planes, high, words, self.mesh.size - 1 if drop else 0)
+
+    def _reduced(self, x: np.ndarray, total: int) -> tuple[np.ndarray, list[Wires]]:
+        """Return this node's share of x + 2^(B-1) modulo 2^B, and all nodes' as wires."""
         offset = -(2**63) if total == 64 else 1 << (total - 1)
-        shifted = x + self.constant(offset, ())
-        mine = shifted.view(np.uint64)
+        mine = (x + self.constant(offset, ())).view(np.uint64)
         if total < 64:
             mine = mine & np.uint64((1 << total) - 1)
-        own = to_planes(mine.view(_INT), total)
-        zero = np.zeros_like(own)
-        watch = (*((drop,) if drop else ()), total) if carries else ()
-        words = _adder_words(total, watch, own[0].size)
-        low: list[np.ndarray] = []
-        top: list[np.ndarray] = []
-        planes = own if self.leader else zero
-        for node in range(1, self.mesh.size):
-            self.source.reserve_ands(words)
-            other = own if self.mesh.rank == node else zero
-            planes, found = circuits.add(self.gates, planes, other, watch)
-            if carries:
-                top.append(found[total])
-                if drop:
-                    low.append(found[drop])
-        high = (mine >> np.uint64(drop)).view(_INT)
-        return Decomposed(planes[drop:], high, low, top)
+        return mine, self.enter(to_planes(mine.view(_INT), total))
 
-    def compose(self, parts: Decomposed) -> np.ndarray:
-        """Return ring shares of the signed integer whose bits were found: one round."""
-        rows, columns = parts.high.shape
-        bits = len(parts.planes)
-        words = np.stack([*parts.low_carries, *parts.top_carries])  # (c, rows, W)
-        ring = self.inject(words.reshape(-1, words.shape[-1]), columns)
-        ring = ring.reshape(len(words), rows, columns)
-        result = parts.high - self.constant(1 << (bits - 1), (1, 1))
-        low = len(parts.low_carries)
-        result = result + ring[:low].sum(axis=0)
-        if bits < 64:
-            result -= ring[low:].sum(axis=0) << bits
+    def on_bits(self, circuit: str, x: np.ndarray, **params: Any) -> Wires:
+        """Run a circuit that takes the nodes' 64-bit planes of x (rows, columns) offset by 2^63."""
+        _, inputs = self._reduced(x, 64)
+        (result,) = self.run(circuit, *inputs, **params)
+        self.source.release([wires.number for wires in inputs])
         return result
 
-    def inject(self, words: np.ndarray, columns: int) -> np.ndarray:
-        """Return ring shares (rows, columns) of the bits in words (rows, W): one round, 1 bit each.
+    def compose(self, parts: Decomposed) -> np.ndarray:
+        """Return ring shares of the signed integer whose bits were found: no round."""
+        columns = parts.high.shape[1]
+        bits = len(parts.planes.masked)
+        result = parts.high - self.constant(1 << (bits - 1), (1, 1))
+        for i in range(len(parts.carries.masked)):
+            if i < parts.low:
+                result += self.inject(parts.carries, columns, (i,))
+            elif bits < 64:
+                result -= self.inject(parts.carries, columns, (i,)) << bits
+        return result
 
-        1. Take a random bit in both sharings, =r= and [r].   2. Open z = bit ^ r.
-        3. Return z + (1 - 2 z) [r].
+    def inject(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
+        """Return ring shares (rows, columns) of the bits in wires[index] (rows, W): no round.
+
+        The dealer shares the mask's bits [r] in the ring; the bit is m + (1 - 2 m) [r].
         """
-        rows, width = words.shape
-        r = self.source.bits(words.size * 64)
-        z = self.gates.open(words.reshape(-1) ^ r.words)
-        z_bits = unpack_bits(z.reshape(rows, width), columns)
-        shares = r.ring.reshape(rows, width * 64)[:, :columns] * (1 - 2 * z_bits)
-        return shares + z_bits if self.leader else shares
+        masked = unpack_bits(wires.masked[index], columns)
+        mask = self.source.bits(wires.number, index, (masked.shape[0], columns))
+        result = mask * (1 - 2 * masked)
+        return result + masked if self.leader else result
 
-    def choose(self, words: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return ring shares of bit * y for bits in words (rows, W) and y (rows, columns).
+    def choose(self, wires: Wires, y: Masked) -> np.ndarray:
+        """Return ring shares of bit * y, for bits in wires (rows, W): no round.
 
-        1. Take =r=, [r], [b] and [r b].   2. Open z = bit ^ r and f = y - b.
-        3. Return z [y] + (1 - 2 z) (f [r] + [r b]): since bit = z + (1 - 2 z) r and y = f + b.
+        y is (rows, columns) or (1, columns). The dealer shares [r] and [r a] for the masks r of
+        the bits and a of y. With y = f + a,
+        bit * y = m [y] + (1 - 2 m) (f [r] + [r a]).
         """
-        rows, columns = y.shape
-        width = word_count(columns)
-        source = self.source.bit_products(rows * width * 64)
-        z = self.gates.open(words.reshape(-1) ^ source.words)
-        z_bits = unpack_bits(z.reshape(rows, width), columns)
-
-        def cut(part: np.ndarray) -> np.ndarray:
-            return part.reshape(rows, width * 64)[:, :columns]
-
-        f = self.open(y - cut(source.mask))
-        r_times_y = f * cut(source.ring) + cut(source.product)
-        return z_bits * y + (1 - 2 * z_bits) * r_times_y
+        columns = y.mask.shape[1]
+        masked = unpack_bits(wires.masked, columns)
+        r, product = self.source.choose(wires.number, y.number, masked.shape)
+        own = y.mask + y.opened if self.leader else y.mask
+        return masked * own + (1 - 2 * masked) * (y.opened * r + product)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import reduce
-
 import numpy as np
 import torch
 
 from secure_fl.aggregation.fixedpoint import UNIT, FixedPointOps
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates
-from secure_fl.mpc import gates as circuits
 from secure_fl.mpc.compat import import_crypten
-from secure_fl.mpc.correlations import word_count
-from secure_fl.mpc.gates import selection_cost
 from secure_fl.mpc.ring import Decomposed, Masked, Ring
+from secure_fl.mpc.wires import Wires
+from secure_fl.mpc.words import unpack_bits
 
 crypten = import_crypten()
 from crypten.mpc import MPCTensor  # noqa: E402
@@ -32,17 +28,18 @@ def _share(ring: ArithmeticSharedTensor) -> np.ndarray:
 
 
 class SharedBits:
-    """Bits of an array, XOR-shared in a `BinarySharedTensor` of words (rows, W)."""
+    """Bits of an array (rows, columns): masked wires, carried by a `BinarySharedTensor`.
 
-    def __init__(self, words: np.ndarray, columns: int) -> None:
-        packed = torch.from_numpy(np.ascontiguousarray(words).view(_INT))
+    Attributes:
+        tensor: words (rows, W), XOR-shared between the nodes.
+        wires: the same words under the dealer's masks.
+    """
+
+    def __init__(self, wires: Wires, columns: int, leader: bool) -> None:
+        packed = torch.from_numpy(wires.xor_share(leader).view(_INT))
         self.tensor = BinarySharedTensor.from_shares(packed, precision=0)
+        self.wires = wires
         self.columns = columns
-
-    @property
-    def words(self) -> np.ndarray:
-        """This node's share, uint64 (rows, W)."""
-        return self.tensor.share.numpy().view(np.uint64)
 
 
 class SharedMatrix:
@@ -63,15 +60,15 @@ class SharedMatrix:
         self.tensor: MPCTensor | None = None
         self.masked: Masked | None = None
 
-    def rows(self, indices: list[int]) -> SharedMatrix:
+    def rows(self, indices: list[int], ring: Ring) -> SharedMatrix:
         """Return some rows, with what is known about them; a mask is not carried over."""
         kept = SharedMatrix(self.share[indices], self.bits, self.drop, self.lifted)
         if self.parts is not None:
             kept.parts = Decomposed(
-                self.parts.planes[:, indices],
+                ring.rows(self.parts.planes, indices),
                 self.parts.high[indices],
-                [words[indices] for words in self.parts.low_carries],
-                [words[indices] for words in self.parts.top_carries],
+                ring.rows(self.parts.carries, indices),
+                self.parts.low,
             )
         if self.tensor is not None:
             kept.tensor = _carried(self.tensor.share.numpy()[indices])
@@ -95,15 +92,14 @@ class SharedOps(FixedPointOps):
     def __init__(self, ring: Ring) -> None:
         super().__init__()
         self.ring = ring
-        self.gates = ring.gates
-        self._masked: list[SharedMatrix] = []
+        self._known: list[SharedMatrix] = []
 
     def finish(self) -> None:
-        """Release the dealer's masks, and forget what was opened under them."""
-        self.ring.release_masks()
-        for matrix in self._masked:
-            matrix.masked = None
-        self._masked.clear()
+        """Let the dealer forget its masks, and forget what was opened under them."""
+        self.ring.source.release_all()
+        for matrix in self._known:
+            matrix.masked = matrix.parts = None
+        self._known.clear()
 
     # --- small arrays ---
 
@@ -138,71 +134,45 @@ class SharedOps(FixedPointOps):
         result = self.ring.compose(self.ring.decompose(flat, 64 - drop, drop))
         return _ring(result.reshape(share.shape))
 
-    def _sign_words(self, share: np.ndarray) -> np.ndarray:
-        """Return words (rows, W) of [x < 0] for shares (rows, columns)."""
-        planes = self.ring.decompose(share, 64, carries=False).planes
-        return self.gates.not_(planes[63])
+    def _packed(self, wires: Wires, columns: int) -> SharedBits:
+        return SharedBits(wires, columns, self.ring.leader)
 
     def _negative(self, a: ArithmeticSharedTensor) -> SharedBits:
         share = _share(a)
         flat = share.reshape(-1, share.shape[-1])
-        return SharedBits(self._sign_words(flat), flat.shape[1])
+        return self._packed(self.ring.on_bits("negative", flat), flat.shape[1])
 
     def _bits_to_ring(self, bits: SharedBits) -> ArithmeticSharedTensor:
-        ring = self.ring.inject(bits.words, bits.columns)
+        ring = self.ring.inject(bits.wires, bits.columns)
         return _ring(ring[0] if len(ring) == 1 else ring)
 
     def _and(self, a: SharedBits, b: SharedBits) -> SharedBits:
-        return SharedBits(self.gates.and_(a.words, b.words), a.columns)
+        (wires,) = self.ring.run("both", a.wires, b.wires)
+        return self._packed(wires, a.columns)
 
     def _not(self, a: SharedBits) -> SharedBits:
-        return SharedBits(self.gates.not_(a.words), a.columns)
+        flipped = Wires(a.wires.number, ~a.wires.masked, a.wires.share)
+        return self._packed(flipped, a.columns)
 
     def _thermometer(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         share = _share(a).reshape(1, -1)
-        planes = self.ring.decompose(share, 64, carries=False).planes[:62, 0]  # (62, W)
-        either = self._or(planes[0::2], planes[1::2])  # (31, W)
-        span = 1
-        while span < len(either):
-            # Suffix OR: after this step, entry j covers j .. j + 2 span - 1.
-            joined = self._or(either[:-span], either[span:])
-            either = np.concatenate([joined, either[-span:]])
-            span *= 2
-        ring = self.ring.inject(np.ascontiguousarray(either), share.shape[1])  # (31, count)
-        return _ring(np.ascontiguousarray(ring.T).reshape(*a.share.shape, len(either)))
-
-    def _or(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return x ^ y ^ self.gates.and_(np.ascontiguousarray(x), np.ascontiguousarray(y))
+        wires = self.ring.on_bits("thermometer", share)
+        ring = self.ring.inject(wires, share.shape[1])  # (31, count)
+        return _ring(np.ascontiguousarray(ring.T).reshape(*a.share.shape, len(ring)))
 
     def _kth(
         self, a: ArithmeticSharedTensor, ranks: tuple[int, ...]
     ) -> list[ArithmeticSharedTensor]:
-        """Rank by comparing all pairs, in a number of rounds that hardly grows with m.
-
-        before[j, i] = [element j sorts before i], ties by index: a_j < a_i, or a_j = a_i and
-        j < i, which is not a_i < a_j. The rank of i is their number over j.
-        """
+        """Rank by comparing all pairs, in a number of rounds that hardly grows with m."""
         share = _share(a)  # (m,)
         m = len(share)
         difference = share[:, None] - share[None, :]  # a_j - a_i at [j, i]
         earlier = np.arange(m)[:, None] < np.arange(m)[None, :]  # j < i
-        words = self._sign_words(np.where(earlier, -difference, difference))
-        flip = np.zeros((m, word_count(m) * 64), np.uint8)
-        flip[:, :m] = earlier
-        packed = np.packbits(flip, axis=-1, bitorder="little").view(np.uint64)
-        before = self.gates.flip(words, packed)  # (j, W over i)
-        count = circuits.count_bits(self.gates, before)
-        chosen = [self._equals(count, k) for k in ranks]  # (W,) each
-        onehot = self.ring.inject(np.stack(chosen), m)  # (K, m)
+        signed = np.where(earlier, -difference, difference)
+        wires = self.ring.on_bits("rank_onehot", signed, ranks=list(ranks))
+        onehot = self.ring.inject(wires, m)  # (K, m)
         values = self.ring.product(onehot, share[None, :]).sum(axis=1)
         return [_ring(values[k : k + 1]) for k in range(len(ranks))]
-
-    def _equals(self, number: Sequence[np.ndarray], value: int) -> np.ndarray:
-        """Return words of [number = value] for planes, lowest first, and a public value."""
-        matches = [
-            plane if value >> j & 1 else self.gates.not_(plane) for j, plane in enumerate(number)
-        ]
-        return reduce(self.gates.and_, matches)
 
     def _sum_last(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         return _ring(_share(a).sum(axis=-1))
@@ -223,8 +193,7 @@ class SharedOps(FixedPointOps):
         return torch.from_numpy(self.ring.open(_share(a)))
 
     def _open_bits(self, a: SharedBits, shape: tuple[int, ...]) -> torch.Tensor:
-        words = np.ascontiguousarray(self.gates.open(a.words))
-        bits = np.unpackbits(words.view(np.uint8), axis=-1, count=a.columns, bitorder="little")
+        bits = unpack_bits(self.ring.open_wires(a.wires), a.columns)
         return torch.from_numpy(bits.astype(bool)).reshape(shape)
 
     # --- updates ---
@@ -232,6 +201,7 @@ class SharedOps(FixedPointOps):
     def _decomposed(self, x: SharedMatrix) -> Decomposed:
         if x.parts is None:
             x.parts = self.ring.decompose(x.share, x.bits, x.drop, carries=not x.lifted)
+            self._known.append(x)
         return x.parts
 
     def _lifted(self, x: SharedMatrix) -> np.ndarray:
@@ -245,14 +215,17 @@ class SharedOps(FixedPointOps):
     def _under_mask(self, x: SharedMatrix) -> Masked:
         if x.masked is None:
             x.masked = self.ring.masked(self._lifted(x))
-            self._masked.append(x)
+            self._known.append(x)
         return x.masked
 
     def _bits(self, x: SharedMatrix) -> int:
         return x.bits
 
     def _rows(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
-        return x.rows(indices)
+        kept = x.rows(indices, self.ring)
+        if kept.parts is not None:
+            self._known.append(kept)
+        return kept
 
     def _join(self, parts: list[SharedMatrix]) -> SharedMatrix:
         share = np.concatenate([self._lifted(part) for part in parts])
@@ -283,35 +256,17 @@ class SharedOps(FixedPointOps):
         return SharedMatrix(share, x.bits, drop)
 
     def _order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
-        planes = self._decomposed(x).planes  # (b, m, W)
-        found = self._select(planes, ranks).planes  # (K, b, W)
+        (found,) = self.ring.run("order", self._decomposed(x).planes, ranks=list(ranks))
         d = x.share.shape[1]
-        bits = self.ring.inject(found.reshape(-1, found.shape[-1]), d)
-        weights = _INT(1) << np.arange(x.bits, dtype=_INT)
-        offset = self.ring.constant(1 << (x.bits - 1), (1,))
-        values = np.einsum("kbd,b->kd", bits.reshape(len(ranks), x.bits, d), weights) - offset
+        values = self.ring.constant(-(1 << (x.bits - 1)), (len(ranks), d))
+        for k, value in enumerate(values):
+            ring = self.ring.inject(found, d, (k,))  # (b, d)
+            value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
         return [_ring(value) for value in values]
 
-    def _select(self, planes: np.ndarray, ranks: tuple[int, ...]) -> circuits.Selection:
-        bits, m, words = planes.shape
-        self.ring.source.reserve_ands(selection_cost(bits, m, ranks)[0] * words)
-        return circuits.select(self.gates, planes, ranks)
-
     def _middle(self, x: SharedMatrix, trim: int) -> SharedBits:
-        planes = self._decomposed(x).planes
-        _, m, words = planes.shape
-        # The row's number as lowest bits makes all values distinct.
-        width = max(1, (m - 1).bit_length())
-        number = (np.arange(m)[None, :] >> np.arange(width)[:, None]) & 1  # (width, m)
-        mine = np.where(number, ~np.uint64(0), np.uint64(0)) if self.ring.leader else 0 * number
-        low = np.broadcast_to(mine[:, :, None].astype(np.uint64), (width, m, words))
-        found = self._select(np.concatenate([low, planes]), (trim, m - 1 - trim))
-        # Beyond the lower bound from below, beyond the upper from above: decided, and the last
-        # bit tells the side. Never both.
-        side = np.stack([self.gates.not_(found.last[0]), found.last[1]])
-        beyond = self.gates.and_(found.decided, side)
-        kept = self.gates.not_(beyond[0] ^ beyond[1])
-        return SharedBits(kept, x.share.shape[1])
+        (kept,) = self.ring.run("middle", self._decomposed(x).planes, trim=trim)
+        return self._packed(kept, x.share.shape[1])
 
     def _mix(
         self,
@@ -320,12 +275,12 @@ class SharedOps(FixedPointOps):
         other: ArithmeticSharedTensor | None,
         factor: int,
     ) -> SharedMatrix:
-        value = self._lifted(x) * _INT(factor)
         bits = x.bits + factor.bit_length() - 1
-        if other is None:
-            return SharedMatrix(self.ring.choose(mask.words, value), bits, lifted=True)
-        rest = _share(other)
-        chosen = self.ring.choose(mask.words, value - rest) + rest
+        chosen = self.ring.choose(mask.wires, self._under_mask(x)) * _INT(factor)
+        if other is not None:
+            # mask x + (1 - mask) other = mask x - mask other + other
+            rest = _share(other)
+            chosen += rest - self.ring.choose(mask.wires, self.ring.masked(rest[None]))
         return SharedMatrix(chosen, bits, lifted=True)
 
     def _weigh(self, x: SharedMatrix, weights: torch.Tensor) -> ArithmeticSharedTensor:

@@ -132,6 +132,10 @@ class Channel:
         except OSError as error:
             raise NodeFailure(f"cannot send to {self.peer}: {error}") from error
 
+    def send_array(self, array: np.ndarray) -> None:
+        """Send an array's bytes in C order."""
+        self.send_raw(np.ascontiguousarray(array).data.cast("B"))
+
     def receive_into(self, buffer: Buffer) -> None:
         """Fill `buffer` from the socket."""
         view = memoryview(buffer).cast("B")

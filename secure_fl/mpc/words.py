@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from secure_fl.mpc.correlations import WORD_BITS, word_count
+WORD_BITS = 64
+
+
+def word_count(bits: int) -> int:
+    """Return the number of 64-bit words that hold `bits` bits."""
+    return -(-bits // WORD_BITS)
+
+
+def unpack_bits(words: np.ndarray, count: int) -> np.ndarray:
+    """Return the first `count` bits of packed words (..., W) as int64 (..., count)."""
+    octets = np.ascontiguousarray(words).view(np.uint8)
+    return np.unpackbits(octets, axis=-1, count=count, bitorder="little").astype(np.int64)
 
 
 def to_planes(values: np.ndarray, bits: int) -> np.ndarray:
@@ -28,7 +39,5 @@ def from_planes(planes: np.ndarray, columns: int) -> np.ndarray:
     """Return unsigned integers (rows, columns) from words (bits, rows, W)."""
     total = np.zeros((planes.shape[1], columns), np.int64)
     for j, plane in enumerate(planes):
-        octets = np.ascontiguousarray(plane).view(np.uint8)
-        bits = np.unpackbits(octets, axis=-1, count=columns, bitorder="little")
-        total += bits.astype(np.int64) << j
+        total += unpack_bits(plane, columns) << j
     return total
