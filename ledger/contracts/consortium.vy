@@ -14,32 +14,40 @@
 import signatures
 import reputation
 import membership
-import merkle
+import rounds
+import shares
 
 initializes: signatures
 initializes: membership[signatures := signatures]
+initializes: rounds
+initializes: shares[signatures := signatures, membership := membership, rounds := rounds]
 
 exports: (
     signatures.domain_separator,
-    membership.replace_key,
     membership.seat,
     membership.role_of,
     membership.count,
     membership.certificate,
     membership.threshold,
     membership.nonce,
+    rounds.round,
+    rounds.phase,
+    rounds.model,
+    shares.commit_batch,
+    shares.post_commitments,
+    shares.reveal_commitment,
+    shares.claim_commitment,
+    shares.attest_shares,
+    shares.dispute_share,
+    shares.dispute_denial,
+    shares.commitments,
+    shares.posted_root,
+    shares.fault_count,
 )
 
 SCALE: constant(uint256) = 10**18
 MAX_LOSS: constant(uint256) = 2**96 - 1
-MAX_BATCH: constant(uint256) = 250
 WORDS: constant(uint256) = membership.MAX_HOSPITALS // 256
-
-# Phases of a round.
-IDLE: constant(uint256) = 0
-OPEN: constant(uint256) = 1
-CLOSED: constant(uint256) = 2
-AGGREGATED: constant(uint256) = 3
 
 # Reasons in ReputationChanged.
 ACCEPTED: constant(uint256) = 1
@@ -47,20 +55,11 @@ REJECTED: constant(uint256) = 2
 ABNORMAL: constant(uint256) = 3
 REINSTATED: constant(uint256) = 4
 
-COMMITMENT_TYPEHASH: constant(bytes32) = keccak256(
-    "Commitment(uint256 round,bytes32 model,bytes32 sharesRoot)"
-)
 RESULT_TYPEHASH: constant(bytes32) = keccak256(
     "Result(uint256 round,bytes32 result,bytes32 candidate,uint256[4] accepted,uint256[4] rejected)"
 )
 ATTESTATION_TYPEHASH: constant(bytes32) = keccak256(
     "Attestation(uint256 round,bytes32 model,uint256 accuracy,uint256 loss,uint256 f1)"
-)
-DELIVERY_TYPEHASH: constant(bytes32) = keccak256(
-    "Delivery(uint256 round,uint256 node,bytes32 digest)"
-)
-ACCUSATION_TYPEHASH: constant(bytes32) = keccak256(
-    "Accusation(uint256 round,uint256 hospital,uint256 node,bytes32 digest)"
 )
 REINSTATE_TYPEHASH: constant(bytes32) = keccak256("Reinstate(uint256 hospital,uint256 nonce)")
 PARAMETERS_TYPEHASH: constant(bytes32) = keccak256(
@@ -72,12 +71,6 @@ struct Limits:
     loss_rise: uint256
     f1_drop: uint256
     quorum: uint256
-
-struct Commitment:
-    hospital: uint256
-    root: bytes32
-    r: bytes32
-    vs: uint256
 
 struct Attestation:
     validator: uint256
@@ -97,21 +90,6 @@ event InitialProposed:
 event RoundOpened:
     round: indexed(uint256)
     model: bytes32
-
-event Committed:
-    round: indexed(uint256)
-    hospital: indexed(uint256)
-    root: bytes32
-
-event CommitmentsClosed:
-    round: indexed(uint256)
-    committed: uint256[WORDS]
-
-event ShareDisputed:
-    round: indexed(uint256)
-    hospital: indexed(uint256)
-    node: indexed(uint256)
-    hospital_at_fault: bool
 
 event AggregateRecorded:
     round: indexed(uint256)
@@ -135,9 +113,6 @@ event RoundFinalized:
     loss: uint256
     f1: uint256
 
-event RoundAbandoned:
-    round: indexed(uint256)
-
 event ReputationChanged:
     round: indexed(uint256)
     hospital: indexed(uint256)
@@ -155,24 +130,15 @@ event Reinstated:
 rule: public(reputation.Rule)
 limits: public(Limits)
 
-round: public(uint256)
-phase: public(uint256)
-# The model that hospitals start from: the last one accepted.
-model: public(bytes32)
 # Medians of the last accepted model, laid out as in `_pack`; zero before the first.
 baseline: public(uint256)
 
-roots: bytes32[membership.MAX_HOSPITALS]
-committed: uint256[WORDS]
-faulty: uint256[WORDS]
 accepted: uint256[WORDS]
 rejected: uint256[WORDS]
 candidate: public(bytes32)
 attestations: public(uint256)
 # Per validator its latest attestation, tagged with the round.
 measured: uint256[membership.MAX_SEATS]
-# Per node how many of its accusations were false.
-false_accusations: public(HashMap[uint256, uint256])
 
 
 @deploy
@@ -209,6 +175,24 @@ def register(
 
 
 @external
+def replace_key(
+    role: uint256,
+    index: uint256,
+    account: address,
+    certificate: bytes32,
+    approvals: DynArray[signatures.Signature, membership.MAX_SEATS],
+):
+    """
+    @notice Puts a new key at a member's seat; a hospital keeps its reputation and its standing.
+    @dev Between rounds, so that all of a round is judged by one set of keys; the coordinator's at
+         any time, because a round without a coordinator would never end.
+    """
+    if role != membership.COORDINATOR:
+        rounds._check_idle()
+    membership._replace_key(role, index, account, certificate, approvals)
+
+
+@external
 def set_parameters(
     rule: reputation.Rule,
     limits: Limits,
@@ -217,7 +201,7 @@ def set_parameters(
     """
     @notice Changes the rule between rounds, so that a round is judged by one rule.
     """
-    assert self.phase == IDLE, "ledger: a round is under way"
+    rounds._check_idle()
     membership._approve(
         keccak256(
             abi_encode(
@@ -242,15 +226,16 @@ def reinstate(
     membership._approve(
         keccak256(abi_encode(REINSTATE_TYPEHASH, hospital, membership.nonce)), approvals
     )
-    assert hospital < membership.count[membership.HOSPITAL], "ledger: no such hospital"
+    membership._check_hospital(hospital)
     word: uint256 = membership.hospitals[hospital]
     assert reputation._is_suspended(word), "ledger: hospital is not suspended"
     membership.hospitals[hospital] = reputation._fresh(
         reputation._key(word), self.rule.reinstated, self.rule.probation_rounds
     )
+    membership.suspended[hospital >> 8] &= ~(1 << (hospital & 255))
     log Reinstated(hospital=hospital)
     log ReputationChanged(
-        round=self.round,
+        round=rounds.round,
         hospital=hospital,
         before=reputation._reputation(word),
         after=self.rule.reinstated,
@@ -266,11 +251,11 @@ def propose_initial(model: bytes32):
             without it the first round has no baseline and cannot be abnormal.
     """
     membership._check_coordinator()
-    assert self.phase == IDLE, "ledger: a round is under way"
-    assert self.round == 0 and self.model == empty(bytes32), "ledger: rounds have begun"
+    rounds._check_idle()
+    assert rounds.round == 0 and rounds.model == empty(bytes32), "ledger: rounds have begun"
     assert model != empty(bytes32), "ledger: model hash of zero"
     self.candidate = model
-    self.phase = AGGREGATED
+    rounds.phase = rounds.AGGREGATED
     log InitialProposed(model=model)
 
 
@@ -280,91 +265,16 @@ def open_round(round: uint256, model: bytes32):
     @notice Opens the next round on the last accepted model (any model in the first round).
     """
     membership._check_coordinator()
-    assert self.phase == IDLE, "ledger: a round is under way"
-    assert round == self.round + 1, "ledger: not the next round"
+    rounds._check_idle()
+    assert round == rounds.round + 1, "ledger: not the next round"
     assert model != empty(bytes32), "ledger: model hash of zero"
-    if self.model == empty(bytes32):
-        self.model = model
-    assert model == self.model, "ledger: not the last accepted model"
-    self.round = round
-    self.phase = OPEN
-    for i: uint256 in range(WORDS):
-        self.committed[i] = 0
-        self.faulty[i] = 0
+    if rounds.model == empty(bytes32):
+        rounds.model = model
+    assert model == rounds.model, "ledger: not the last accepted model"
+    rounds.round = round
+    rounds.phase = rounds.OPEN
+    shares._begin()
     log RoundOpened(round=round, model=model)
-
-
-@external
-def commit_batch(round: uint256, commitments: DynArray[Commitment, MAX_BATCH], last: bool):
-    """
-    @notice Records hospitals' signed commitments; `last` closes the round to further ones.
-    @dev All or nothing: one bad signature reverts the batch.
-    """
-    membership._check_coordinator()
-    assert round == self.round, "ledger: foreign round"
-    assert self.phase == OPEN, "ledger: late commitment"
-    hospitals: uint256 = membership.count[membership.HOSPITAL]
-    model: bytes32 = self.model
-    committed: uint256[WORDS] = self.committed
-    for c: Commitment in commitments:
-        assert c.hospital < hospitals, "ledger: no such hospital"
-        word: uint256 = membership.hospitals[c.hospital]
-        assert not reputation._is_suspended(word), "ledger: hospital is suspended"
-        assert c.root != empty(bytes32), "ledger: commitment of zero"
-        bit: uint256 = 1 << (c.hospital & 255)
-        assert committed[c.hospital >> 8] & bit == 0, "ledger: second commitment"
-        signer: address = signatures._signer(
-            keccak256(abi_encode(COMMITMENT_TYPEHASH, round, model, c.root)),
-            signatures.Signature(r=c.r, vs=c.vs),
-        )
-        assert signer == reputation._key(word), "ledger: not signed by the hospital"
-        committed[c.hospital >> 8] |= bit
-        self.roots[c.hospital] = c.root
-        log Committed(round=round, hospital=c.hospital, root=c.root)
-    self.committed = committed
-    if last:
-        self.phase = CLOSED
-        log CommitmentsClosed(round=round, committed=committed)
-
-
-@external
-def dispute_share(
-    round: uint256,
-    hospital: uint256,
-    node: uint256,
-    delivered: bytes32,
-    delivery: signatures.Signature,
-    accusation: signatures.Signature,
-    leaf: bytes32,
-    proof: DynArray[bytes32, merkle.MAX_DEPTH],
-):
-    """
-    @notice A node shows that the share a hospital sent it is not the one it committed to.
-    @param delivered Digest of the share as delivered, which the hospital signed with it.
-    @param leaf Digest that the commitment holds for this node, with its Merkle `proof`.
-    @dev The contract decides: digests differ, the hospital signed both and is at fault; digests
-         agree, the node accused falsely, and that is recorded.
-    """
-    membership._check_coordinator()
-    assert round == self.round and self.phase == CLOSED, "ledger: no dispute now"
-    assert hospital < membership.count[membership.HOSPITAL], "ledger: no such hospital"
-    assert node < membership.count[membership.NODE], "ledger: no such node"
-    bit: uint256 = 1 << (hospital & 255)
-    assert self.committed[hospital >> 8] & bit != 0, "ledger: hospital did not commit"
-    assert signatures._signer(
-        keccak256(abi_encode(DELIVERY_TYPEHASH, round, node, delivered)), delivery
-    ) == reputation._key(membership.hospitals[hospital]), "ledger: delivery not signed"
-    assert signatures._signer(
-        keccak256(abi_encode(ACCUSATION_TYPEHASH, round, hospital, node, delivered)), accusation
-    ) == membership.seats[membership.NODE][node], "ledger: accusation not signed"
-    assert merkle._root_from(leaf, node, proof) == self.roots[hospital], "ledger: wrong proof"
-    if leaf != delivered:
-        self.faulty[hospital >> 8] |= bit
-    else:
-        self.false_accusations[node] += 1
-    log ShareDisputed(
-        round=round, hospital=hospital, node=node, hospital_at_fault=leaf != delivered
-    )
 
 
 @external
@@ -381,11 +291,12 @@ def record_aggregate(
             and the verdict on each hospital as two bit sets; in neither set means absent.
     """
     membership._check_coordinator()
-    assert round == self.round, "ledger: foreign round"
-    assert self.phase == CLOSED, "ledger: not awaiting an aggregate"
+    rounds._check_round(round)
+    assert rounds.phase == rounds.CLOSED, "ledger: not awaiting an aggregate"
     assert candidate != empty(bytes32), "ledger: model hash of zero"
     nodes: uint256 = membership.count[membership.NODE]
     assert nodes > 0 and len(node_signatures) == nodes, "ledger: every node must sign"
+    opened: uint256[WORDS] = shares._opened_everywhere()
     struct_hash: bytes32 = keccak256(
         abi_encode(
             RESULT_TYPEHASH,
@@ -401,14 +312,17 @@ def record_aggregate(
             membership.NODE
         ][i], "ledger: not signed by the node"
     for i: uint256 in range(WORDS):
+        faulty: uint256 = shares.faulty[i]
+        verdict: uint256 = accepted[i] | rejected[i]
         assert accepted[i] & rejected[i] == 0, "ledger: accepted and rejected"
-        assert (accepted[i] | rejected[i]) & ~self.committed[i] == 0, "ledger: verdict on absent"
-        assert accepted[i] & self.faulty[i] == 0, "ledger: accepted though at fault"
+        assert verdict & ~shares.committed[i] == 0, "ledger: verdict on absent"
+        assert accepted[i] & faulty == 0, "ledger: accepted though at fault"
+        assert verdict & ~opened[i] & ~faulty == 0, "ledger: verdict on unopened share"
         self.accepted[i] = accepted[i]
-        self.rejected[i] = rejected[i] | self.faulty[i]
+        self.rejected[i] = rejected[i] | faulty
     self.candidate = candidate
     self.attestations = 0
-    self.phase = AGGREGATED
+    rounds.phase = rounds.AGGREGATED
     log AggregateRecorded(
         round=round, result=result, candidate=candidate, accepted=accepted, rejected=rejected
     )
@@ -420,8 +334,8 @@ def attest_batch(round: uint256, attestations: DynArray[Attestation, membership.
     @notice Records what validators measured on the candidate model, in units of 10**-18.
     """
     membership._check_coordinator()
-    assert round == self.round, "ledger: foreign round"
-    assert self.phase == AGGREGATED, "ledger: not awaiting attestations"
+    rounds._check_round(round)
+    assert rounds.phase == rounds.AGGREGATED, "ledger: not awaiting attestations"
     candidate: bytes32 = self.candidate
     for a: Attestation in attestations:
         assert a.validator < membership.count[membership.VALIDATOR], "ledger: no such validator"
@@ -452,8 +366,8 @@ def finalize(round: uint256):
             to start from. Beyond a limit: the round is abnormal and the last good model stays.
     @dev Anyone may call it: the outcome follows from what is recorded.
     """
-    assert round == self.round, "ledger: foreign round"
-    assert self.phase == AGGREGATED, "ledger: nothing to finalize"
+    rounds._check_round(round)
+    assert rounds.phase == rounds.AGGREGATED, "ledger: nothing to finalize"
     limits: Limits = self.limits
     assert self.attestations >= limits.quorum, "ledger: below the quorum"
     accuracy: uint256 = 0
@@ -462,12 +376,12 @@ def finalize(round: uint256):
     accuracy, loss, f1 = self._medians(round)
     abnormal: bool = self._degraded(accuracy, loss, f1, limits)
     if not abnormal:
-        self.model = self.candidate
+        rounds.model = self.candidate
         self.baseline = self._pack(accuracy, loss, f1, round)
     self._judge(round, abnormal)
-    self.phase = IDLE
+    rounds.phase = rounds.IDLE
     log RoundFinalized(
-        round=round, abnormal=abnormal, model=self.model, accuracy=accuracy, loss=loss, f1=f1
+        round=round, abnormal=abnormal, model=rounds.model, accuracy=accuracy, loss=loss, f1=f1
     )
 
 
@@ -478,10 +392,10 @@ def abandon_round(round: uint256):
             and the number is used up, so nothing signed for it counts again.
     """
     membership._check_coordinator()
-    assert round == self.round, "ledger: foreign round"
-    assert self.phase != IDLE and round > 0, "ledger: nothing to abandon"
-    self.phase = IDLE
-    log RoundAbandoned(round=round)
+    rounds._check_round(round)
+    assert rounds.phase != rounds.IDLE and round > 0, "ledger: nothing to abandon"
+    rounds.phase = rounds.IDLE
+    log shares.RoundAbandoned(round=round)
 
 
 @external
@@ -492,30 +406,11 @@ def hospital_words(
     """
     @notice Records of hospitals `start` to `start + size - 1`, laid out as in reputation.vy.
     """
-    assert start + size <= membership.count[membership.HOSPITAL], "ledger: no such hospital"
+    membership._check_hospital(start + size - 1)
     words: DynArray[uint256, membership.MAX_HOSPITALS] = []
     for i: uint256 in range(size, bound=membership.MAX_HOSPITALS):
         words.append(membership.hospitals[start + i])
     return words
-
-
-@external
-@view
-def commitments(
-    start: uint256, size: uint256
-) -> DynArray[bytes32, membership.MAX_HOSPITALS]:
-    """
-    @notice Roots that hospitals `start` to `start + size - 1` committed to in the current round;
-            zero where there is none.
-    """
-    assert start + size <= membership.count[membership.HOSPITAL], "ledger: no such hospital"
-    roots: DynArray[bytes32, membership.MAX_HOSPITALS] = []
-    for i: uint256 in range(start, start + size, bound=membership.MAX_HOSPITALS):
-        if self.committed[i >> 8] & (1 << (i & 255)) != 0:
-            roots.append(self.roots[i])
-        else:
-            roots.append(empty(bytes32))
-    return roots
 
 
 @internal
@@ -636,4 +531,5 @@ def _judge(round: uint256, abnormal: bool):
             reason=reason,
         )
         if reputation._is_suspended(after):
+            membership.suspended[i >> 8] |= bit
             log Suspended(round=round, hospital=i)

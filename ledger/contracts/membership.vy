@@ -48,6 +48,8 @@ event KeyReplaced:
 role_of: public(HashMap[address, uint256])
 # One word per hospital, laid out by reputation.vy.
 hospitals: uint256[MAX_HOSPITALS]
+# The suspended among them as a bit set, so that a posted set is checked word by word.
+suspended: uint256[MAX_HOSPITALS // 256]
 seats: HashMap[uint256, address[MAX_SEATS]]
 count: public(HashMap[uint256, uint256])
 certificate: public(HashMap[uint256, HashMap[uint256, bytes32]])
@@ -83,8 +85,8 @@ def seat(role: uint256, index: uint256) -> address:
     return self.seats[role][index]
 
 
-@external
-def replace_key(
+@internal
+def _replace_key(
     role: uint256,
     index: uint256,
     account: address,
@@ -92,7 +94,7 @@ def replace_key(
     approvals: DynArray[signatures.Signature, MAX_SEATS],
 ):
     """
-    @notice Puts a new key at a member's seat; a hospital keeps its reputation and its standing.
+    @dev Puts a new key at a member's seat; a hospital keeps its reputation and its standing.
     """
     assert index < self.count[role], "membership: no such member"
     self._approve(
@@ -205,3 +207,12 @@ def _check_coordinator():
     @dev Reverts unless the caller is the coordinator.
     """
     assert msg.sender == self.seats[COORDINATOR][0], "membership: caller is not the coordinator"
+
+
+@internal
+@view
+def _check_hospital(hospital: uint256):
+    """
+    @dev Reverts unless a hospital has this number.
+    """
+    assert hospital < self.count[HOSPITAL], "ledger: no such hospital"

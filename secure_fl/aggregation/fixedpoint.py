@@ -15,6 +15,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
 
 from secure_fl.aggregation.ops import (
@@ -210,18 +211,18 @@ class FixedPointOps(Ops):
 
     def add(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
-        shape = torch.broadcast_shapes(left.shape, right.shape)
+        shape = np.broadcast_shapes(left.shape, right.shape)
         return self._wrap(self._plus(left.data, right.data), tuple(shape), left.unit)
 
     def subtract(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
-        shape = torch.broadcast_shapes(left.shape, right.shape)
+        shape = np.broadcast_shapes(left.shape, right.shape)
         return self._wrap(self._minus(left.data, right.data), tuple(shape), left.unit)
 
     def multiply(self, a: Secret, b: Secret | float) -> Secret:
         if isinstance(b, Secret):
             factor = self._bits_to_ring(b.data) if b.is_bit else b.data
-            shape = tuple(torch.broadcast_shapes(a.shape, b.shape))
+            shape = tuple(np.broadcast_shapes(a.shape, b.shape))
             product = self._product(a.data, factor)
             if not b.is_bit:
                 product = self._floor_shift(product, _log2(b.unit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import subprocess
 import sys
@@ -30,6 +31,15 @@ _GRACE_SECONDS = 5.0
 _ERRORS = {"InputError": InputError, "ConfigError": ConfigError}
 
 
+# Circuits allocate and free the same megabytes hundreds of times a second: let glibc keep them
+# instead of giving them back to the system each time (a fifth of the time of a median).
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
+
 @dataclass
 class _Process:
     name: str
@@ -43,6 +53,7 @@ def _start(name: str, module: str, options: dict[str, Any]) -> _Process:
         [sys.executable, "-m", module],
         stdin=subprocess.PIPE,
         start_new_session=True,
+        env={**os.environ, **_ALLOCATOR},
     )
     process = _Process(name, handle)
     if handle.stdin is None:

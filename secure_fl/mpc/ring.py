@@ -164,7 +164,7 @@ class Ring:
             params=params,
         )
         shares, masked = [], []
-        for block in blocks(inputs[0].masked.shape[-1]):
+        for block in blocks([wires.masked for wires in inputs]):
             with self.source.offline():
                 prepare = PrepareGates(self.source.stream, self.source.correction)
                 shares.append(function(prepare, *(w.share[..., block] for w in inputs), **params))

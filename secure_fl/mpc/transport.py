@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hmac
 import json
+import select
 import socket
 import struct
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
@@ -23,7 +23,7 @@ _FRAME = struct.Struct(">IQ")  # length of the JSON header, length of the payloa
 _MAX_HEADER = 1 << 24
 _MAX_PAYLOAD = 1 << 34
 # Up to this size a message fits the kernel's socket buffers, so both sides may send before
-# either receives; above it, a thread sends while this one receives.
+# either receives; above it, both directions are served as they become ready.
 _DIRECT_BYTES = 64 * 1024
 
 Buffer = bytes | bytearray | memoryview
@@ -141,17 +141,34 @@ class Channel:
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view):
-            try:
-                count = self.socket.recv_into(view[done:])
-            except TimeoutError as error:
-                raise NodeFailure(f"{self.peer} is silent for too long") from error
-            except OSError as error:
-                raise NodeFailure(f"lost {self.peer}: {error}") from error
-            if count == 0:
-                raise NodeFailure(f"{self.peer} closed the connection")
-            done += count
+            done += self.receive_some(view[done:])
+
+    def receive_some(self, view: memoryview) -> int:
+        """Receive at least one byte into `view`; return how many."""
+        try:
+            count = self.socket.recv_into(view)
+        except TimeoutError as error:
+            raise NodeFailure(f"{self.peer} is silent for too long") from error
+        except OSError as error:
+            raise NodeFailure(f"lost {self.peer}: {error}") from error
+        if count == 0:
+            raise NodeFailure(f"{self.peer} closed the connection")
         if self._record is not None:
-            self._record.write(view)
+            self._record.write(view[:count])
+        return count
+
+    def send_some(self, view: memoryview) -> int:
+        """Send at least one byte of `view`; return how many."""
+        try:
+            return self.socket.send(view)
+        except OSError as error:
+            raise NodeFailure(f"cannot send to {self.peer}: {error}") from error
+
+    @property
+    def timeout_ms(self) -> float | None:
+        """How long the peer may be silent, in milliseconds; None without limit."""
+        timeout = self.socket.gettimeout()
+        return None if timeout is None else timeout * 1000
 
     def close(self) -> None:
         """Close the socket."""
@@ -172,6 +189,7 @@ class Mesh:
         self.rank = rank
         self.size = len(channels) + 1
         self.channels = dict(channels)
+        self._ordered = [self.channels[peer] for peer in self.peers]
         self.rounds = 0
         self.bytes_sent = 0
 
@@ -187,35 +205,48 @@ class Mesh:
         """
         mine = np.ascontiguousarray(mine)
         theirs = [np.empty_like(mine) for _ in self.peers]
-        if mine.nbytes:
-            if mine.nbytes <= _DIRECT_BYTES:
-                self._send_all(mine)
-                self._receive_all(theirs)
-            else:
-                failures: list[NodeFailure] = []
-                sender = threading.Thread(target=self._try_send, args=(mine, failures), daemon=True)
-                sender.start()
-                self._receive_all(theirs)
-                sender.join()
-                if failures:
-                    raise failures[0]
+        if mine.nbytes > _DIRECT_BYTES:
+            self._duplex(mine, theirs)
+        elif mine.nbytes:
+            for channel in self._ordered:
+                channel.send_raw(mine.data.cast("B"))
+            for channel, array in zip(self._ordered, theirs, strict=True):
+                channel.receive_into(array.data.cast("B"))
         self.rounds += 1
         self.bytes_sent += mine.nbytes * len(theirs)
         return theirs
 
-    def _try_send(self, array: np.ndarray, failures: list[NodeFailure]) -> None:
-        try:
-            self._send_all(array)
-        except NodeFailure as failure:
-            failures.append(failure)
-
-    def _send_all(self, array: np.ndarray) -> None:
-        for peer in self.peers:
-            self.channels[peer].send_raw(array.data.cast("B"))
-
-    def _receive_all(self, arrays: Sequence[np.ndarray]) -> None:
-        for peer, array in zip(self.peers, arrays, strict=True):
-            self.channels[peer].receive_into(array.data.cast("B"))
+    def _duplex(self, mine: np.ndarray, theirs: Sequence[np.ndarray]) -> None:
+        """Send and receive as the sockets allow: both ends may have more than the buffers hold."""
+        view = mine.data.cast("B")
+        outgoing = {channel.socket.fileno(): (channel, view) for channel in self._ordered}
+        incoming = {
+            channel.socket.fileno(): (channel, array.data.cast("B"))
+            for channel, array in zip(self._ordered, theirs, strict=True)
+        }
+        poller = select.poll()
+        for number in incoming:
+            poller.register(number, select.POLLIN | select.POLLOUT)
+        while outgoing or incoming:
+            ready = poller.poll(self._ordered[0].timeout_ms)
+            if not ready:
+                waiting = {channel.peer for channel, _ in (incoming or outgoing).values()}
+                raise NodeFailure(f"{', '.join(sorted(waiting))} is silent for too long")
+            for number, event in ready:
+                if event & ~select.POLLOUT and number in incoming:  # data, or the end
+                    channel, rest = incoming.pop(number)
+                    if left := rest[channel.receive_some(rest) :]:
+                        incoming[number] = channel, left
+                if event & ~select.POLLIN and number in outgoing:
+                    channel, rest = outgoing.pop(number)
+                    if left := rest[channel.send_some(rest) :]:
+                        outgoing[number] = channel, left
+                wanted = select.POLLIN * (number in incoming)
+                wanted |= select.POLLOUT * (number in outgoing)
+                if wanted:
+                    poller.modify(number, wanted)
+                else:
+                    poller.unregister(number)
 
     def close(self) -> None:
         """Close all channels."""

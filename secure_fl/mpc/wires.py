@@ -26,9 +26,9 @@ from secure_fl.mpc.gates import Gates
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.transport import Mesh
 
-# Words of one row that a circuit handles at a time: layers then fit the processor's cache, and
-# memory does not grow with d.
-BLOCK_WORDS = 1024
+# Words of one bit plane, over all rows, that a circuit handles at a time: more makes fewer rounds,
+# less keeps layers in the processor's cache; memory then does not grow with d.
+BLOCK_WORDS = 40_960
 
 
 @dataclass(frozen=True)
@@ -150,10 +150,12 @@ class EvaluateGates(Gates):
         return public
 
 
-def blocks(words: int) -> Iterator[slice]:
-    """Cut `words` words of a row into blocks, at least one."""
-    for start in range(0, max(words, 1), BLOCK_WORDS):
-        yield slice(start, min(start + BLOCK_WORDS, words))
+def blocks(inputs: Sequence[np.ndarray]) -> Iterator[slice]:
+    """Cut the words of inputs (..., rows, W) into blocks, at least one."""
+    rows, words = inputs[0].shape[-2:]
+    width = max(1, BLOCK_WORDS // max(rows, 1))
+    for start in range(0, max(words, 1), width):
+        yield slice(start, min(start + width, words))
 
 
 def joined(parts: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
@@ -175,7 +177,6 @@ def deal(
         raise ValueError(f"circuit must be one of {sorted(CIRCUITS)}; got {circuit!r}")
     run = CIRCUITS[circuit]
     parts = [
-        run(gates, *(mask[..., block] for mask in inputs), **params)
-        for block in blocks(inputs[0].shape[-1])
+        run(gates, *(mask[..., block] for mask in inputs), **params) for block in blocks(inputs)
     ]
     return joined(parts)
