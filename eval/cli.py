@@ -7,6 +7,8 @@ Errors are one line on stderr; --debug shows where they came from.
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import signal
 import sys
 import traceback
@@ -130,12 +132,30 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(command=report_command)
 
     audit = commands.add_parser(
-        "audit", parents=[debug], help="replay a run's chains and check every hash against them"
+        "audit",
+        parents=[debug],
+        help="execute a run's chains again and check every file against them",
     )
     audit.add_argument("run", type=Path, metavar="RUN")
+    audit.add_argument(
+        "--head",
+        type=_head,
+        metavar="0x...",
+        help="head that the run printed: excludes a folder that was made anew as a whole",
+    )
+    audit.add_argument(
+        "--no-measure", action="store_true", help="do not measure the models on the data again"
+    )
     audit.add_argument("--verbose", action="store_true", help="tell what each chain recorded")
     audit.set_defaults(command=audit_command)
     return parser
+
+
+def _head(text: str) -> str:
+    """A block's hash as typed."""
+    if re.fullmatch(r"(0x)?[0-9a-fA-F]{64}", text) is None:
+        raise argparse.ArgumentTypeError(f"must be 64 hexadecimal digits; got {text!r}")
+    return text
 
 
 def _groups() -> str:
@@ -150,6 +170,7 @@ def run_command(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from eval import grid
+    from eval.manifest import job_head
     from eval.progress import LiveView, PlainLines
     from eval.report import write_report
     from eval.tables import console_table
@@ -179,7 +200,11 @@ def run_command(options: argparse.Namespace) -> int:
         rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
     console.print(console_table(rows))
     report = write_report(folder)
-    console.print(f"report: {report}\naudit:  secure-fl audit {folder}", highlight=False)
+    console.print(
+        f"report: {report}\naudit:  secure-fl audit {folder}\nhead:   {job_head(folder)}",
+        highlight=False,
+        soft_wrap=True,
+    )
     return OK
 
 
@@ -233,6 +258,11 @@ def audit_command(options: argparse.Namespace) -> int:
     """Check a run folder against its chains; exit status 1 names every place that differs."""
     from eval.audit import audit_run, describe
 
-    report = audit_run(options.run)
+    report = audit_run(
+        options.run,
+        head=options.head,
+        measures=not options.no_measure,
+        processes=os.cpu_count() or 1,
+    )
     print(describe(report, verbose=options.verbose))
     return OK if report.ok else FAILED

@@ -142,14 +142,7 @@ def run_job(
             row = read_json(final / "cell.json")
             reporter.cell_done(row)
             rows.append(row)
-    summary = {
-        "name": config.name,
-        "created": read_json(folder / "environment.json")["created"],
-        "seconds": sum(row["seconds"] for row in rows),
-        "config_sha256": sha256((folder / "config.yaml").read_bytes()),
-        "rows": rows,
-    }
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summarise(config, folder, rows))
     write_manifest(folder)
     return rows
 
@@ -179,10 +172,62 @@ def run_cell(
     return row
 
 
+def summarise(
+    config: ExperimentConfig, folder: Path, rows: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Content of `summary.json`: the rows of all cells, and what they were run with."""
+    return {
+        "name": config.name,
+        "created": read_json(folder / "environment.json")["created"],
+        "seconds": sum(row["seconds"] for row in rows),
+        "config_sha256": sha256((folder / "config.yaml").read_bytes()),
+        "rows": list(rows),
+    }
+
+
 def describe(cell: Cell, federation: Federation, judge: Judge, result: RunResult) -> dict[str, Any]:
     """The row of a finished cell."""
-    defence, attack = cell.run.defence, judge.attack
+    return (
+        identity(cell, result.malicious)
+        | measures(federation, judge, result)
+        | costs(cell.run.defence, result)
+    )
+
+
+def identity(cell: Cell, malicious: Sequence[int]) -> dict[str, Any]:
+    """What a row says before anything ran: it follows from the settings."""
+    defence, attack = cell.run.defence, cell.run.attack
+    return {
+        "cell": cell.name,
+        "defence": defence.name,
+        "label": defence.label or defence.name,
+        "paper_method": defence.paper_method,
+        "backend": defence.backend,
+        "nodes": defence.nodes if defence.backend == "mpc" else None,
+        "attack": attack.label,
+        "objective": attack.build().objective,
+        "malicious_fraction": cell.run.fraction,
+        "malicious": list(malicious),
+        "hospitals": cell.run.experiment.data.hospitals,
+        "seed": cell.run.experiment.seed,
+    }
+
+
+def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[str, Any]:
+    """What a row says of the final model; it follows from the models and the data."""
     quality, success = judge.quality(result.model), judge.success(result.model)
+    return {
+        **quality._asdict(),
+        "threshold": judge.threshold(result.model),
+        "attack_success_raw": None if success is None else success.raw,
+        "attack_success_base": None if success is None else success.base,
+        "attack_success_excess": None if success is None else success.excess,
+        "drift": metrics.model_drift(result.model, federation.initial),
+    }
+
+
+def costs(defence: DefenceConfig, result: RunResult) -> dict[str, Any]:
+    """What a row says of time and traffic, and the hashes it ends in; it follows from records."""
     played = [row for row in result.rows if row["round"] > 0]
     shared = defence.backend == "mpc"
 
@@ -190,24 +235,6 @@ def describe(cell: Cell, federation: Federation, judge: Judge, result: RunResult
         return sum(row[group][key] for row in played) if shared else None
 
     return {
-        "cell": cell.name,
-        "defence": defence.name,
-        "label": defence.label or defence.name,
-        "paper_method": defence.paper_method,
-        "backend": defence.backend,
-        "nodes": defence.nodes if shared else None,
-        "attack": cell.run.attack.label,
-        "objective": attack.objective,
-        "malicious_fraction": cell.run.fraction,
-        "malicious": list(result.malicious),
-        "hospitals": federation.hospitals,
-        "seed": cell.run.experiment.seed,
-        **quality._asdict(),
-        "threshold": judge.threshold(result.model),
-        "attack_success_raw": None if success is None else success.raw,
-        "attack_success_base": None if success is None else success.base,
-        "attack_success_excess": None if success is None else success.excess,
-        "drift": metrics.model_drift(result.model, federation.initial),
         "rounds_run": len(played),
         "mpc_seconds_online": total("seconds", "mpc_online"),
         "mpc_seconds_offline": total("seconds", "mpc_offline"),

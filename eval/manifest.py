@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ledger
-from secure_fl.runfolder import read_json, sha256, write_json
+from secure_fl.runfolder import read_json, read_lines, sha256, write_json
 
 MANIFEST, JOB_CHAIN = "manifest.json", "chain.jsonl"
 _DERIVED = {MANIFEST, JOB_CHAIN, "report.html"}
@@ -52,6 +52,12 @@ def write_manifest(run: Path) -> None:
     chain.commit(1, {})
     chain.record_aggregate(1, manifest, [None], summary)
     chain.export(run / JOB_CHAIN)
+
+
+def job_head(run: Path) -> str:
+    """Hash of the last block of the job's chain: 0x and 64 hexadecimal digits."""
+    seal = read_lines(run / JOB_CHAIN)[-1]
+    return str(seal["hash"])
 
 
 def read_manifest(run: Path) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from secure_fl import aggregation
 from secure_fl.errors import ConfigError
@@ -75,7 +76,7 @@ def load_config(overrides: Sequence[str] = ()) -> ExperimentConfig:
         if settings and not entries:
             raise ConfigError(f"{settings[0].key_or_group} needs {kind}=NAME: none is selected")
         tree[group] = [_item(kind, entry, settings) for entry in entries]
-    config: ExperimentConfig = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    config: ExperimentConfig = _built(tree)
     return config
 
 
@@ -94,14 +95,19 @@ def read_config(path: Path) -> ExperimentConfig:
     """Read what `save_config` wrote, with every check of `load_config`."""
     try:
         loaded = OmegaConf.load(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
+    if not isinstance(loaded, DictConfig):
+        raise ConfigError(f"{path} must hold settings, key: value")
     tree = _typed(ExperimentConfig, loaded)
     for kind, group in (("attack", "attacks"), ("defence", "defences")):
+        for entry in tree[group]:
+            if not isinstance(entry, DictConfig):
+                raise ConfigError(f"{path}: {group} must be a list of mappings; got {entry!r}")
         tree[group] = [
             _typed(ITEM_KINDS[kind], entry, prefix=f"{group}: ") for entry in tree[group]
         ]
-    config: ExperimentConfig = OmegaConf.to_object(tree)  # type: ignore[assignment]
+    config: ExperimentConfig = _built(tree)
     return config
 
 
@@ -169,7 +175,15 @@ def _item(kind: str, entry: Any, settings: list[Override]) -> Any:
             _update(tree, str(key), value, prefix)
     for override in settings:
         _update(tree, override.key_or_group.removeprefix(prefix), override.value(), prefix)
-    return OmegaConf.to_object(tree)
+    return _built(tree)
+
+
+def _built(tree: DictConfig) -> Any:
+    """The checked object; a mandatory value left out, or an interpolation, is refused."""
+    try:
+        return OmegaConf.to_object(tree)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
 
 
 def _typed(schema: type, tree: Any, prefix: str = "") -> DictConfig:

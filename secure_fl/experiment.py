@@ -23,9 +23,11 @@ from secure_fl.hospitals import TrainOptions
 from secure_fl.round import Setting, State, close, measured, model_hash, play
 from secure_fl.runfolder import (
     append_line,
+    canonical_json,
     model_bytes,
     model_path,
     records_digest,
+    sha256,
     write_atomic,
     write_json,
 )
@@ -79,6 +81,19 @@ class RunConfig:
     def clean(self) -> bool:
         """Whether no hospital is malicious."""
         return self.attack.name == "none" or self.fraction == 0.0
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all settings of this run, which its first record carries.
+
+        Where the data lie is no setting; nor are the other cells of the job and its name.
+        """
+        experiment = asdict(self.experiment)
+        for key in ("name", "description", "attacks", "defences", "malicious"):
+            del experiment[key]
+        del experiment["data"]["path"]
+        settings = [experiment, asdict(self.defence), asdict(self.attack), self.fraction]
+        return sha256(canonical_json(settings).encode())
 
 
 def choose_malicious(seed: int, hospitals: int, fraction: float) -> tuple[int, ...]:
@@ -175,7 +190,7 @@ def run_rounds(
             suspended=torch.zeros(federation.hospitals, dtype=torch.bool),
             server=server.init(federation.initial),
         )
-        records.add(first_row(federation), [], state.model)
+        records.add(first_row(config, federation), [], state.model)
         for number in range(1, experiment.rounds + 1):
             state, row, opened = play(setting, server, arbiter, session, state, number)
             records.add(row, opened, state.model)
@@ -233,13 +248,14 @@ class Records:
         return records_digest(self.rows, self.openings)
 
 
-def first_row(federation: Federation) -> Row:
-    """The row of round 0: the initial model, before anybody trained."""
+def first_row(config: RunConfig, federation: Federation) -> Row:
+    """The row of round 0: the settings' hash and the initial model, before anybody trained."""
     verdicts = validate(federation, federation.initial)
     return {
         "round": 0,
         **measured(verdicts),
         "status": "initial",
+        "settings_sha256": config.sha256,
         "model_sha256": model_hash(federation.initial),
     }
 

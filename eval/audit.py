@@ -1,0 +1,307 @@
+"""Audit of a run folder: every file against the manifest, every record against a chain.
+
+1. Files: each has the hash that the manifest states; none is missing, none was added.
+2. Job chain: executed again; its nodes signed the hashes of settings, manifest and summary.
+3. Cells' chains: executed again (`ledger.audit`); every round's models, result, verdicts, metrics
+   and reputations, and the digest over all rounds and openings, are those on the chain.
+4. Records: checkpoints, results, openings, rows and summary agree with each other and with the
+   settings, so that a manifest made anew does not cover a change.
+5. Measures: the models are measured again on the data, and give the figures recorded.
+
+The simulation's keys follow from the seed, so somebody who makes the whole folder anew, chains and
+all, passes steps 1 to 4. The job chain's head, which a run prints at its end, excludes that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from eval import grid
+from eval.audit_measures import Measured, measure
+from eval.audit_records import (
+    CellRecords,
+    Finding,
+    check_against_chain,
+    check_models,
+    check_rounds,
+    check_row,
+    check_summary,
+    guarded,
+    read_cell,
+)
+from eval.manifest import JOB_CHAIN, MANIFEST, entry, listed_files, read_manifest
+from ledger.audit import audit
+from ledger.report import AuditReport, render
+from secure_fl.config import read_config
+from secure_fl.errors import ConfigError, InputError
+from secure_fl.runfolder import read_json, sha256
+from secure_fl.schema import ExperimentConfig
+
+Replay = Callable[[Path], AuditReport]
+
+
+@dataclass
+class RunAudit:
+    """What an audit of a run found.
+
+    Attributes:
+        run: the folder.
+        findings: all that does not hold, in the order of the steps; empty when the audit passes.
+        files: how many files the manifest covers.
+        head: hash of the last block of the job's chain, hexadecimal; empty if it has none.
+        chains: audits of the cells' chains, by cell; cells without a ledger have none.
+        cells: number of cells.
+        measured: what measuring again found; None if it was not asked for.
+        settings: why the settings could not be compared with the cells; empty if they were.
+    """
+
+    run: Path
+    findings: list[Finding] = field(default_factory=list)
+    files: int = 0
+    head: str = ""
+    chains: dict[str, AuditReport] = field(default_factory=dict)
+    cells: int = 0
+    measured: Measured | None = None
+    settings: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return not self.findings
+
+
+def audit_run(
+    run: Path,
+    *,
+    head: str | None = None,
+    measures: bool = True,
+    processes: int = 1,
+    replay: Replay = audit,
+) -> RunAudit:
+    """Audit a run folder.
+
+    Args:
+        run: the folder.
+        head: hash, hexadecimal, that the job's chain must end in, if known from elsewhere.
+        measures: measure the models again (step 5); needs the data.
+        processes: how many processes execute chains side by side; 1 stays in this one.
+        replay: executes a chain file again and reports on it.
+
+    Raises:
+        InputError: the folder is not that of a run.
+    """
+    if not (run / "cells").is_dir():
+        raise InputError(f"{run} is not the folder of a run: it has no cells")
+    report = RunAudit(run)
+    report.findings += guarded(MANIFEST, _check_files(run, report))
+    folders = sorted(path for path in (run / "cells").iterdir() if path.is_dir())
+    files = {path.name: path / "chain.jsonl" for path in folders}
+    files = {name: path for name, path in files.items() if path.exists()}
+    replayed = _replay_all([run / JOB_CHAIN, *files.values()], replay, processes)
+    report.chains = dict(zip(files, replayed[1:], strict=True))
+    report.findings += guarded(JOB_CHAIN, _check_job_chain(run, replayed[0], head, report))
+    cells = _check_cells(folders, report)
+    report.cells = len(folders)
+    try:
+        config = read_config(run / "config.yaml")
+    except ConfigError as error:
+        report.settings = str(error)
+        if not (run / "config.yaml").is_file():
+            report.findings.append(Finding("config.yaml", "is missing"))
+        return report
+    report.findings += _check_settings(config, run, cells)
+    if measures:
+        report.measured = Measured()
+        planned = grid.plan(config)
+        report.findings += guarded("measures", _measure(config, run, planned, cells, report))
+    return report
+
+
+def _check_files(run: Path, report: RunAudit) -> Iterator[Finding]:
+    """Step 1; of a changed file of JSON lines it names the lines."""
+    if not (run / MANIFEST).is_file():
+        yield Finding(MANIFEST, "is missing: the run is not complete (secure-fl run --resume)")
+        return
+    listed, present = read_manifest(run), set(listed_files(run))
+    report.files = len(listed)
+    for name in sorted(listed.keys() | present):
+        if name not in present:
+            yield Finding(name, "is missing; the manifest lists it")
+        elif name not in listed:
+            yield Finding(name, "is not in the manifest")
+        else:
+            yield from _changed(name, entry(run / name), listed[name])
+
+
+def _changed(name: str, found: Mapping[str, object], stated: Mapping[str, object]) -> list[Finding]:
+    if found == stated:
+        return []
+    mine, theirs = found.get("lines"), stated.get("lines")
+    if not isinstance(mine, list) or not isinstance(theirs, list) or len(mine) != len(theirs):
+        return [Finding(name, "does not have the hash in the manifest")]
+    changed = [i for i, pair in enumerate(zip(mine, theirs, strict=True), 1) if len(set(pair)) > 1]
+    lines = ", ".join(f"line {i}" for i in changed) or "the file"
+    return [Finding(name, f"{lines} does not have the hash in the manifest")]
+
+
+def _check_job_chain(
+    run: Path, chain: AuditReport, head: str | None, report: RunAudit
+) -> Iterator[Finding]:
+    """Step 2."""
+    report.head = chain.head.hex()
+    for fault in chain.faults:
+        yield Finding(f"{JOB_CHAIN}, {fault.place}", fault.fault)
+    if head is not None and report.head != head.removeprefix("0x").lower():
+        yield Finding(f"{JOB_CHAIN}, head", f"is 0x{report.head}, not the expected {head}")
+    if not chain.ok:
+        return
+    if len(chain.rounds) != 1:
+        yield Finding(JOB_CHAIN, f"must hold one entry; it holds {len(chain.rounds)}")
+        return
+    (record,) = chain.rounds
+    signed = {
+        "config.yaml": record.model,
+        MANIFEST: record.result,
+        "summary.json": record.candidate,
+    }
+    for name, digest in signed.items():
+        if not (run / name).is_file():
+            yield Finding(name, "is missing; the job's chain has its hash")
+        elif sha256((run / name).read_bytes()) != digest.hex():
+            yield Finding(name, f"does not have the hash on the job's chain ({JOB_CHAIN})")
+
+
+def _replay_all(files: Sequence[Path], replay: Replay, processes: int) -> list[AuditReport]:
+    """Execute chains again, side by side in fresh processes if there are several."""
+    if processes == 1:
+        return [replay(path) for path in files]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        try:
+            return list(pool.map(replay, files))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _check_cells(folders: Sequence[Path], report: RunAudit) -> list[CellRecords]:
+    """Steps 3 and 4 within each cell; returns those that could be read."""
+    cells = []
+    for folder in folders:
+        place = f"cells/{folder.name}"
+        try:
+            cell = read_cell(folder)
+        except InputError as error:
+            report.findings.append(Finding(place, str(error)))
+            continue
+        cells.append(cell)
+        for check in (check_models, check_rounds):
+            report.findings += guarded(place, check(cell))
+        chain = report.chains.get(folder.name)
+        if chain is None:
+            if cell.row.get("chain_head") is not None:
+                report.findings.append(Finding(f"{place}/chain.jsonl", "is missing"))
+            continue
+        for fault in chain.faults:
+            where = f"{place}/chain.jsonl, {fault.place}"
+            report.findings.append(Finding(where, fault.fault))
+        if chain.ok:
+            report.findings += guarded(place, check_against_chain(cell, chain))
+    return cells
+
+
+def _check_settings(
+    config: ExperimentConfig, run: Path, cells: Sequence[CellRecords]
+) -> list[Finding]:
+    """Step 4 across cells: the planned cells are there, and the summary is made of them."""
+    planned = {cell.name: cell for cell in grid.plan(config)}
+    by_name = {cell.folder.name: cell for cell in cells}
+    findings = []
+    for name in sorted(planned.keys() ^ by_name.keys()):
+        missing = name in planned
+        fault = "is missing or unreadable" if missing else "is not a cell of the settings"
+        findings.append(Finding(f"cells/{name}", fault))
+    ordered = [by_name[name] for name in planned if name in by_name]
+    for cell in ordered:
+        findings += guarded(cell.place, check_row(cell, planned[cell.folder.name]))
+        ledger = planned[cell.folder.name].run.defence.ledger
+        if ledger != (cell.row.get("chain_head") is not None):
+            fault = f"must{'' if ledger else ' not'} name a chain: defence.ledger is {ledger}"
+            findings.append(Finding(f"{cell.place}/cell.json, chain_head", fault))
+
+    def check() -> Iterator[Finding]:
+        expected = grid.summarise(config, run, [cell.row for cell in ordered])
+        yield from check_summary(read_json(run / "summary.json"), expected, ordered)
+
+    return findings + guarded("summary.json", check())
+
+
+def _measure(
+    config: ExperimentConfig,
+    run: Path,
+    planned: Sequence[grid.Cell],
+    cells: Sequence[CellRecords],
+    report: RunAudit,
+) -> Iterator[Finding]:
+    """Step 5."""
+    report.measured = measure(config, run, planned, cells)
+    yield from report.measured.findings
+
+
+def describe(report: RunAudit, verbose: bool = False) -> str:
+    """The audit for a reader: verdict, every finding, and what rests on what.
+
+    Args:
+        report: from `audit_run`.
+        verbose: tell also what each cell's chain recorded.
+    """
+    return "\n".join(_lines(report, verbose))
+
+
+def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:
+    count = len(report.findings)
+    yield f"audit of {report.run}: " + ("PASSED" if report.ok else f"FAILED, {count} finding(s)")
+    for finding in report.findings:
+        yield f"  {finding.place}: {finding.fault}"
+    yield ""
+    yield f"files      {report.files} are in manifest.json, with the hash of each"
+    yield f"job chain  head 0x{report.head}" if report.head else "job chain  cannot be executed"
+    yield "           nodes signed the hashes of config.yaml, manifest.json and summary.json"
+    chains = report.chains.values()
+    blocks, signatures = sum(c.blocks for c in chains), sum(c.signatures for c in chains)
+    yield (
+        f"on chain   {len(report.chains)} of {report.cells} cells, with a ledger: {blocks} blocks "
+        f"executed again, {signatures} signatures checked;"
+    )
+    yield "           settings, models of each round, commitments, accepted hospitals, openings,"
+    yield "           update, validators' metrics, reputations, all rows but their times"
+    yield (
+        f"manifest   {report.cells - len(report.chains)} cells without a ledger, and of all cells "
+        "cell.json and times:"
+    )
+    yield "           nothing but the manifest and the job chain hold them"
+    yield f"measured   {_measured(report)}"
+    if report.settings:
+        yield f"settings   not compared with the cells: {report.settings}"
+    yield "not held   report.html and figures/: secure-fl report draws them again"
+    yield (
+        "Keys are simulated: a folder made anew as a whole, chains and all, passes. To exclude it "
+        "give\nthe head that the run printed: secure-fl audit RUN --head 0x..."
+    )
+    if verbose:
+        for name, chain in report.chains.items():
+            yield f"\ncells/{name}\n{render(chain)}"
+
+
+def _measured(report: RunAudit) -> str:
+    found = report.measured
+    if found is None:
+        return "not again" + (" (--no-measure)" if not report.settings else "")
+    if found.skipped:
+        return f"not again: {found.skipped}"
+    return (
+        f"{found.figures} figures again from models and data, largest gap {found.largest_gap:.1e}"
+    )
