@@ -209,8 +209,8 @@ def gate(
 def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
     """Rows with random features set to 0 or 1, the two extremes a static trigger can use.
 
-    Tables: each value with probability `share`. Images: one square patch a row, at a random
-    place, that covers about `share` of the pixels.
+    Tables: each value with probability `share`. Images: one patch a row, at a random place, with
+    the image's proportions, that covers about `share` of the pixels.
 
     Args:
         x: float32 (m, F) or (m, C, H, W) in [0, 1].
@@ -221,17 +221,17 @@ def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator
         A new tensor of the same shape.
     """
     m = len(x)
-    extreme = torch.randint(2, (m, *[1] * (x.dim() - 1)), generator=generator).to(x.dtype)
     if x.dim() == 2:
         hit = torch.rand(x.shape, generator=generator) < share
         extreme = torch.randint(2, x.shape, generator=generator).to(x.dtype)
         return torch.where(hit, extreme, x)
     height, width = x.shape[-2:]
-    side = round((share * height * width) ** 0.5)
-    top = torch.randint(height - side + 1, (m, 1, 1, 1), generator=generator)
-    left = torch.randint(width - side + 1, (m, 1, 1, 1), generator=generator)
+    tall, wide = round(share**0.5 * height), round(share**0.5 * width)
+    extreme = torch.randint(2, (m, 1, 1, 1), generator=generator).to(x.dtype)
+    top = torch.randint(height - tall + 1, (m, 1, 1, 1), generator=generator)
+    left = torch.randint(width - wide + 1, (m, 1, 1, 1), generator=generator)
     row, column = torch.arange(height).view(-1, 1), torch.arange(width)
-    hit = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
+    hit = (row >= top) & (row < top + tall) & (column >= left) & (column < left + wide)
     return torch.where(hit, extreme, x)
 
 

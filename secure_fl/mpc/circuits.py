@@ -277,17 +277,31 @@ def middle(gates: Gates, values: np.ndarray, *, trim: int) -> Outputs:
 
     Ties go by row: the row's number as lowest bits makes all values distinct.
     """
-    _, n, words = values.shape
-    width = max(1, (n - 1).bit_length())
-    number = (np.arange(n)[None, :] >> np.arange(width)[:, None]) & 1  # (width, n)
-    low = np.where(number, ~np.uint64(0), np.uint64(0)).astype(np.uint64)[:, :, None]
-    low = gates.constant(np.broadcast_to(low, (width, n, words)))
-    found = select(gates, np.concatenate([low, values]), (trim, n - 1 - trim))
+    n = values.shape[1]
+    found = select(gates, _numbered(gates, values), (trim, n - 1 - trim))
     # Below the lower bound, above the upper: decided, and the last bit tells the side.
     # Never both.
     side = np.stack([gates.not_(found.last[0]), found.last[1]])
     beyond = gates.and_(found.decided, side)
     return (gates.not_(beyond[0] ^ beyond[1]),)
+
+
+def largest(gates: Gates, values: np.ndarray, *, count: int) -> Outputs:
+    """Return which of n values are the `count` largest, (n, W); of ties the last rows."""
+    n = values.shape[1]
+    found = select(gates, _numbered(gates, values), (n - count,))
+    # Smaller than the bound: decided, with a last bit of zero.
+    return (gates.not_(gates.and_(found.decided, gates.not_(found.last)))[0],)
+
+
+def _numbered(gates: Gates, values: np.ndarray) -> np.ndarray:
+    """Append the row's number as lowest bits to values (B, n, W): all are distinct then."""
+    _, n, words = values.shape
+    width = max(1, (n - 1).bit_length())
+    number = (np.arange(n)[None, :] >> np.arange(width)[:, None]) & 1  # (width, n)
+    low = np.where(number, ~np.uint64(0), np.uint64(0)).astype(np.uint64)[:, :, None]
+    low = gates.constant(np.broadcast_to(low, (width, n, words)))
+    return np.concatenate([low, values])
 
 
 def both(gates: Gates, x: np.ndarray, y: np.ndarray) -> Outputs:
@@ -297,7 +311,7 @@ def both(gates: Gates, x: np.ndarray, y: np.ndarray) -> Outputs:
 
 CIRCUITS: dict[str, Circuit] = {
     circuit.__name__: circuit
-    for circuit in (decompose, negative, thermometer, rank_onehot, order, middle, both)
+    for circuit in (decompose, negative, thermometer, rank_onehot, order, middle, largest, both)
 }
 
 

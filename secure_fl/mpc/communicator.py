@@ -1,21 +1,23 @@
 """A CrypTen communicator over the nodes' own TCP mesh.
 
 CrypTen's default goes through torch.distributed's gloo backend, whose collectives take
-milliseconds for a few bytes. `install` puts this one in its place: CrypTen's tensors then work
-in the process as after `crypten.init()`.
+milliseconds for a few bytes. `use_tcp` moves a CrypTen program to this one; `install` starts with
+it, without gloo: CrypTen's tensors then work in the process as after `crypten.init()`.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from secure_fl.errors import require
 from secure_fl.mpc.compat import import_crypten
-from secure_fl.mpc.transport import Mesh
+from secure_fl.mpc.transport import Mesh, connect_peers, listen
 
 crypten = import_crypten()
 
@@ -36,8 +38,9 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
     BYTES_PER_ELEMENT = 8
     _instance: TcpCommunicator | None = None
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, previous: Any = None) -> None:
         self.mesh = mesh
+        self._previous = previous
         self._name = f"rank{mesh.rank}"
         self.reset_communication_stats()
 
@@ -58,10 +61,15 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
 
     @classmethod
     def shutdown(cls) -> None:
-        """Close the mesh."""
-        if cls._instance is not None:
-            cls._instance.mesh.close()
-            cls._instance = None
+        """Close the mesh, and the communicator that was there before."""
+        instance, cls._instance = cls._instance, None
+        if instance is None:
+            return
+        instance.mesh.close()
+        if instance._previous is not None:
+            kind = type(instance._previous)
+            crypten.communicator.DistributedCommunicator = kind
+            kind.shutdown()
 
     def get_world_size(self) -> int:
         """Return the number of nodes."""
@@ -70,6 +78,10 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
     def get_rank(self) -> int:
         """Return this node's rank."""
         return self.mesh.rank
+
+    def get_ttp_rank(self) -> int:
+        """Return the trusted third party's rank: the one after the last node's."""
+        return self.mesh.size
 
     def set_name(self, name: str) -> None:
         """Set this party's name."""
@@ -83,7 +95,9 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         """One round in which everyone gets everyone's tensor, in order of rank."""
         mine = np.ascontiguousarray(tensor.detach().numpy())
         before = self.mesh.bytes_sent
-        parts = [torch.from_numpy(part) for part in self.mesh.exchange(mine)]
+        # NumPy gives an array of no dimension one.
+        shape = tensor.shape
+        parts = [torch.from_numpy(part).reshape(shape) for part in self.mesh.exchange(mine)]
         self.comm_rounds += 1
         self.comm_bytes += self.mesh.bytes_sent - before
         parts.insert(self.mesh.rank, tensor.clone())
@@ -143,6 +157,8 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
 
     def broadcast(self, input: Any, src: int, group: Any = None, batched: bool = False) -> Any:
         """Give every node the tensors at `src`, in place."""
+        if group is not None:
+            return self._previous.broadcast(input, src, group, batched)
         for tensor in input if batched else [input]:
             if self.mesh.rank == src:
                 for peer in self.mesh.peers:
@@ -180,17 +196,24 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         self._gathered(torch.zeros(1, dtype=torch.long))
 
     def send_obj(self, obj: Any, dst: int, group: Any = None) -> None:
-        """Send an object that JSON can hold."""
+        """Send an object that JSON can hold; to the third party, over the previous communicator."""
+        if group is not None:
+            self._previous.send_obj(obj, dst, group)
+            return
         self.mesh.channels[dst].send({"object": obj})
         self._count(len(json.dumps(obj)))
 
     def recv_obj(self, src: int, group: Any = None) -> Any:
         """Receive an object."""
+        if group is not None:
+            return self._previous.recv_obj(src, group)
         header, _ = self.mesh.channels[src].receive(limit=0)
         return header["object"]
 
     def broadcast_obj(self, obj: Any, src: int, group: Any = None) -> Any:
         """Give every node the object at `src`; sizes come back as `torch.Size`."""
+        if group is not None:
+            return self._previous.broadcast_obj(obj, src, group)
         if self.mesh.rank != src:
             received = self.recv_obj(src)
             return torch.Size(received) if isinstance(received, list) else received
@@ -224,8 +247,39 @@ def install(mesh: Mesh) -> TcpCommunicator:
 
     CrypTen's own generators serve only its own operators; `secure_fl.mpc` hides nothing with them.
     """
-    communicator = TcpCommunicator(mesh)
+    communicator = _put_in_place(mesh, None)
+    crypten._setup_prng()
+    return communicator
+
+
+def use_tcp(timeout: float = 120.0) -> TcpCommunicator:
+    """Move a CrypTen program from gloo to direct TCP connections: one line after `crypten.init()`.
+
+    All parties of the program call it, on one machine. What the trusted third party sends, if there
+    is one, still travels as before.
+
+    Args:
+        timeout: seconds that a peer may be silent.
+
+    Raises:
+        InputError: CrypTen is not initialized, or has one party only.
+        NodeFailure: a party did not connect in time.
+    """
+    require(crypten.is_initialized(), "crypten", "initialized: call crypten.init() first", "not")
+    previous = crypten.communicator.get()
+    rank, size = previous.get_rank(), previous.get_world_size()
+    require(size > 1, "number of parties", "at least 2", size)
+    server = listen()
+    words = torch.frombuffer(bytearray(secrets.token_bytes(32)), dtype=torch.long)
+    hello = torch.cat([torch.tensor([server.getsockname()[1]]), words])
+    parts = previous.all_gather(hello)
+    token = parts[0][1:].numpy().tobytes()
+    mesh = connect_peers(rank, [int(part[0]) for part in parts], server, token, timeout)
+    return _put_in_place(mesh, previous)
+
+
+def _put_in_place(mesh: Mesh, previous: Any) -> TcpCommunicator:
+    communicator = TcpCommunicator(mesh, previous)
     TcpCommunicator._instance = communicator
     crypten.communicator.DistributedCommunicator = TcpCommunicator
-    crypten._setup_prng()
     return communicator

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from secure_fl.mpc.transport import Mesh
+from secure_fl.mpc.transport import Exchange
 
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -79,7 +79,7 @@ class BeaverGates(Gates):
         triple: returns XOR shares of random words a, b and of a & b, in the shape it is given.
     """
 
-    def __init__(self, mesh: Mesh, triple: Callable[[tuple[int, ...]], Triple]) -> None:
+    def __init__(self, mesh: Exchange, triple: Callable[[tuple[int, ...]], Triple]) -> None:
         self.mesh = mesh
         self.triple = triple
         self.leader = mesh.rank == 0

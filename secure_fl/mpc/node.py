@@ -21,10 +21,10 @@ from secure_fl.errors import InputError, NodeFailure, SecureFLError
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.prg import KEY_BYTES, Stream
-from secure_fl.mpc.ring import Ring
+from secure_fl.mpc.ring import DealerRing
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.sharing import SALT_BYTES, ShareMessage, check
-from secure_fl.mpc.transport import Channel, Mesh, accept, connect, listen
+from secure_fl.mpc.transport import Channel, Mesh, connect, connect_peers, listen
 
 FAILED = 3
 
@@ -46,7 +46,7 @@ class Node:
     def __init__(self, mesh: Mesh, source: NodeSource) -> None:
         self.mesh = mesh
         self.source = source
-        self.ring = Ring(mesh, source)
+        self.ring = DealerRing(mesh, source)
         self.sessions: dict[int, NodeSession] = {}
 
     def serve(self, control: Channel) -> None:
@@ -68,7 +68,7 @@ class Node:
             except NodeFailure:
                 raise
             except SecureFLError as error:
-                self.source.release_all()
+                self.ring.finish()
                 reply, parts = {"error": type(error).__name__, "message": str(error)}, []
             control.send(reply, *parts)
 
@@ -171,23 +171,16 @@ class Node:
 
 def join(options: dict[str, Any], control: Channel, token: bytes) -> tuple[Mesh, Channel, Stream]:
     """Connect to the other nodes and the dealer; return the mesh, the dealer and our stream."""
-    rank, nodes, timeout = options["rank"], options["nodes"], float(options["timeout"])
+    rank, timeout = options["rank"], float(options["timeout"])
     server = listen()
     control.send({"port": server.getsockname()[1]})
     header, _ = control.receive(limit=0)
-    channels: dict[int, Channel] = {}
-    for peer in range(rank):
-        channels[peer] = connect(header["ports"][peer], token, f"node {rank}", timeout)
-        channels[peer].peer = f"node {peer}"
-    for _ in range(rank + 1, nodes):
-        channel = accept(server, token, timeout)
-        channels[int(channel.peer.split()[1])] = channel
-    server.close()
+    mesh = connect_peers(rank, header["ports"], server, token, timeout)
     dealer = connect(header["dealer_port"], token, f"node {rank}", timeout)
     dealer.peer = "dealer"
     key = os.urandom(KEY_BYTES)
     dealer.send({"rank": rank}, key)
-    return Mesh(rank, channels), dealer, Stream(key)
+    return mesh, dealer, Stream(key)
 
 
 def main() -> int:

@@ -4,10 +4,14 @@ Bracketed values are shared, bare ones opened. All functions work on this node's
 array whose sum over the nodes, modulo 2^64, is the value. Nothing here rounds at random: where
 CrypTen divides shares locally, which is off by one or, rarely, by 2^48, `Ring.decompose` finds
 the carries and floors exactly.
+
+`Ring` holds what needs no correlated randomness; `DealerRing` takes it from the dealer process,
+`secure_fl.mpc.provider.ProviderRing` from CrypTen's provider.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +20,7 @@ import numpy as np
 
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
-from secure_fl.mpc.transport import Mesh
+from secure_fl.mpc.transport import Exchange, Mesh
 from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
 from secure_fl.mpc.words import to_planes, unpack_bits
 
@@ -49,12 +53,11 @@ class Decomposed:
     low: int
 
 
-class Ring:
-    """Protocols between nodes on ring shares."""
+class Ring(ABC):
+    """Protocols between nodes on ring shares; where masks come from is left to subclasses."""
 
-    def __init__(self, mesh: Mesh, source: NodeSource) -> None:
+    def __init__(self, mesh: Exchange) -> None:
         self.mesh = mesh
-        self.source = source
         self.leader = mesh.rank == 0
 
     def constant(self, value: np.ndarray | int, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -69,6 +72,127 @@ class Ring:
         for theirs in self.mesh.exchange(total.copy()):
             total += theirs
         return total
+
+    def open_wires(self, wires: Wires) -> np.ndarray:
+        """Return the words in the clear, at every node: one round, 8 bytes a word."""
+        total = wires.masked ^ wires.share
+        for theirs in self.mesh.exchange(wires.share):
+            total ^= theirs
+        return total
+
+    def decompose(
+        self, x: np.ndarray, bits: int, drop: int = 0, carries: bool = True
+    ) -> Decomposed:
+        """Find the bits of floor(x / 2^drop), -2^(bits-1) <= floor(x / 2^drop) < 2^(bits-1).
+
+        x (rows, columns) is shared modulo at least 2^B, B = bits + drop.
+
+        1. Each node reduces its share of x + 2^(B-1) modulo 2^B: t_i.
+        2. The nodes add the t_i as bit planes, one node after the other. The planes from `drop`
+           up are the result; the carries into bit `drop` and out of bit B are kept, since
+           floor(x / 2^drop) = sum_i floor(t_i / 2^drop) + [low carries] - 2^bits [top carries]
+           - 2^(bits-1) holds over the integers.
+        """
+        mine, inputs = self._reduced(x, bits + drop)
+        planes, words = self.run("decompose", *inputs, drop=drop, carries=carries)
+        self.release(inputs)
+        high = (mine >> np.uint64(drop)).view(_INT)
+        return Decomposed(planes, high, words, self.mesh.size - 1 if drop else 0)
+
+    def _reduced(self, x: np.ndarray, total: int) -> tuple[np.ndarray, list[Wires]]:
+        """Return this node's share of x + 2^(B-1) modulo 2^B, and all nodes' as wires."""
+        offset = -(2**63) if total == 64 else 1 << (total - 1)
+        mine = (x + self.constant(offset, ())).view(np.uint64)
+        if total < 64:
+            mine = mine & np.uint64((1 << total) - 1)
+        return mine, self.enter(to_planes(mine.view(_INT), total))
+
+    def on_bits(self, circuit: str, x: np.ndarray, **params: Any) -> Wires:
+        """Run a circuit that takes the nodes' 64-bit planes of x (rows, columns) offset by 2^63."""
+        _, inputs = self._reduced(x, 64)
+        (result,) = self.run(circuit, *inputs, **params)
+        self.release(inputs)
+        return result
+
+    def compose(self, parts: Decomposed) -> np.ndarray:
+        """Return ring shares of the signed integer whose bits were found: no round."""
+        columns = parts.high.shape[1]
+        bits = len(parts.planes.masked)
+        result = parts.high - self.constant(1 << (bits - 1), (1, 1))
+        for i in range(len(parts.carries.masked)):
+            if i < parts.low:
+                result += self.inject(parts.carries, columns, (i,))
+            elif bits < 64:
+                result -= self.inject(parts.carries, columns, (i,)) << bits
+        return result
+
+    # --- what subclasses provide ---
+
+    @abstractmethod
+    def product(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return shares of x * y, elementwise with broadcasting."""
+
+    @abstractmethod
+    def masked(self, x: np.ndarray) -> Masked:
+        """Prepare x (n, d) for products."""
+
+    @abstractmethod
+    def squared_norms(self, x: Masked) -> np.ndarray:
+        """Return shares of sum_d x^2, (n,)."""
+
+    @abstractmethod
+    def gram(self, x: Masked) -> np.ndarray:
+        """Return shares of x x^T, (n, n)."""
+
+    @abstractmethod
+    def row_dot(self, x: Masked, v: np.ndarray) -> np.ndarray:
+        """Return shares of x v, (n,), for shared v (d,)."""
+
+    @abstractmethod
+    def row_scale(self, x: Masked, factors: np.ndarray) -> np.ndarray:
+        """Return shares of x_i f_i, (n, d), for shared factors (n,)."""
+
+    @abstractmethod
+    def enter(self, own: np.ndarray) -> list[Wires]:
+        """Turn words that each node holds (one shape) into wires, one entry a node."""
+
+    @abstractmethod
+    def run(self, circuit: str, *inputs: Wires, **params: Any) -> list[Wires]:
+        """Run a circuit of `CIRCUITS` on wires."""
+
+    @abstractmethod
+    def rows(self, wires: Wires, rows: Sequence[int]) -> Wires:
+        """Return some rows of wires (..., rows, W): no round."""
+
+    @abstractmethod
+    def inject(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
+        """Return ring shares (rows, columns) of the bits in wires[index] (rows, W)."""
+
+    @abstractmethod
+    def choose(self, wires: Wires, y: Masked) -> np.ndarray:
+        """Return ring shares of bit * y, for bits in wires (rows, W), y (rows or 1, columns)."""
+
+    def release(self, wires: Sequence[Wires]) -> None:  # noqa: B027
+        """Let whoever keeps the masks of these wires forget them."""
+
+    def finish(self) -> None:  # noqa: B027
+        """Let whoever keeps masks forget all of them."""
+
+
+class DealerRing(Ring):
+    """The protocols with a dealer's correlations and masked wires: the federation's own."""
+
+    def __init__(self, mesh: Mesh, source: NodeSource) -> None:
+        super().__init__(mesh)
+        self.source = source
+
+    def release(self, wires: Sequence[Wires]) -> None:
+        """Let the dealer forget the masks of these wires."""
+        self.source.release([w.number for w in wires])
+
+    def finish(self) -> None:
+        """Let the dealer forget all masks; what was opened under them must not be used again."""
+        self.source.release_all()
 
     def product(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return shares of x * y, elementwise with broadcasting (Beaver, CRYPTO 1991).
@@ -180,59 +304,6 @@ class Ring:
         first = self.source.keep(1)
         self.source.request("rows", first=first, number=wires.number, rows=rows)
         return Wires(first, wires.masked[..., rows, :], wires.share[..., rows, :])
-
-    def open_wires(self, wires: Wires) -> np.ndarray:
-        """Return the words in the clear, at every node: one round, 8 bytes a word."""
-        total = wires.masked ^ wires.share
-        for theirs in self.mesh.exchange(wires.share):
-            total ^= theirs
-        return total
-
-    def decompose(
-        self, x: np.ndarray, bits: int, drop: int = 0, carries: bool = True
-    ) -> Decomposed:
-        """Find the bits of floor(x / 2^drop), -2^(bits-1) <= floor(x / 2^drop) < 2^(bits-1).
-
-        x (rows, columns) is shared modulo at least 2^B, B = bits + drop.
-
-        1. Each node reduces its share of x + 2^(B-1) modulo 2^B: t_i.
-        2. The nodes add the t_i as bit planes, one node after the other. The planes from `drop`
-           up are the result; the carries into bit `drop` and out of bit B are kept, since
-           floor(x / 2^drop) = sum_i floor(t_i / 2^drop) + [low carries] - 2^bits [top carries]
-           - 2^(bits-1) holds over the integers.
-        """
-        mine, inputs = self._reduced(x, bits + drop)
-        planes, words = self.run("decompose", *inputs, drop=drop, carries=carries)
-        self.source.release([wires.number for wires in inputs])
-        high = (mine >> np.uint64(drop)).view(_INT)
-        return Decomposed(planes, high, words, self.mesh.size - 1 if drop else 0)
-
-    def _reduced(self, x: np.ndarray, total: int) -> tuple[np.ndarray, list[Wires]]:
-        """Return this node's share of x + 2^(B-1) modulo 2^B, and all nodes' as wires."""
-        offset = -(2**63) if total == 64 else 1 << (total - 1)
-        mine = (x + self.constant(offset, ())).view(np.uint64)
-        if total < 64:
-            mine = mine & np.uint64((1 << total) - 1)
-        return mine, self.enter(to_planes(mine.view(_INT), total))
-
-    def on_bits(self, circuit: str, x: np.ndarray, **params: Any) -> Wires:
-        """Run a circuit that takes the nodes' 64-bit planes of x (rows, columns) offset by 2^63."""
-        _, inputs = self._reduced(x, 64)
-        (result,) = self.run(circuit, *inputs, **params)
-        self.source.release([wires.number for wires in inputs])
-        return result
-
-    def compose(self, parts: Decomposed) -> np.ndarray:
-        """Return ring shares of the signed integer whose bits were found: no round."""
-        columns = parts.high.shape[1]
-        bits = len(parts.planes.masked)
-        result = parts.high - self.constant(1 << (bits - 1), (1, 1))
-        for i in range(len(parts.carries.masked)):
-            if i < parts.low:
-                result += self.inject(parts.carries, columns, (i,))
-            elif bits < 64:
-                result -= self.inject(parts.carries, columns, (i,)) << bits
-        return result
 
     def inject(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
         """Return ring shares (rows, columns) of the bits in wires[index] (rows, W): no round.

@@ -96,7 +96,7 @@ class SharedOps(FixedPointOps):
 
     def finish(self) -> None:
         """Let the dealer forget its masks, and forget what was opened under them."""
-        self.ring.source.release_all()
+        self.ring.finish()
         for matrix in self._known:
             matrix.masked = matrix.parts = None
         self._known.clear()
@@ -198,23 +198,24 @@ class SharedOps(FixedPointOps):
 
     # --- updates ---
 
-    def _decomposed(self, x: SharedMatrix) -> Decomposed:
+    def decomposed(self, x: SharedMatrix) -> Decomposed:
+        """Return the bits of updates, found once."""
         if x.parts is None:
             x.parts = self.ring.decompose(x.share, x.bits, x.drop, carries=not x.lifted)
             self._known.append(x)
         return x.parts
 
-    def _lifted(self, x: SharedMatrix) -> np.ndarray:
+    def lifted(self, x: SharedMatrix) -> np.ndarray:
         """Return shares modulo 2^64 of the values, (m, d)."""
         if x.lifted:
             return x.share
         if x.tensor is None:
-            x.tensor = _carried(self.ring.compose(self._decomposed(x)))
+            x.tensor = _carried(self.ring.compose(self.decomposed(x)))
         return x.tensor.share.numpy()
 
     def _under_mask(self, x: SharedMatrix) -> Masked:
         if x.masked is None:
-            x.masked = self.ring.masked(self._lifted(x))
+            x.masked = self.ring.masked(self.lifted(x))
             self._known.append(x)
         return x.masked
 
@@ -228,11 +229,11 @@ class SharedOps(FixedPointOps):
         return kept
 
     def _join(self, parts: list[SharedMatrix]) -> SharedMatrix:
-        share = np.concatenate([self._lifted(part) for part in parts])
+        share = np.concatenate([self.lifted(part) for part in parts])
         return SharedMatrix(share, max(part.bits for part in parts), lifted=True)
 
     def _sum(self, x: SharedMatrix, y: SharedMatrix, bits: int) -> SharedMatrix:
-        return SharedMatrix(self._lifted(x) + self._lifted(y), bits, lifted=True)
+        return SharedMatrix(self.lifted(x) + self.lifted(y), bits, lifted=True)
 
     def _norms(self, x: SharedMatrix) -> ArithmeticSharedTensor:
         return _ring(self.ring.squared_norms(self._under_mask(x)))
@@ -247,7 +248,7 @@ class SharedOps(FixedPointOps):
         return _ring(self.ring.row_dot(self._under_mask(x), _share(v)))
 
     def _row_dot_public(self, x: SharedMatrix, v: torch.Tensor) -> ArithmeticSharedTensor:
-        return _ring(self._lifted(x) @ v.numpy())
+        return _ring(self.lifted(x) @ v.numpy())
 
     def _scale_rows(
         self, x: SharedMatrix, factors: ArithmeticSharedTensor, drop: int
@@ -256,7 +257,7 @@ class SharedOps(FixedPointOps):
         return SharedMatrix(share, x.bits, drop)
 
     def _order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
-        (found,) = self.ring.run("order", self._decomposed(x).planes, ranks=list(ranks))
+        (found,) = self.ring.run("order", self.decomposed(x).planes, ranks=list(ranks))
         d = x.share.shape[1]
         values = self.ring.constant(-(1 << (x.bits - 1)), (len(ranks), d))
         for k, value in enumerate(values):
@@ -265,7 +266,7 @@ class SharedOps(FixedPointOps):
         return [_ring(value) for value in values]
 
     def _middle(self, x: SharedMatrix, trim: int) -> SharedBits:
-        (kept,) = self.ring.run("middle", self._decomposed(x).planes, trim=trim)
+        (kept,) = self.ring.run("middle", self.decomposed(x).planes, trim=trim)
         return self._packed(kept, x.share.shape[1])
 
     def _mix(
@@ -284,4 +285,4 @@ class SharedOps(FixedPointOps):
         return SharedMatrix(chosen, bits, lifted=True)
 
     def _weigh(self, x: SharedMatrix, weights: torch.Tensor) -> ArithmeticSharedTensor:
-        return _ring(weights.numpy() @ self._lifted(x))
+        return _ring(weights.numpy() @ self.lifted(x))

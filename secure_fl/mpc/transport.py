@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -73,6 +73,30 @@ def accept(server: socket.socket, token: bytes, timeout: float) -> Channel:
             channel.close()
             continue
         channel.close()
+
+
+def connect_peers(
+    rank: int, ports: Sequence[int], server: socket.socket, token: bytes, timeout: float
+) -> Mesh:
+    """Connect one node to all others: it calls those before it and is called by those after.
+
+    Args:
+        rank: this node's.   ports: where each node listens, in order of rank.
+        server: this node's listening socket, closed at the end.
+        token: what all nodes know.   timeout: seconds to wait, and that a peer may be silent.
+
+    Raises:
+        NodeFailure: a peer did not appear in time.
+    """
+    channels: dict[int, Channel] = {}
+    with server:
+        for peer in range(rank):
+            channels[peer] = connect(ports[peer], token, f"node {rank}", timeout)
+            channels[peer].peer = f"node {peer}"
+        for _ in range(rank + 1, len(ports)):
+            channel = accept(server, token, timeout)
+            channels[int(channel.peer.split()[1])] = channel
+    return Mesh(rank, channels)
 
 
 class Channel:
@@ -175,6 +199,16 @@ class Channel:
         self.socket.close()
         if self._record is not None:
             self._record.close()
+
+
+class Exchange(Protocol):
+    """What the protocols need of a network: `Mesh`, or a CrypTen communicator behind it."""
+
+    rank: int
+    size: int
+
+    def exchange(self, mine: np.ndarray) -> list[np.ndarray]:
+        """Send `mine` to every peer; return what each peer sent, in order of rank."""
 
 
 class Mesh:

@@ -24,7 +24,7 @@ import numpy as np
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.gates import Gates
 from secure_fl.mpc.prg import Stream
-from secure_fl.mpc.transport import Mesh
+from secure_fl.mpc.transport import Exchange
 
 # Words of one bit plane, over all rows, that a circuit handles at a time: more makes fewer rounds,
 # less keeps layers in the processor's cache; memory then does not grow with d.
@@ -124,7 +124,7 @@ class PrepareGates(Gates):
 class EvaluateGates(Gates):
     """Runs a circuit on public parts, one exchange a layer, with the steps prepared before."""
 
-    def __init__(self, mesh: Mesh, steps: Sequence[Step]) -> None:
+    def __init__(self, mesh: Exchange, steps: Sequence[Step]) -> None:
         self._mesh = mesh
         self._steps = iter(steps)
         self._leader = mesh.rank == 0

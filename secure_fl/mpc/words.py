@@ -29,8 +29,9 @@ def to_planes(values: np.ndarray, bits: int) -> np.ndarray:
     octets = octets.reshape(rows, columns, 8)
     planes = np.zeros((bits, rows, width // WORD_BITS), np.uint64)
     for j in range(bits):
-        bit = (octets[:, :, j // 8] >> (j % 8)) & 1
-        packed = np.packbits(bit, axis=-1, bitorder="little")
+        if j % 8 == 0:
+            octet = np.ascontiguousarray(octets[:, :, j // 8])
+        packed = np.packbits(octet & np.uint8(1 << j % 8), axis=-1, bitorder="little")
         planes[j].view(np.uint8)[:, : packed.shape[1]] = packed
     return planes
 

@@ -1,0 +1,131 @@
+"""CrypTen programs of real processes use the order statistics, norms and bits of `functions`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.secure_fl.mpc.crypten_program import values
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def program(
+    tmp_path: Path, task: str, communicator: str, provider: str = "TFP", parties: int = 2
+) -> list[Any]:
+    """Run one task with all parties; what each printed, in order of rank."""
+    environment = {
+        **os.environ,
+        "WORLD_SIZE": str(parties),
+        "RENDEZVOUS": f"file://{tmp_path}/rendezvous",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "tests.secure_fl.mpc.crypten_program"]
+    tasks = [task] * parties + ["serve"] * (provider == "TTP")
+    processes = [
+        subprocess.Popen(
+            [*command, name, communicator, provider],
+            cwd=ROOT,
+            env={**environment, "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank, name in enumerate(tasks)
+    ]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes[:parties]]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in processes[:parties]] == [0] * parties
+    return [json.loads(output.splitlines()[-1]) for output in outputs]
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_docstring_examples_run(tmp_path: Path, parties: int) -> None:
+    for result in program(tmp_path, "examples", "tcp", parties=parties):
+        assert result["failed"] == 0
+        assert result["tried"] >= 14
+
+
+@pytest.mark.parametrize(
+    ("communicator", "provider", "parties"),
+    [("gloo", "TFP", 2), ("tcp", "TFP", 3)],
+)
+def test_functions_equal_numpy(
+    tmp_path: Path, communicator: str, provider: str, parties: int
+) -> None:
+    results = program(tmp_path, "outcomes", communicator, provider, parties)
+    assert all(result == results[0] for result in results)
+    for seed, case in results[0].items():
+        compare(int(seed), case)
+
+
+def compare(seed: int, case: dict[str, Any]) -> None:
+    """Hold one case to NumPy: order statistics exactly, the rest within two units of 2^-16."""
+    unit = 2.0**-16
+    n, d = case["n"], case["d"]
+    x = values(seed, (n, d), case["kind"]).numpy()
+    y = values(seed + 100, (d,), "small").numpy()
+
+    def exact(name: str, expected: np.ndarray) -> None:
+        np.testing.assert_array_equal(np.float32(case[name]), np.float32(expected), name)
+
+    exact("median", np.floor(np.median(x, axis=0) / unit) * unit)
+    exact("median_columns", np.floor(np.median(x, axis=1) / unit) * unit)
+    exact("kth", x.max(axis=0))
+    exact("sort", np.sort(x, axis=0))
+    exact("planes", x)
+    order = np.argsort(x, axis=0, kind="stable")
+    top = np.zeros_like(x)
+    np.put_along_axis(top, order[n - (n + 1) // 2 :], 1.0, axis=0)
+    exact("topk", top)
+    scale = max(1.0, np.abs(x).max())
+    tight = {"rtol": 2e-7, "atol": 2 * unit}
+    np.testing.assert_allclose(case["quantile"], np.quantile(x, 0.3, axis=0), atol=unit * scale)
+    trim = int(0.2 * n)
+    middle = np.sort(x, axis=0)[trim : n - trim].mean(axis=0)
+    np.testing.assert_allclose(case["trimmed"], middle, **tight)
+    if case["kind"] == "large":
+        return
+    squares = (x**2).sum(axis=1)
+    np.testing.assert_allclose(case["norm"], squares, **tight)
+    lengths = np.maximum(np.sqrt(squares), 1e-300)[:, None]
+    clipped = x * np.minimum(1, 0.75 / lengths)
+    np.testing.assert_allclose(case["clip"], clipped, atol=8 * unit)
+    cosines = x @ y / (lengths[:, 0] * np.linalg.norm(y))
+    np.testing.assert_allclose(case["cosine_public"], cosines, atol=2 * unit)
+    np.testing.assert_allclose(case["cosine"], cosines, atol=2 * unit)
+
+
+def test_crypten_operators_agree_between_communicators(tmp_path: Path) -> None:
+    (tmp_path / "gloo").mkdir()
+    gloo = program(tmp_path / "gloo", "operators", "gloo")
+    tcp = program(tmp_path, "operators", "tcp")
+    assert tcp[0]["communicator"] == "TcpCommunicator"
+    x, y = values(0, (6, 4), "small"), values(1, (6, 4), "small")
+    expected = {
+        "sum": x + y,
+        "product": x * y,
+        "matmul": x @ y.T,
+        "less": (x < y).double(),
+        "max": x.max(dim=0).values,
+        "relu": x.relu(),
+    }
+    for results in (gloo, tcp):
+        assert results[0] == results[1] | {"communicator": results[0]["communicator"]}
+        for name, wanted in expected.items():
+            # CrypTen truncates products at random by one unit.
+            torch.testing.assert_close(
+                torch.tensor(results[0][name], dtype=torch.float64), wanted, rtol=0, atol=8e-5
+            )
