@@ -1,4 +1,4 @@
-"""The command line: `secure-fl run | list | compare | report RUN | audit RUN`.
+"""The command line: `secure-fl run | list | compare | report RUN | audit RUN | prepare`.
 
 Exit status: 0 done, 1 a failure or an audit that does not pass, 2 bad input, 130 interrupted.
 Errors are one line on stderr; --debug shows where they came from.
@@ -112,6 +112,16 @@ def _parser() -> argparse.ArgumentParser:
         "list", parents=[debug], help="attacks, defences, rules, data sets, models, experiments"
     )
     listing.set_defaults(command=list_command)
+
+    prepare = commands.add_parser(
+        "prepare",
+        parents=[debug],
+        help="read a data set of your own files once and keep it as one file for data.path",
+    )
+    prepare.add_argument("data", metavar="DATA", help="data set, e.g. mimic3")
+    prepare.add_argument("source", type=Path, metavar="FOLDER", help="its official files")
+    prepare.add_argument("target", type=Path, metavar="FILE.npz", help="new file to write")
+    prepare.set_defaults(command=prepare_command)
 
     compare = commands.add_parser(
         "compare",
@@ -230,6 +240,22 @@ def list_command(options: argparse.Namespace) -> int:
         for name, line in names.items():
             print(f"  {name:<{width}}  {line}")
         print()
+    return OK
+
+
+def prepare_command(options: argparse.Namespace) -> int:
+    """Read a data set from its official files and keep it as one file."""
+    from secure_fl import data
+    from secure_fl.data.prepared import keep, refuse_target
+
+    refuse_target(options.target)  # before reading, which may take long
+    dataset = data.load(options.data, options.source)
+    keep(dataset, options.target)
+    counts = ", ".join(
+        f"{int((dataset.y == i).sum())} {name}" for i, name in enumerate(dataset.class_names)
+    )
+    print(f"{len(dataset.y)} rows ({counts}) in {options.target}")
+    print(f"run: secure-fl run data={options.data} data.path={options.target}")
     return OK
 
 

@@ -129,17 +129,3 @@ def read_verified(path: Path, sha256: str) -> bytes:
     digest = hashlib.sha256(content).hexdigest()
     require(digest == sha256, path.name, f"the shipped file (SHA-256 {sha256})", digest)
     return content
-
-
-def require_files(folder: Path | None, dataset: str, names: tuple[str, ...]) -> Path:
-    """The folder, once it is known to hold every named file.
-
-    Raises:
-        InputError: no folder was given, or a file is missing.
-    """
-    if folder is None:
-        wanted = ", ".join(names)
-        raise InputError(f"{dataset} is not shipped: give the path of a folder that holds {wanted}")
-    for name in names:
-        require((folder / name).exists(), f"{dataset} path", f"a folder with {name}", str(folder))
-    return folder

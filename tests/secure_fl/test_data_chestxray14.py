@@ -1,0 +1,89 @@
+"""ChestX-ray14: the official layout with small images made here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from secure_fl import data
+from secure_fl.data.chestxray14 import LABELS
+from secure_fl.data.prepared import keep
+from secure_fl.errors import InputError
+
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+)
+FINDINGS = ("No Finding", "Pneumonia", "Cardiomegaly|Effusion")
+
+
+def write(folder: Path, table: str = LABELS[0], nested: bool = True) -> Path:
+    """Nine images of three patients, in three archives or in one folder."""
+    rng, lines = np.random.default_rng(0), [HEADER]
+    for number in range(9):
+        patient, visit = divmod(number, 3)
+        name = f"{patient + 1:08d}_{visit:03d}.png"
+        lines.append(
+            f"{name},{FINDINGS[number % 3]},{visit},{patient + 1},58,M,PA,2682,2749,0.1,0.1,"
+        )
+        place = folder / (f"images_{patient + 1:03d}/images" if nested else "images")
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (64, 64), dtype=np.uint8)
+        image = Image.fromarray(pixels)
+        # A few of the original files have four channels.
+        (image.convert("RGBA") if number == 4 else image).save(place / name)
+    (folder / table).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(("table", "nested"), [(LABELS[0], True), (LABELS[1], False)])
+def test_reads_both_layouts(table: str, nested: bool, tmp_path: Path) -> None:
+    got = data.load("chestxray14", write(tmp_path, table, nested))
+    assert got.x.shape == (9, 1, 32, 32)
+    assert got.y.tolist() == [0, 1, 1] * 3
+    assert got.group.tolist() == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    for number, path in enumerate(sorted(tmp_path.rglob("*.png"))):
+        pixels = np.asarray(Image.open(path).convert("L"), np.float64)
+        means = pixels.reshape(32, 2, 32, 2).mean(axis=(1, 3)) / 255
+        np.testing.assert_allclose(
+            got.x[number, 0], means, atol=1.01 / 255
+        )  # rounded by row, then column
+
+
+def test_a_prepared_file_gives_the_same_bits(tmp_path: Path) -> None:
+    one = data.load("chestxray14", write(tmp_path / "nih"))
+    keep(one, tmp_path / "one.npz")
+    two = data.load("chestxray14", tmp_path / "one.npz")
+    np.testing.assert_array_equal(one.x, two.x)
+    assert two.x.dtype == np.float32
+    assert (one.y.tolist(), one.group.tolist()) == (two.y.tolist(), two.group.tolist())
+
+
+def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"chestxray14 is not shipped: give data.path=FOLDER"):
+        data.load("chestxray14")
+    with pytest.raises(InputError, match=r"data.path must be a folder with Data_Entry_2017_v2020"):
+        data.load("chestxray14", tmp_path)
+    folder = write(tmp_path / "nih")
+    image = folder / "images_002" / "images" / "00000002_001.png"
+    content = image.read_bytes()
+    image.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"image .*00000002_001.png cannot be read"):
+        data.load("chestxray14", folder)
+    image.unlink()
+    with pytest.raises(InputError, match=r"1 of the 9 images .* lists .*00000002_001.png first"):
+        data.load("chestxray14", folder)
+    table = folder / LABELS[0]
+    text = table.read_text()
+    table.write_text(text.replace("Patient ID", "Patient"))
+    with pytest.raises(InputError, match="lacks the columns Patient ID"):
+        data.load("chestxray14", folder)
+    table.write_text(text.replace("Pneumonia", ""))
+    with pytest.raises(InputError, match="must have an image, findings and a patient in each row"):
+        data.load("chestxray14", folder)
+    table.write_text(HEADER + "\n")
+    with pytest.raises(InputError, match="must have an image, findings and a patient in each row"):
+        data.load("chestxray14", folder)
