@@ -19,9 +19,9 @@ and records nothing. `chain.abandon_round(n)` ends a round that cannot complete.
 
 Modules: `merkle` (commitments to shares; standard library alone), `parameters`, `reputation` (the
 rule in plain Python, the contract's oracle), `keys`, `typed_data`, `members` (who signs what),
-`contract` and `artifacts` (ABI), `chain` (py-evm), `connection`, `administration`, `client`,
-`export`, `audit`. Those from `contract` on load the chain libraries (about a second), so this
-module imports them only when a chain is opened.
+`commitments` (the tree over a round's), `contract` and `artifacts` (ABI), `chain` (py-evm),
+`connection`, `administration`, `client`, `export`, `audit`. Those from `contract` on load the chain
+libraries (about a second), so this module imports them only when a chain is opened.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ from ledger.errors import LedgerError, Reverted
 from ledger.parameters import Parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ledger.client import LedgerClient, RoundOutcome
 
 __all__ = ["LedgerClient", "LedgerError", "Parameters", "Reverted", "RoundOutcome", "open_chain"]
@@ -47,17 +49,29 @@ def open_chain(
     threshold: int = 2,
     seed: int = 0,
     parameters: Parameters | None = None,
+    mode: str = "each",
     chain_id: int = CHAIN_ID,
     timestamp: int = GENESIS_TIMESTAMP,
+    funded: "Sequence[bytes]" = (),
 ) -> "LedgerClient":
-    """A new chain in this process with the contract set up and everybody registered."""
+    """A new chain in this process with the contract set up and everybody registered.
+
+    Args:
+        hospitals, validators, nodes, administrators: how many, 1 to 1024 and 1 to 32.
+        threshold: administrators who must approve a change.
+        seed: of the members' simulation keys.
+        parameters: rule of reputation and limits.
+        mode: "each" to verify every commitment on the chain, "root" to post one Merkle root.
+        chain_id, timestamp: of the genesis.
+        funded: addresses beside the coordinator's that can pay for transactions.
+    """
     from ledger.chain import Genesis, InProcessChain
     from ledger.client import LedgerClient
     from ledger.members import Members
 
     members = Members.simulated(seed, hospitals, nodes, validators, administrators, threshold)
-    chain = InProcessChain(Genesis(chain_id, timestamp, (members.coordinator.address,)))
-    return LedgerClient(chain, members, parameters or Parameters())
+    chain = InProcessChain(Genesis(chain_id, timestamp, (members.coordinator.address, *funded)))
+    return LedgerClient(chain, members, parameters or Parameters(), mode)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The typed client of the contract: one method for each step of a round."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +9,17 @@ from pathlib import Path
 from ledger import export
 from ledger.administration import Administration, pair
 from ledger.chain import InProcessChain
-from ledger.connection import Connection
-from ledger.errors import require
+from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
+from ledger.connection import Call, Connection
+from ledger.errors import LedgerError, require
 from ledger.keys import Signature, Signer
 from ledger.members import HOSPITAL, NODE, VALIDATOR, Members, verdicts
 from ledger.parameters import Parameters, from_fixed, loss_to_fixed, to_fixed
-from ledger.typed_data import to_words
+from ledger.typed_data import WORDS, from_words, to_words
 from ledger.words import hospital_record
 
 COMMIT_CHUNK = 250
+EACH, ROOT = "each", "root"
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,6 @@ class RoundOutcome:
 
 
 @dataclass(frozen=True)
-class SignedCommitment:
-    """A hospital's root with its signature."""
-
-    hospital: int
-    root: bytes
-    signature: Signature
-
-
-@dataclass(frozen=True)
 class SignedAttestation:
     """A validator's measurements in units of 10**-18, with its signature."""
 
@@ -70,11 +63,20 @@ class LedgerClient:
         members: the keys.
         connection: the contract itself: `send` and `read` by function name.
         administration: changes that need a quorum of administrators.
+        mode: "each": the contract verifies every commitment; "root": it is given one Merkle root
+            over all of a round's, and verifies those that somebody reveals.
         cost_ms: CPU milliseconds spent in the methods of a round, signing and reads included.
         cost_ms_by_call: the same by method.
     """
 
-    def __init__(self, chain: InProcessChain, members: Members, parameters: Parameters) -> None:
+    def __init__(
+        self,
+        chain: InProcessChain,
+        members: Members,
+        parameters: Parameters,
+        mode: str = EACH,
+    ) -> None:
+        require(mode in (EACH, ROOT), "mode", f"{EACH!r} or {ROOT!r}", mode)
         require(
             parameters.quorum <= len(members.validators),
             "quorum",
@@ -82,6 +84,9 @@ class LedgerClient:
             parameters.quorum,
         )
         self.members = members
+        self.mode = mode
+        # The current round's commitments under a posted root.
+        self._posted: tuple[SignedCommitment, ...] = ()
         self.cost_ms_by_call: dict[str, float] = {}
         self.connection = Connection.deploy(chain, members, parameters)
         self.administration = Administration(
@@ -120,14 +125,15 @@ class LedgerClient:
             model = self.model_hash
             suspended = self.suspended()
             refused = {hospital: "suspended" for hospital in roots if suspended[hospital]}
-            self.submit_commitments(
-                round_number,
-                [
-                    self.sign_commitment(hospital, round_number, model, root)
-                    for hospital, root in sorted(roots.items())
-                    if hospital not in refused
-                ],
-            )
+            signed = [
+                self.sign_commitment(hospital, round_number, model, root)
+                for hospital, root in sorted(roots.items())
+                if hospital not in refused
+            ]
+            if self.mode == ROOT and signed:
+                self.post_commitments(round_number, signed)
+            else:
+                self.submit_commitments(round_number, signed)
         return refused
 
     def sign_commitment(
@@ -147,7 +153,7 @@ class LedgerClient:
         self, round_number: int, commitments: Sequence[SignedCommitment], last: bool = True
     ) -> None:
         """Record signed commitments in one block; `last` closes the round to further ones."""
-        entries = [(c.hospital, c.root, *pair(c.signature)) for c in commitments]
+        entries = [c.words() for c in commitments]
         chunks = [entries[i : i + COMMIT_CHUNK] for i in range(0, len(entries), COMMIT_CHUNK)]
         chunks = chunks or [[]]
         self.connection.send(
@@ -157,6 +163,40 @@ class LedgerClient:
             ]
         )
 
+    def post_commitments(self, round_number: int, commitments: Sequence[SignedCommitment]) -> None:
+        """Post one Merkle root over the signed commitments, and close the round to further ones."""
+        root = posted_root(commitments, len(self.members.hospitals))
+        committed = to_words([c.hospital for c in commitments])
+        args = (round_number, root, committed, pack(commitments))
+        self.connection.send([("post_commitments", args)])
+        self._posted = tuple(commitments)
+
+    def reveal_commitment(self, round_number: int, hospital: int) -> None:
+        """Show the contract a commitment under the posted root, so that it decides: signed by the
+        hospital, it is held from now on; not signed, the round is void and the coordinator at
+        fault."""
+        (commitment,) = (c for c in self._posted if c.hospital == hospital)
+        proof = posted_proof(self._posted, len(self.members.hospitals), hospital)
+        self.connection.send([("reveal_commitment", (round_number, commitment.words(), proof))])
+
+    def claim_commitment(
+        self, round_number: int, commitment: SignedCommitment, sender: Signer | None = None
+    ) -> None:
+        """Put in a commitment that the coordinator left out of its tree; anybody may send it."""
+        self.connection.send([("claim_commitment", (round_number, commitment.words()))], sender)
+
+    def attest_shares(
+        self, round_number: int, opened: Sequence[Collection[int]] | None = None
+    ) -> None:
+        """Record, signed by each node, whose shares opened their commitments there.
+
+        Args:
+            round_number: the round, its commitments closed, its aggregate not yet recorded.
+            opened: hospitals by node; if not given, all who committed, at every node.
+        """
+        with self._timed("attest_shares"):
+            self.connection.send([self._shares_call(round_number, opened)])
+
     def record_aggregate(
         self,
         round_number: int,
@@ -165,6 +205,9 @@ class LedgerClient:
         model_hash: bytes | None = None,
     ) -> None:
         """Record the aggregate, the model made from it and the verdicts, signed by every node.
+
+        Unless `attest_shares` was called in this round, the nodes attest in the same block that
+        the shares of all who committed opened.
 
         Args:
             round_number: the open round.
@@ -184,14 +227,11 @@ class LedgerClient:
             )
             signatures = [pair(node.sign(digest)) for node in self.members.nodes]
             words = (to_words(good), to_words(bad))
-            self.connection.send(
-                [
-                    (
-                        "record_aggregate",
-                        (round_number, result_hash, candidate, *words, signatures),
-                    )
-                ]
-            )
+            calls: list[Call] = []
+            if not self.connection.read("heard"):
+                calls.append(self._shares_call(round_number, None))
+            args = (round_number, result_hash, candidate, *words, signatures)
+            self.connection.send([*calls, ("record_aggregate", args)])
 
     def attest(
         self,
@@ -270,8 +310,26 @@ class LedgerClient:
         with self._timed("commitments"):
             current = self.connection.read("round")
             require(round_number == current, "round_number", f"the round {current}", round_number)
+            root = self.connection.read("posted_root")
+            if any(root):
+                return self._under(root)
             roots = self.connection.read("commitments", 0, len(self.members.hospitals))
         return {hospital: root for hospital, root in enumerate(roots) if any(root)}
+
+    def _under(self, root: bytes) -> dict[int, bytes]:
+        """The commitments under a posted root, and those claimed since."""
+        size = len(self.members.hospitals)
+        if not self._posted or posted_root(self._posted, size) != root:
+            raise LedgerError(f"this client holds no commitments under the root 0x{root.hex()}")
+        held = {c.hospital: c.root for c in self._posted}
+        late = [hospital for hospital in self.committed() if hospital not in held]
+        return held | {h: self.connection.read("commitments", h, 1)[0] for h in late}
+
+    def committed(self) -> list[int]:
+        """Hospitals that committed in the current round."""
+        words = -(-len(self.members.hospitals) // 256)
+        read = [self.connection.read("committed", i) for i in range(words)]
+        return from_words([*read, *[0] * (WORDS - words)])
 
     def reputations(self) -> list[float]:
         """Reputation of every hospital, in [0, 1]."""
@@ -312,6 +370,18 @@ class LedgerClient:
                 export.SealLine(number, head, seal),
             ],
         )
+
+    def _shares_call(self, round_number: int, opened: Sequence[Collection[int]] | None) -> Call:
+        """Every node's signed statement on its shares, as one call."""
+        nodes = self.members.nodes
+        sets = [self.committed()] * len(nodes) if opened is None else opened
+        require(len(sets) == len(nodes), "opened", f"{len(nodes)} nodes' sets", len(sets))
+        root = self.connection.read("posted_root")
+        entries = []
+        for node, (signer, hospitals) in enumerate(zip(nodes, sets, strict=True)):
+            digest = self.connection.messages.opened(round_number, root, hospitals)
+            entries.append((node, to_words(hospitals), *pair(signer.sign(digest))))
+        return "attest_shares", (round_number, entries)
 
     def _require_hospital(self, hospital: int) -> None:
         last = len(self.members.hospitals) - 1

@@ -45,8 +45,12 @@ class Connection:
         chain.send([Transaction("__init__", b"", data)], sender)
         return cls(chain, address, sender)
 
-    def send(self, calls: Sequence[Call]) -> list[list[Event]]:
+    def send(self, calls: Sequence[Call], sender: Signer | None = None) -> list[list[Event]]:
         """Put the calls into one block, all or none; returns the events of each.
+
+        Args:
+            calls: functions with their arguments.
+            sender: who pays and calls, if not the coordinator.
 
         Raises:
             Reverted: the contract refused one.
@@ -55,7 +59,7 @@ class Connection:
             Transaction(name, self.address, contract.encode_call(name, *args))
             for name, args in calls
         ]
-        receipts = self.chain.send(transactions, self._sender)
+        receipts = self.chain.send(transactions, sender or self._sender)
         return [[contract.decode_event(log) for log in receipt.logs] for receipt in receipts]
 
     def read(self, name: str, *args: Any) -> Any:

@@ -1,6 +1,6 @@
 """Who takes part, and the typed messages each of them signs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ledger.errors import require
@@ -123,6 +123,15 @@ class Messages:
     def delivery(self, round_number: int, node: int, digest: bytes) -> bytes:
         """A hospital, sent along with a share: the share I send this node has this digest."""
         return self.domain.digest("Delivery", round_number, node, digest)
+
+    def receipt(self, round_number: int, hospital: int, digest: bytes) -> bytes:
+        """A node, in return for a share: this hospital sent me the share with this digest."""
+        return self.domain.digest("Receipt", round_number, hospital, digest)
+
+    def opened(self, round_number: int, posted_root: bytes, hospitals: Collection[int]) -> bytes:
+        """A node: the shares that these hospitals sent me opened their commitments. `posted_root`
+        is the Merkle root of the round's commitments, zero where each was verified."""
+        return self.domain.digest("Opened", round_number, posted_root, to_words(hospitals))
 
     def accusation(self, round_number: int, hospital: int, node: int, digest: bytes) -> bytes:
         """A node: this hospital sent me a share with this digest, and committed to another."""

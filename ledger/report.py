@@ -82,6 +82,19 @@ def _round(record: RoundRecord) -> Iterator[str]:
     yield f"  started from model 0x{record.model.hex()}"
     if record.commitments:
         yield f"  committed to their shares: hospitals {_names(record.commitments)}"
+    if record.posted_root:
+        yield f"  their signed commitments lie under the root 0x{record.posted_root.hex()}"
+    for hospital in record.claimed:
+        yield f"  left out by the coordinator, put in by claim: hospital {hospital}"
+    if record.status == "void":
+        yield (
+            f"  the coordinator is at fault: it posted what hospitals {_names(record.forged)} did "
+            "not sign; the round is void"
+        )
+    for node, opened in sorted(record.opened.items()):
+        missing = set(record.commitments) - set(opened)
+        if missing:
+            yield f"  node {node} attests that shares did not open: hospitals {_names(missing)}"
     for hospital, node, at_fault in record.disputes:
         guilty = f"hospital {hospital}" if at_fault else f"node {node}"
         yield f"  node {node} disputed the share of hospital {hospital}: {guilty} is at fault"

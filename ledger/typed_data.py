@@ -4,7 +4,7 @@ Independent of the contract's code: the types are stated here once more, and the
 signature only if both sides agree on every byte.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ledger.keys import keccak
@@ -20,6 +20,8 @@ _TYPES = {
     "uint256[4] accepted,uint256[4] rejected",
     "Attestation": "uint256 round,bytes32 model,uint256 accuracy,uint256 loss,uint256 f1",
     "Delivery": "uint256 round,uint256 node,bytes32 digest",
+    "Receipt": "uint256 round,uint256 hospital,bytes32 digest",
+    "Opened": "uint256 round,bytes32 commitments,uint256[4] opened",
     "Accusation": "uint256 round,uint256 hospital,uint256 node,bytes32 digest",
     "Register": "uint256 role,address[] accounts,bytes32[] certificates,uint256 nonce",
     "ReplaceKey": "uint256 role,uint256 index,address account,bytes32 certificate,uint256 nonce",
@@ -74,7 +76,7 @@ class Domain:
         return keccak(b"\x19\x01" + self.separator + struct_hash(type_name, *values))
 
 
-def to_words(members: Sequence[int]) -> tuple[int, ...]:
+def to_words(members: Collection[int]) -> tuple[int, ...]:
     """A set of hospital numbers as `WORDS` words, bit i of word w standing for 256 w + i."""
     words = [0] * WORDS
     for member in members:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger import reputation
+from ledger.commitments import posted_root, unpack
 from ledger.contract import Event
 from ledger.keys import Signature, recover
 from ledger.members import (
@@ -21,6 +22,7 @@ from ledger.members import (
     VALIDATOR,
     Messages,
 )
+from ledger.merkle import verify
 from ledger.reputation import Limits, Metrics, Rule, Standing
 from ledger.typed_data import from_words
 
@@ -58,11 +60,15 @@ class RoundRecord:
         blocks: numbers of the blocks with its calls.
         model: hash of the model that it started from.
         commitments: root by hospital.
+        posted_root: root of the tree over them; empty where the contract verified each.
+        forged: hospitals under that root whose commitment is not signed by them.
+        claimed: hospitals that the coordinator left out and that were put in.
+        opened: by node, the hospitals whose shares opened there.
         result, candidate: hashes of the aggregate and of the model made from it.
         accepted, rejected: hospitals by the nodes' verdict (rejected: faulty ones included).
         metrics: by validator.
         disputes: (hospital, node, whether the hospital is at fault).
-        status: "open", "accepted", "abnormal" or "abandoned".
+        status: "open", "accepted", "abnormal", "abandoned" or "void" (the coordinator's fault).
         medians: of the metrics, once finalized.
         next_model: hash of the model that stands after the round.
         changes: reputations that moved.
@@ -74,6 +80,10 @@ class RoundRecord:
     model: bytes
     blocks: list[int] = field(default_factory=list)
     commitments: dict[int, bytes] = field(default_factory=dict)
+    posted_root: bytes = b""
+    forged: list[int] = field(default_factory=list)
+    claimed: list[int] = field(default_factory=list)
+    opened: dict[int, list[int]] = field(default_factory=dict)
     result: bytes = b""
     candidate: bytes = b""
     accepted: list[int] = field(default_factory=list)
@@ -193,18 +203,88 @@ class Witness:
         for hospital, root, r, vs in args["commitments"]:
             digest = self._messages.commitment(args["round"], record.model, root)
             self._check_signature(digest, Signature(r, vs), HOSPITAL, hospital)
-            self._check(not self.standings[hospital].suspended, f"hospital {hospital} is suspended")
-            self._check(hospital not in record.commitments, f"hospital {hospital} commits twice")
-            record.commitments[hospital] = root
+            self._take_in(record, hospital, root)
+
+    def _take_in(self, record: RoundRecord, hospital: int, root: bytes) -> None:
+        self._check(not self.standings[hospital].suspended, f"hospital {hospital} is suspended")
+        self._check(hospital not in record.commitments, f"hospital {hospital} commits twice")
+        record.commitments[hospital] = root
+
+    def _post_commitments(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        try:
+            posted = unpack(args["signed"])
+            root = posted_root(posted, len(self.seats[HOSPITAL]))
+        except ValueError as error:
+            self._check(False, f"what was posted is not a list of commitments ({error})")
+            return
+        record.posted_root = args["root"]
+        hospitals = [commitment.hospital for commitment in posted]
+        self._check(root == args["root"], "the root is not that of the commitments posted with it")
+        self._check(
+            hospitals == from_words(args["committed"]),
+            "the commitments posted are not those of the hospitals named",
+        )
+        for commitment in posted:
+            hospital = commitment.hospital
+            digest = self._messages.commitment(args["round"], record.model, commitment.root)
+            self.signatures += 1
+            if recover(digest, commitment.signature) != self.seats[HOSPITAL][hospital]:
+                record.forged.append(hospital)
+            self._take_in(record, hospital, commitment.root)
+
+    def _reveal_commitment(self, args: dict[str, Any], events: list[Event]) -> None:
+        record, hospital = self.rounds[-1], args["commitment"][0]
+        held = hospital not in record.forged
+        self._check(
+            any(event.name == "CommitmentForged" for event in events) != held,
+            f"the contract judged the signature of hospital {hospital} otherwise",
+        )
+        if not held:
+            record.status = "void"
+            self._close(record)
+
+    def _claim_commitment(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        hospital, root, r, vs = args["commitment"]
+        digest = self._messages.commitment(args["round"], record.model, root)
+        self._check_signature(digest, Signature(r, vs), HOSPITAL, hospital)
+        self._take_in(record, hospital, root)
+        record.claimed.append(hospital)
+
+    def _attest_shares(self, args: dict[str, Any], events: list[Event]) -> None:
+        record = self.rounds[-1]
+        for node, words, r, vs in args["attestations"]:
+            opened = from_words(words)
+            digest = self._messages.opened(args["round"], record.posted_root, opened)
+            self._check_signature(digest, Signature(r, vs), NODE, node)
+            record.opened[node] = opened
 
     def _dispute_share(self, args: dict[str, Any], events: list[Event]) -> None:
-        record, hospital, node = self.rounds[-1], args["hospital"], args["node"]
-        delivered = args["delivered"]
+        hospital, node, delivered = args["hospital"], args["node"], args["delivered"]
         delivery = self._messages.delivery(args["round"], node, delivered)
         self._check_signature(delivery, Signature(*args["delivery"]), HOSPITAL, hospital)
         accusation = self._messages.accusation(args["round"], hospital, node, delivered)
         self._check_signature(accusation, Signature(*args["accusation"]), NODE, node)
-        record.disputes.append((hospital, node, args["leaf"] != delivered))
+        self._decide(hospital, node, args, args["leaf"] != delivered)
+
+    def _dispute_denial(self, args: dict[str, Any], events: list[Event]) -> None:
+        hospital, node = args["hospital"], args["node"]
+        self._check(hospital not in self.rounds[-1].opened[node], f"node {node} did not deny")
+        receipt = self._messages.receipt(args["round"], hospital, args["leaf"])
+        self._check_signature(receipt, Signature(*args["receipt"]), NODE, node)
+        self._decide(hospital, node, args, False)
+
+    def _decide(
+        self, hospital: int, node: int, args: dict[str, Any], hospital_at_fault: bool
+    ) -> None:
+        """The outcome of a dispute over the share of a hospital at a node."""
+        record = self.rounds[-1]
+        held = verify(args["leaf"], node, args["proof"], record.commitments[hospital])
+        self._check(held, f"the leaf is not what hospital {hospital} committed to")
+        if not hospital_at_fault:
+            record.opened[node].append(hospital)
+        record.disputes.append((hospital, node, hospital_at_fault))
 
     def _record_aggregate(self, args: dict[str, Any], events: list[Event]) -> None:
         record = self.rounds[-1]
@@ -216,6 +296,12 @@ class Witness:
             self._check_signature(digest, Signature(*pair), NODE, node)
         faulty = {hospital for hospital, _, at_fault in record.disputes if at_fault}
         self._check(not faulty & set(accepted), "accepts a hospital found at fault")
+        self._check(not record.forged, f"uses commitments not signed by {record.forged}")
+        opened = set(record.commitments).intersection(
+            *(record.opened.get(node, ()) for node in range(len(self.seats[NODE])))
+        )
+        unopened = {*accepted, *rejected} - opened - faulty
+        self._check(not unopened, f"a verdict on shares that did not open: {sorted(unopened)}")
         record.result, record.candidate = args["result"], args["candidate"]
         record.accepted, record.rejected = accepted, sorted({*rejected, *faulty})
 

@@ -41,7 +41,9 @@ exports: (
     shares.dispute_share,
     shares.dispute_denial,
     shares.commitments,
+    shares.committed,
     shares.posted_root,
+    shares.heard,
     shares.fault_count,
 )
 

@@ -56,6 +56,14 @@ def play_round(
     return client.finalize(round_number)
 
 
+def suspend_hospital_0(client: LedgerClient) -> None:
+    """Play two rounds that cost hospital 0 its standing, and open the third."""
+    client.administration.set_parameters(Parameters(rejection_keep=0.4, quorum=2))
+    for round_number in (1, 2):
+        play_round(client, round_number, [False, None, None, None])
+    client.open_round(3, client.model_hash)
+
+
 @pytest.fixture(scope="session")
 def _shared() -> LedgerClient:
     return small_chain()
@@ -71,12 +79,13 @@ def client(_shared: LedgerClient) -> Iterator[LedgerClient]:
 
 @pytest.fixture
 def to_phase(client: LedgerClient) -> Callable[[str], LedgerClient]:
-    """Bring the consortium to a phase of round 1: idle, open, closed, aggregated or over."""
+    """Bring the consortium to a phase of round 1: idle, open, closed, shared, and so on."""
 
     def bring(phase: str) -> LedgerClient:
         steps = [
             ("open", lambda: client.open_round(1, MODEL)),
             ("closed", lambda: client.commit(1, {i: roots(1)[i] for i in range(3)})),
+            ("shared", lambda: client.attest_shares(1)),
             ("aggregated", lambda: client.record_aggregate(1, RESULT, {0: True}, CANDIDATE)),
             ("attested", lambda: client.attest(1, GOOD, CANDIDATE)),
             ("over", lambda: client.finalize(1)),

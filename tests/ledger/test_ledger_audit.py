@@ -66,9 +66,9 @@ def test_what_the_client_wrote_passes(original: Path, history: LedgerClient) -> 
         "accepted",
         "abandoned",
     ]
-    # Signatures: 3 registrations by 2; commitments 4, 4, 4, 4; nodes 2 and validators 3 in
+    # Signatures: 3 registrations by 2; commitments 4, 4, 4, 4; nodes twice 2 and validators 3 in
     # three rounds; a reinstatement by 2; 3 on the head.
-    assert report.signatures == 6 + 16 + 3 * 5 + 2 + 3
+    assert report.signatures == 6 + 16 + 3 * 7 + 2 + 3
 
 
 def test_the_records_tell_the_round(original: Path) -> None:
@@ -307,6 +307,7 @@ def test_a_witness_that_reads_signatures_otherwise_is_found(
     assert places == {
         "register",
         "commit_batch",
+        "attest_shares",
         "record_aggregate",
         "attest_batch",
         "reinstate",

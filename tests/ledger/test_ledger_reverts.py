@@ -19,37 +19,30 @@ from ledger.members import (
     NODE,
     VALIDATOR,
     Members,
-    approvals,
 )
-from ledger.merkle import merkle_proof, merkle_root
 from ledger.parameters import MAX_LOSS, SCALE, Parameters
-from ledger.typed_data import to_words
-from tests.ledger.conftest import CANDIDATE, MODEL, RESULT, digest, roots
+from tests.ledger.conftest import CANDIDATE, MODEL, digest, roots, suspend_hospital_0
+from tests.ledger.refusals import (
+    STRANGER,
+    Step,
+    approved,
+    commit,
+    reason_of,
+    record,
+    registry,
+    send,
+)
+from tests.ledger.test_ledger_share_reverts import CASES as SHARE_CASES
 
 CONTRACTS = Path(ledger.__file__).parent / "contracts"
-Step = Callable[[LedgerClient], None]
-STRANGER = simulation_key(99, "stranger", 0)
-CASES: list[Any] = []
-
-
-def refused(phase: str, reason: str) -> Callable[[Step], Step]:
-    """Register a step that must be refused in a phase, for a reason."""
-
-    def register(step: Step) -> Step:
-        CASES.append(pytest.param(phase, reason, step, id=step.__name__))
-        return step
-
-    return register
+CASES, refused = registry()
 
 
 @pytest.mark.parametrize(("phase", "reason", "step"), CASES)
 def test_refused(
     phase: str, reason: str, step: Step, to_phase: Callable[[str], LedgerClient]
 ) -> None:
-    client = to_phase(phase)
-    with pytest.raises(ledger.Reverted) as caught:
-        step(client)
-    assert caught.value.reason == reason
+    assert reason_of(step, to_phase(phase)) == reason
 
 
 def test_a_refused_call_leaves_no_trace(to_phase: Callable[[str], LedgerClient]) -> None:
@@ -66,31 +59,7 @@ def test_a_refused_call_leaves_no_trace(to_phase: Callable[[str], LedgerClient])
 def test_every_reason_is_tested() -> None:
     sources = " ".join(path.read_text() for path in CONTRACTS.glob("*.vy"))
     reasons = set(re.findall(r'"((?:ledger|membership|reputation|merkle): [^"]+)"', sources))
-    assert reasons == {case.values[1] for case in CASES}
-
-
-def send(client: LedgerClient, name: str, *args: Any) -> None:
-    client.connection.send([(name, args)])
-
-
-def approved(client: LedgerClient, digest: bytes, signers: Sequence[Signer] | None = None) -> Any:
-    signers = client.members.administrators[:2] if signers is None else signers
-    return [pair(signature) for signature in approvals(signers, digest)]
-
-
-def commit(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
-    """Commit for some hospitals, with one thing changed."""
-    round_number, model = changes.get("round", 1), changes.get("model", MODEL)
-    signed = [
-        client.sign_commitment(
-            hospital, changes.get("signed_round", round_number), model, root, changes.get("signer")
-        )
-        for hospital in hospitals
-        for root in [changes.get("root", digest("root", hospital))]
-    ]
-    changed = {"hospital": changes["claim"]} if "claim" in changes else {}
-    signed = [dataclasses.replace(commitment, **changed) for commitment in signed]
-    client.submit_commitments(round_number, signed)
+    assert reasons == {case.values[1] for case in [*CASES, *SHARE_CASES]}
 
 
 # ---- opening ----
@@ -203,20 +172,7 @@ def commit_unsigned(client: LedgerClient) -> None:
 # ---- verdicts ----
 
 
-def record(client: LedgerClient, **changes: Any) -> None:
-    good, bad = changes.get("accepted", [0]), changes.get("rejected", [1])
-    round_number = changes.get("round", 1)
-    candidate = changes.get("candidate", CANDIDATE)
-    signed = client.connection.messages.result(
-        changes.get("signed_round", round_number), RESULT, candidate, good, bad
-    )
-    signers = changes.get("signers", client.members.nodes)
-    words = (to_words(good), to_words(bad))
-    signatures = [pair(signer.sign(signed)) for signer in signers]
-    send(client, "record_aggregate", round_number, RESULT, candidate, *words, signatures)
-
-
-@refused("closed", "ledger: foreign round")
+@refused("shared", "ledger: foreign round")
 def record_for_next_round(client: LedgerClient) -> None:
     record(client, round=2)
 
@@ -231,37 +187,37 @@ def record_twice(client: LedgerClient) -> None:
     record(client)
 
 
-@refused("closed", "ledger: model hash of zero")
+@refused("shared", "ledger: model hash of zero")
 def record_zero_model(client: LedgerClient) -> None:
     record(client, candidate=bytes(32))
 
 
-@refused("closed", "ledger: every node must sign")
+@refused("shared", "ledger: every node must sign")
 def record_with_one_node(client: LedgerClient) -> None:
     record(client, signers=client.members.nodes[:1])
 
 
-@refused("closed", "ledger: not signed by the node")
+@refused("shared", "ledger: not signed by the node")
 def record_with_one_node_twice(client: LedgerClient) -> None:
     record(client, signers=[client.members.nodes[0]] * 2)
 
 
-@refused("closed", "ledger: not signed by the node")
+@refused("shared", "ledger: not signed by the node")
 def record_signed_for_another_round(client: LedgerClient) -> None:
     record(client, signed_round=2)
 
 
-@refused("closed", "ledger: accepted and rejected")
+@refused("shared", "ledger: accepted and rejected")
 def record_both(client: LedgerClient) -> None:
     record(client, rejected=[0])
 
 
-@refused("closed", "ledger: verdict on absent")
+@refused("shared", "ledger: verdict on absent")
 def record_absent(client: LedgerClient) -> None:
     record(client, accepted=[3])
 
 
-@refused("closed", "ledger: verdict on absent")
+@refused("shared", "ledger: verdict on absent")
 def record_nobody(client: LedgerClient) -> None:
     record(client, rejected=[700])
 
@@ -358,83 +314,6 @@ def abandon_what_is_over(client: LedgerClient) -> None:
     client.abandon_round(1)
 
 
-# ---- disputes ----
-
-
-def dispute(client: LedgerClient, **changes: Any) -> None:
-    """Node 1 accuses hospital 0 of a share that its commitment, which is no tree, does not hold."""
-    hospital, node = changes.get("hospital", 0), changes.get("node", 1)
-    delivered = digest("delivered")
-    messages = client.connection.messages
-    delivery = changes.get("deliverer", client.members.hospitals[0]).sign(
-        messages.delivery(1, node, delivered)
-    )
-    accusation = changes.get("accuser", client.members.nodes[1]).sign(
-        messages.accusation(1, hospital, node, delivered)
-    )
-    leaf, proof = digest("leaf"), changes.get("proof", [digest("sibling")])
-    args = (1, hospital, node, delivered, pair(delivery), pair(accusation), leaf, proof)
-    send(client, "dispute_share", *args)
-
-
-@refused("open", "ledger: no dispute now")
-def dispute_too_early(client: LedgerClient) -> None:
-    dispute(client)
-
-
-@refused("aggregated", "ledger: no dispute now")
-def dispute_too_late(client: LedgerClient) -> None:
-    dispute(client)
-
-
-@refused("closed", "ledger: no such hospital")
-def dispute_nobody(client: LedgerClient) -> None:
-    dispute(client, hospital=4)
-
-
-@refused("closed", "ledger: no such node")
-def dispute_by_nobody(client: LedgerClient) -> None:
-    dispute(client, node=2)
-
-
-@refused("closed", "ledger: hospital did not commit")
-def dispute_the_absent(client: LedgerClient) -> None:
-    dispute(client, hospital=3)
-
-
-@refused("closed", "ledger: delivery not signed")
-def dispute_an_invented_share(client: LedgerClient) -> None:
-    dispute(client, deliverer=client.members.nodes[1])
-
-
-@refused("closed", "ledger: accusation not signed")
-def dispute_in_anothers_name(client: LedgerClient) -> None:
-    dispute(client, accuser=client.members.nodes[0])
-
-
-@refused("closed", "ledger: wrong proof")
-def dispute_with_wrong_proof(client: LedgerClient) -> None:
-    dispute(client)
-
-
-@refused("closed", "merkle: index outside the tree")
-def dispute_with_short_proof(client: LedgerClient) -> None:
-    dispute(client, proof=[])
-
-
-@refused("open", "ledger: accepted though at fault")
-def accept_a_hospital_at_fault(client: LedgerClient) -> None:
-    leaves = [digest("share", node) for node in range(2)]
-    commit(client, 0, root=merkle_root(leaves))
-    messages, delivered = client.connection.messages, digest("delivered")
-    delivery = client.members.hospitals[0].sign(messages.delivery(1, 1, delivered))
-    accusation = client.members.nodes[1].sign(messages.accusation(1, 0, 1, delivered))
-    proof = merkle_proof(leaves, 1)
-    args = (1, 0, 1, delivered, pair(delivery), pair(accusation), leaves[1], proof)
-    send(client, "dispute_share", *args)
-    record(client, accepted=[0], rejected=[])
-
-
 # ---- suspension ----
 
 
@@ -442,19 +321,6 @@ def accept_a_hospital_at_fault(client: LedgerClient) -> None:
 def commit_while_suspended(client: LedgerClient) -> None:
     suspend_hospital_0(client)
     commit(client, 0, round=3)
-
-
-def suspend_hospital_0(client: LedgerClient) -> None:
-    for round_number in (1, 2):
-        client.administration.set_parameters(Parameters(rejection_keep=0.4, quorum=2))
-        model = client.model_hash if round_number > 1 else MODEL
-        client.open_round(round_number, model)
-        client.commit(round_number, roots(round_number))
-        candidate = digest("model", round_number)
-        client.record_aggregate(round_number, RESULT, {0: False}, candidate)
-        client.attest(round_number, [(0.8, 0.5, 0.7)] * 3, candidate)
-        client.finalize(round_number)
-    client.open_round(3, client.model_hash)
 
 
 @refused("over", "ledger: hospital is not suspended")

@@ -9,7 +9,7 @@ from ledger.administration import pair
 from ledger.client import LedgerClient
 from ledger.contract import Event
 from ledger.keys import simulation_key
-from ledger.members import COORDINATOR, HOSPITAL, VALIDATOR
+from ledger.members import COORDINATOR, HOSPITAL, NODE, VALIDATOR
 from ledger.merkle import merkle_proof, merkle_root
 from ledger.parameters import Parameters
 from tests.ledger.conftest import (
@@ -169,6 +169,7 @@ def test_the_contract_decides_a_disputed_share(client: LedgerClient, node_lies: 
     messages = client.connection.messages
     client.open_round(1, MODEL)
     client.commit(1, {0: merkle_root(leaves), 1: digest("root")})
+    client.attest_shares(1, [[0, 1], [1]])
     delivery = client.members.hospitals[0].sign(messages.delivery(1, 1, delivered))
     accusation = client.members.nodes[1].sign(messages.accusation(1, 0, 1, delivered))
     evidence = (leaves[1], merkle_proof(leaves, 1))
@@ -180,7 +181,7 @@ def test_the_contract_decides_a_disputed_share(client: LedgerClient, node_lies: 
             {"round": 1, "hospital": 0, "node": 1, "hospital_at_fault": not node_lies},
         )
     ]
-    assert client.connection.read("false_accusations", 1) == int(node_lies)
+    assert client.connection.read("fault_count", NODE, 1) == int(node_lies)
     # At fault means rejected, even where the verdict is silent.
     client.record_aggregate(1, RESULT, {1: True}, CANDIDATE)
     client.attest(1, GOOD, CANDIDATE)

@@ -93,6 +93,35 @@ class History(RuleBasedStateMachine):
             self.committed |= who
             self.phase = "closed" if last else "open"
 
+    @rule(who=st.sets(numbers, min_size=1), forger=st.none() | numbers)
+    def post(self, who: set[int], forger: int | None) -> None:
+        """All under one root, of which the contract checks no signature until it is revealed."""
+        signed = [
+            self.client.sign_commitment(
+                i,
+                self.round,
+                self.model,
+                digest(self.round, i),
+                self.client.members.nodes[0] if i == forger else None,
+            )
+            for i in sorted(who)
+        ]
+        allowed = (
+            self.phase == "open"
+            and not who & self.committed
+            and not any(self.standings[i].suspended for i in who)
+        )
+        if self.attempt(allowed, lambda: self.client.post_commitments(self.round, signed)):
+            self.committed |= who
+            self.phase = "closed"
+            self.seen["posted"] += 1
+            for i in sorted(who):
+                self.client.reveal_commitment(self.round, i)
+                if i == forger:
+                    self.phase = "idle"
+                    self.seen["void"] += 1
+                    break
+
     @rule(verdict=verdicts, number=st.integers(0, 999))
     def record(self, verdict: list[bool | None], number: int) -> None:
         given = {i: flag for i, flag in enumerate(verdict) if flag is not None}
@@ -143,20 +172,30 @@ class History(RuleBasedStateMachine):
         number=st.integers(0, 999),
         accuracy=st.floats(0.7, 0.8),
         pardon=st.booleans(),
+        posting=st.integers(0, 5),
     )
     def whole_round(
-        self, verdict: list[bool | None], number: int, accuracy: float, pardon: bool
+        self,
+        verdict: list[bool | None],
+        number: int,
+        accuracy: float,
+        pardon: bool,
+        posting: int,
     ) -> None:
         """What random single steps seldom reach: a round from where it stands to its end."""
         if pardon and any(standing.suspended for standing in self.standings):
             self.reinstate(0, True)
         self.open_round(0, 0)
         free = {i for i in range(HOSPITALS) if not self.standings[i].suspended}
-        self.commit(free - self.committed, None, True)
+        missing = free - self.committed
+        if posting > 2 and missing:
+            self.post(missing, min(missing) if posting == 5 else None)
+        else:
+            self.commit(missing, None, True)
         self.record(verdict, number * 5 + 1)
-        missing = set(range(VALIDATORS)) - set(self.measured)
-        if missing:
-            self.attest(missing, (accuracy, 0.5, 0.5))
+        silent = set(range(VALIDATORS)) - set(self.measured)
+        if silent:
+            self.attest(silent, (accuracy, 0.5, 0.5))
         self.finalize()
 
     @rule(seldom=st.integers(0, 3))
@@ -194,7 +233,7 @@ class History(RuleBasedStateMachine):
 def test_random_histories() -> None:
     History.client, History.seen = small_chain(seed=11), Counter()
     History.TestCase.settings = settings(
-        max_examples=8,
+        max_examples=16,
         stateful_step_count=30,
         deadline=None,
         derandomize=True,
@@ -202,5 +241,6 @@ def test_random_histories() -> None:
     )
     History.TestCase("runTest").runTest()
     # The histories must have gone where the rule is interesting.
-    for what in ("good", "abnormal", "suspended", "reinstated", "refused"):
+    for what in ("good", "abnormal", "suspended", "reinstated", "refused", "posted"):
         assert History.seen[what] > 4, (what, History.seen)
+    assert History.seen["void"] > 0, History.seen

@@ -1,0 +1,76 @@
+"""What the tests of refusals share: a registry of wrong steps, and right steps to make wrong."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+import ledger
+from ledger.administration import pair
+from ledger.client import LedgerClient
+from ledger.keys import Signer, simulation_key
+from ledger.members import approvals
+from ledger.typed_data import to_words
+from tests.ledger.conftest import CANDIDATE, MODEL, RESULT, digest
+
+Step = Callable[[LedgerClient], None]
+STRANGER = simulation_key(99, "stranger", 0)
+
+
+def registry() -> tuple[list[Any], Callable[[str, str], Callable[[Step], Step]]]:
+    """A list of cases, and the decorator that adds a step which must be refused in a phase."""
+    cases: list[Any] = []
+
+    def refused(phase: str, reason: str) -> Callable[[Step], Step]:
+        def register(step: Step) -> Step:
+            cases.append(pytest.param(phase, reason, step, id=step.__name__))
+            return step
+
+        return register
+
+    return cases, refused
+
+
+def reason_of(step: Step, client: LedgerClient) -> str:
+    """The contract's words on a step that it must refuse."""
+    with pytest.raises(ledger.Reverted) as caught:
+        step(client)
+    return caught.value.reason
+
+
+def send(client: LedgerClient, name: str, *args: Any) -> None:
+    client.connection.send([(name, args)])
+
+
+def approved(client: LedgerClient, digest: bytes, signers: Sequence[Signer] | None = None) -> Any:
+    signers = client.members.administrators[:2] if signers is None else signers
+    return [pair(signature) for signature in approvals(signers, digest)]
+
+
+def commit(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
+    """Commit for some hospitals, with one thing changed."""
+    round_number, model = changes.get("round", 1), changes.get("model", MODEL)
+    signed = [
+        client.sign_commitment(
+            hospital, changes.get("signed_round", round_number), model, root, changes.get("signer")
+        )
+        for hospital in hospitals
+        for root in [changes.get("root", digest("root", hospital))]
+    ]
+    changed = {"hospital": changes["claim"]} if "claim" in changes else {}
+    signed = [dataclasses.replace(commitment, **changed) for commitment in signed]
+    client.submit_commitments(round_number, signed)
+
+
+def record(client: LedgerClient, **changes: Any) -> None:
+    good, bad = changes.get("accepted", [0]), changes.get("rejected", [1])
+    round_number = changes.get("round", 1)
+    candidate = changes.get("candidate", CANDIDATE)
+    signed = client.connection.messages.result(
+        changes.get("signed_round", round_number), RESULT, candidate, good, bad
+    )
+    signers = changes.get("signers", client.members.nodes)
+    words = (to_words(good), to_words(bad))
+    signatures = [pair(signer.sign(signed)) for signer in signers]
+    send(client, "record_aggregate", round_number, RESULT, candidate, *words, signatures)

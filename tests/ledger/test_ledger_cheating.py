@@ -1,0 +1,329 @@
+"""A cheating hospital, a cheating node and a cheating coordinator, in both ways to commit.
+
+After each story the chain file must pass the audit: a fault that the contract dealt with is part of
+the history, and the report tells it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import ledger
+from ledger.administration import pair
+from ledger.audit import audit
+from ledger.client import LedgerClient
+from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
+from ledger.contract import Event
+from ledger.keys import Signer, simulation_key
+from ledger.members import COORDINATOR, NODE
+from ledger.merkle import merkle_proof, merkle_root
+from ledger.report import render
+from ledger.typed_data import to_words
+from tests.ledger.conftest import (
+    CANDIDATE,
+    GOOD,
+    HOSPITALS,
+    MODEL,
+    RESULT,
+    digest,
+    play_round,
+    roots,
+    small_chain,
+)
+
+BYSTANDER = simulation_key(50, "bystander", 0)
+
+
+@pytest.fixture(scope="module", params=["each", "root"])
+def _module_chain(request: pytest.FixtureRequest) -> LedgerClient:
+    client = small_chain(seed=21, mode=request.param, funded=(BYSTANDER.address,))
+    play_round(client, 1)
+    return client
+
+
+@pytest.fixture
+def either(_module_chain: LedgerClient) -> Iterator[LedgerClient]:
+    """A consortium after one good round, committing one way or the other."""
+    before = _module_chain.connection.chain.snapshot()
+    yield _module_chain
+    _module_chain.connection.chain.restore(before)
+
+
+@pytest.fixture
+def root_mode(either: LedgerClient) -> LedgerClient:
+    if either.mode != "root":
+        pytest.skip("no posted root in this mode")
+    return either
+
+
+def leaves(hospital: int) -> list[bytes]:
+    return [digest("share", hospital, node) for node in range(2)]
+
+
+def commit_all(client: LedgerClient, round_number: int = 2) -> None:
+    client.open_round(round_number, client.model_hash)
+    client.commit(round_number, {i: merkle_root(leaves(i)) for i in range(HOSPITALS)})
+
+
+def finish(client: LedgerClient, accepted: list[bool | None]) -> ledger.RoundOutcome:
+    client.record_aggregate(2, RESULT, accepted, CANDIDATE)
+    client.attest(2, GOOD, CANDIDATE)
+    return client.finalize(2)
+
+
+def reveal(client: LedgerClient, hospital: int) -> None:
+    """In the mode with a root, the contract must first be shown the commitment."""
+    if client.mode == "root":
+        client.reveal_commitment(2, hospital)
+
+
+def told(client: LedgerClient, folder: Path) -> str:
+    """The audit's report, which must pass."""
+    client.export(folder / "chain.jsonl")
+    report = audit(folder / "chain.jsonl")
+    assert report.faults == []
+    return render(report)
+
+
+def accuse(
+    client: LedgerClient, delivered: bytes, sender: Signer | None = None
+) -> list[list[Event]]:
+    """Node 1 accuses hospital 0 of having sent a share with this digest."""
+    messages = client.connection.messages
+    delivery = client.members.hospitals[0].sign(messages.delivery(2, 1, delivered))
+    accusation = client.members.nodes[1].sign(messages.accusation(2, 0, 1, delivered))
+    evidence = (leaves(0)[1], merkle_proof(leaves(0), 1))
+    args = (2, 0, 1, delivered, pair(delivery), pair(accusation), *evidence)
+    return client.connection.send([("dispute_share", args)], sender)
+
+
+def shares_disputed(events: list[list[Event]]) -> list[bool]:
+    """Whether the hospital is at fault, for each dispute among the events."""
+    return [e.args["hospital_at_fault"] for (e,) in events if e.name == "ShareDisputed"]
+
+
+# ---- a cheating hospital ----
+
+
+@pytest.mark.parametrize("carrier", [None, BYSTANDER])
+def test_a_hospital_that_sends_another_share_is_at_fault(
+    either: LedgerClient, carrier: Signer | None, tmp_path: Path
+) -> None:
+    commit_all(either)
+    either.attest_shares(2, [[0, 1, 2, 3], [1, 2, 3]])
+    reveal(either, 0)
+    assert shares_disputed(accuse(either, digest("another share"), carrier)) == [True]
+    # Rejected although the nodes' verdict is silent on it.
+    assert finish(either, [None, True, True, True]).reputations == [0.5, 1.0, 1.0, 1.0]
+    assert either.connection.read("fault_count", NODE, 1) == 0
+    text = told(either, tmp_path)
+    assert "node 1 disputed the share of hospital 0: hospital 0 is at fault" in text
+    assert "node 1 attests that shares did not open: hospitals 0" in text
+
+
+def test_a_hospital_cannot_use_the_commitment_of_another_round(either: LedgerClient) -> None:
+    either.open_round(2, either.model_hash)
+    stale = [either.sign_commitment(0, 1, MODEL, roots(1)[0])]
+    if either.mode == "each":
+        with pytest.raises(ledger.Reverted, match="not signed by the hospital"):
+            either.submit_commitments(2, stale)
+    else:
+        either.post_commitments(2, stale)
+        either.reveal_commitment(2, 0)
+        assert either.connection.read("fault_count", COORDINATOR, 0) == 1
+
+
+# ---- a cheating node ----
+
+
+def test_a_node_that_accuses_falsely_is_at_fault(either: LedgerClient, tmp_path: Path) -> None:
+    commit_all(either)
+    either.attest_shares(2, [[0, 1, 2, 3], [1, 2, 3]])
+    reveal(either, 0)
+    assert shares_disputed(accuse(either, leaves(0)[1])) == [False]
+    # What the node denied counts as opened: the hospital may be accepted.
+    assert finish(either, [True] * 4).reputations == [1.0] * 4
+    assert either.connection.read("fault_count", NODE, 1) == 1
+    assert "hospital 0: node 1 is at fault" in told(either, tmp_path)
+
+
+def test_a_node_that_denies_what_it_signed_for_is_at_fault(
+    either: LedgerClient, tmp_path: Path
+) -> None:
+    commit_all(either)
+    either.attest_shares(2, [[0, 1, 2, 3], [0, 1, 3]])
+    with pytest.raises(ledger.Reverted, match="verdict on unopened share"):
+        either.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
+    reveal(either, 2)
+    receipt = either.members.nodes[1].sign(either.connection.messages.receipt(2, 2, leaves(2)[1]))
+    evidence = (leaves(2)[1], merkle_proof(leaves(2), 1), pair(receipt))
+    # Carried by somebody who is no member: the coordinator cannot suppress it.
+    events = either.connection.send([("dispute_denial", (2, 2, 1, *evidence))], BYSTANDER)
+    assert shares_disputed(events) == [False]
+    assert finish(either, [True] * 4).status == "accepted"
+    assert either.connection.read("fault_count", NODE, 1) == 1
+    assert "disputed the share of hospital 2: node 1 is at fault" in told(either, tmp_path)
+
+
+def test_a_denial_without_evidence_excludes_and_costs_nobody_anything(
+    either: LedgerClient, tmp_path: Path
+) -> None:
+    commit_all(either)
+    either.attest_shares(2, [[0, 1, 2, 3], [0, 1, 3]])
+    for verdict in (True, False):
+        with pytest.raises(ledger.Reverted, match="verdict on unopened share"):
+            either.record_aggregate(2, RESULT, [True, True, verdict, True], CANDIDATE)
+    before = either.reputations()
+    assert finish(either, [True, True, None, True]).reputations[2] == before[2]
+    assert "node 1 attests that shares did not open: hospitals 2" in told(either, tmp_path)
+
+
+# ---- a cheating coordinator: it omits, replaces, replays ----
+
+
+def honest(client: LedgerClient, round_number: int = 2) -> list[SignedCommitment]:
+    model = client.model_hash
+    return [
+        client.sign_commitment(i, round_number, model, merkle_root(leaves(i)))
+        for i in range(HOSPITALS)
+    ]
+
+
+def test_a_hospital_left_out_may_commit_by_itself(either: LedgerClient, tmp_path: Path) -> None:
+    """While commitments are awaited, in either mode, without the coordinator."""
+    either.open_round(2, either.model_hash)
+    signed = honest(either)
+    either.connection.send([("commit_batch", (2, [signed[3].words()], False))], BYSTANDER)
+    if either.mode == "each":
+        either.submit_commitments(2, signed[:3])
+    else:
+        either.post_commitments(2, signed[:3])
+    assert set(either.committed()) == {0, 1, 2, 3}
+    assert either.commitments(2) == {c.hospital: c.root for c in signed}
+    assert finish(either, [True] * 4).status == "accepted"
+    told(either, tmp_path)
+
+
+def test_a_commitment_left_out_of_the_root_is_put_in(
+    root_mode: LedgerClient, tmp_path: Path
+) -> None:
+    root_mode.open_round(2, root_mode.model_hash)
+    signed = honest(root_mode)
+    root_mode.post_commitments(2, signed[:3])
+    root_mode.claim_commitment(2, signed[3], BYSTANDER)
+    assert root_mode.commitments(2) == {c.hospital: c.root for c in signed}
+    assert finish(root_mode, [True] * 4).status == "accepted"
+    assert "left out by the coordinator, put in by claim: hospital 3" in told(root_mode, tmp_path)
+
+
+def replaced(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
+    """Another root under hospital 1's signature."""
+    return [signed[0], dataclasses.replace(signed[1], root=digest("mine")), *signed[2:]]
+
+
+def replayed(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
+    """What hospital 1 signed in the round before."""
+    return [signed[0], client.sign_commitment(1, 1, MODEL, roots(1)[1]), *signed[2:]]
+
+
+def transferred(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
+    """Hospital 0's commitment in hospital 1's place."""
+    return [signed[0], dataclasses.replace(signed[0], hospital=1), *signed[2:]]
+
+
+@pytest.mark.parametrize("forge", [replaced, replayed, transferred])
+def test_a_forged_commitment_never_counts(
+    either: LedgerClient,
+    forge: Callable[[list[SignedCommitment], LedgerClient], list[SignedCommitment]],
+    tmp_path: Path,
+) -> None:
+    before = either.reputations()
+    model = either.model_hash
+    either.open_round(2, model)
+    forged = forge(honest(either), either)
+    if either.mode == "each":
+        with pytest.raises(ledger.Reverted, match="not signed by the hospital"):
+            either.submit_commitments(2, forged)
+        assert either.committed() == []
+        return
+    either.post_commitments(2, forged)
+    # Revealing an honest commitment beside it blames nobody.
+    either.reveal_commitment(2, 0)
+    assert either.connection.read("fault_count", COORDINATOR, 0) == 0
+    shown = (2, forged[1].words(), posted_proof(forged, HOSPITALS, 1))
+    (events,) = either.connection.send([("reveal_commitment", shown)], BYSTANDER)
+    assert [event.name for event in events] == ["CommitmentForged", "RoundAbandoned"]
+    assert either.connection.read("fault_count", COORDINATOR, 0) == 1
+    # The round is void: nothing moves, its number is used up, the next one starts.
+    with pytest.raises(ledger.Reverted, match="no dispute now"):
+        either.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
+    assert either.reputations() == before
+    text = told(either, tmp_path)
+    assert "the coordinator is at fault: it posted what hospitals 1 did not sign" in text
+    commit_all(either, 3)
+    assert set(either.commitments(3)) == set(range(HOSPITALS))
+
+
+def test_an_undetected_forgery_fails_the_audit(root_mode: LedgerClient, tmp_path: Path) -> None:
+    """If nobody reveals it within the round, whoever reads the chain finds it afterwards."""
+    root_mode.open_round(2, root_mode.model_hash)
+    root_mode.post_commitments(2, replaced(honest(root_mode), root_mode))
+    finish(root_mode, [True] * 4)
+    root_mode.export(tmp_path / "chain.jsonl")
+    faults = [fault.fault for fault in audit(tmp_path / "chain.jsonl").faults]
+    assert faults == ["uses commitments not signed by [1]"]
+
+
+@pytest.mark.parametrize("what", ["root", "set", "bytes"])
+def test_a_root_that_is_not_of_what_was_posted_with_it_fails_the_audit(
+    root_mode: LedgerClient, what: str, tmp_path: Path
+) -> None:
+    root_mode.open_round(2, root_mode.model_hash)
+    signed = honest(root_mode)
+    root = posted_root(signed, HOSPITALS) if what != "root" else digest("root")
+    members = [0, 1, 2, 3] if what != "set" else [0, 1, 2]
+    data = pack(signed) if what != "bytes" else pack(signed)[:-1]
+    root_mode.connection.send([("post_commitments", (2, root, to_words(members), data))])
+    root_mode.export(tmp_path / "chain.jsonl")
+    faults = " ".join(fault.fault for fault in audit(tmp_path / "chain.jsonl").faults)
+    expected = {
+        "root": "the root is not that of the commitments posted with it",
+        "set": "the commitments posted are not those of the hospitals named",
+        "bytes": "what was posted is not a list of commitments",
+    }
+    assert expected[what] in faults
+
+
+def test_a_client_without_the_commitments_says_so(root_mode: LedgerClient) -> None:
+    commit_all(root_mode)
+    root_mode._posted = ()
+    with pytest.raises(ledger.LedgerError, match="holds no commitments under the root 0x"):
+        root_mode.commitments(2)
+
+
+def test_both_modes_come_to_the_same_reputations() -> None:
+    outcomes = []
+    for mode in ("each", "root"):
+        client = small_chain(seed=22, mode=mode)
+        play_round(client, 1, [False, True, True, None])
+        outcomes.append(play_round(client, 2, [False, False, True, True]))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_five_hundred_hospitals_under_one_root(tmp_path: Path) -> None:
+    client = ledger.open_chain(500, mode="root")
+    client.open_round(1, MODEL)
+    everybody = {i: digest(i) for i in range(500)}
+    client.commit(1, everybody)
+    assert client.commitments(1) == everybody
+    client.record_aggregate(1, RESULT, [i % 3 != 0 for i in range(500)])
+    client.attest(1, [(0.5, 0.5, 0.5)] * 5, RESULT)
+    assert client.finalize(1).reputations == [1.0 if i % 3 else 0.5 for i in range(500)]
+    assert "Round 1 (blocks" in told(client, tmp_path)
+
+
+def test_the_mode_must_be_known() -> None:
+    with pytest.raises(ValueError, match="mode must be 'each' or 'root'; got 'none'"):
+        ledger.open_chain(2, mode="none")
