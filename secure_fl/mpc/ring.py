@@ -157,7 +157,7 @@ class Ring(ABC):
         """Turn words that each node holds (one shape) into wires, one entry a node."""
 
     @abstractmethod
-    def run(self, circuit: str, *inputs: Wires, **params: Any) -> list[Wires]:
+    def run(self, name: str, *inputs: Wires, **params: Any) -> list[Wires]:
         """Run a circuit of `CIRCUITS` on wires."""
 
     @abstractmethod
@@ -273,17 +273,17 @@ class DealerRing(Ring):
             for rank in range(self.mesh.size)
         ]
 
-    def run(self, circuit: str, *inputs: Wires, **params: Any) -> list[Wires]:
+    def run(self, name: str, *inputs: Wires, **params: Any) -> list[Wires]:
         """Run a circuit of `CIRCUITS` on wires; the dealer makes corrections as it goes.
 
         The words are cut in blocks. One after the other they are prepared, then evaluated; the
         dealer works ahead meanwhile.
         """
-        function = CIRCUITS[circuit]
+        circuit = CIRCUITS[name]
         self.source.request(
             "circuit",
             first=self.source.next_number,
-            name=circuit,
+            name=name,
             inputs=[wires.number for wires in inputs],
             params=params,
         )
@@ -291,9 +291,9 @@ class DealerRing(Ring):
         for block in blocks([wires.masked for wires in inputs]):
             with self.source.offline():
                 prepare = PrepareGates(self.source.stream, self.source.correction)
-                shares.append(function(prepare, *(w.share[..., block] for w in inputs), **params))
+                shares.append(circuit(prepare, *(w.share[..., block] for w in inputs), **params))
             evaluate = EvaluateGates(self.mesh, prepare.steps)
-            masked.append(function(evaluate, *(w.masked[..., block] for w in inputs), **params))
+            masked.append(circuit(evaluate, *(w.masked[..., block] for w in inputs), **params))
         outputs = list(zip(joined(masked), joined(shares), strict=True))
         first = self.source.keep(len(outputs))
         return [Wires(first + i, *parts) for i, parts in enumerate(outputs)]

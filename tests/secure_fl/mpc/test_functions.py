@@ -60,7 +60,7 @@ def test_docstring_examples_run(tmp_path: Path, parties: int) -> None:
 
 @pytest.mark.parametrize(
     ("communicator", "provider", "parties"),
-    [("gloo", "TFP", 2), ("tcp", "TFP", 3)],
+    [("gloo", "TFP", 2), ("tcp", "TFP", 3), ("tcp", "TTP", 2)],
 )
 def test_functions_equal_numpy(
     tmp_path: Path, communicator: str, provider: str, parties: int
