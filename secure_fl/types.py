@@ -20,7 +20,8 @@ class Cost:
     """What one aggregation cost.
 
     Seconds are wall-clock; `rounds` counts exchanges between the computing nodes; bytes are the
-    largest amount that any one node (online) or the dealer (offline) sent. Zero in the clear.
+    largest amount that any one node (online) or the dealer (offline) sent; `peak_mib` is the most
+    memory that any node's process has used so far, in MiB. Zero in the clear.
     """
 
     seconds_online: float = 0.0
@@ -28,6 +29,7 @@ class Cost:
     rounds: int = 0
     bytes_online: int = 0
     bytes_offline: int = 0
+    peak_mib: float = 0.0
 
 
 @dataclass(frozen=True)

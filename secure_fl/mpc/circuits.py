@@ -71,14 +71,7 @@ def add_prefix(gates: Gates, x: np.ndarray, y: np.ndarray, watch: Sequence[int])
     return total, {j: generate[j - 1] if j else zero for j in watch}
 
 
-# Below this many words to a plane the rounds saved outweigh the ANDs added.
-PREFIX_WORDS = 64
-
-
-def add(gates: Gates, x: np.ndarray, y: np.ndarray, watch: Sequence[int] = ()) -> _Sum:
-    """Add bit planes, choosing the adder by width."""
-    adder = add_prefix if x[0].size <= PREFIX_WORDS else add_ripple
-    return adder(gates, x, y, watch)
+ADDERS = {"ripple": add_ripple, "prefix": add_prefix}
 
 
 # --- counting -------------------------------------------------------------------------------
@@ -195,6 +188,47 @@ def select(gates: Gates, values: np.ndarray, ranks: Sequence[int], sides: bool =
     return Selection(planes, decided, last)
 
 
+def greater(gates: Gates, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return [x > y] for unsigned planes (B, ...) in 1 + log2(B) layers.
+
+    Blocks of bits know whether x is greater there (g) and whether they are equal (p); two
+    neighbours join as g = g_high ^ (p_high & g_low), p = p_high & p_low.
+    """
+    g = gates.and_(x, gates.not_(y))
+    p = gates.not_(x ^ y)
+    while len(g) > 1:
+        odd = len(g) % 2  # the lowest block waits
+        low, high = slice(odd, None, 2), slice(odd + 1, None, 2)
+        joined = gates.and_(np.concatenate([p[high], p[high]]), np.concatenate([g[low], p[low]]))
+        half = len(joined) // 2
+        g = np.concatenate([g[:odd], g[high] ^ joined[:half]])
+        p = np.concatenate([p[:odd], joined[half:]])
+    return g[0]
+
+
+def ranks_of(gates: Gates, values: np.ndarray) -> list[np.ndarray]:
+    """Return every value's rank among n by comparing all pairs: planes (n, W), lowest first.
+
+    The rank of value i is the number of those that sort before it, ties by row. Its rounds grow
+    with log2 of B and of n alone, its work with n^2.
+    """
+    n = values.shape[1]
+    first, second = np.triu_indices(n, 1)
+    if n == 1:
+        return [np.zeros_like(values[0])]
+    later = greater(gates, values[:, first], values[:, second])  # [value first > value second]
+    number = np.zeros((n, n), np.int64)
+    number[first, second] = np.arange(len(first))
+    before = [
+        np.stack(
+            [gates.not_(later[number[j, i]]) for j in range(i)]
+            + [later[number[i, j]] for j in range(i + 1, n)]
+        )
+        for i in range(n)
+    ]
+    return count_bits(gates, np.stack(before, axis=1))  # of (n - 1, n, W)
+
+
 def or_(gates: Gates, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return x | y."""
     return x ^ y ^ gates.and_(x, y)
@@ -203,24 +237,30 @@ def or_(gates: Gates, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def equals(gates: Gates, number: Sequence[np.ndarray], value: int) -> np.ndarray:
     """Return [number = value] for planes, lowest first, and a public value."""
     matches = [plane if value >> j & 1 else gates.not_(plane) for j, plane in enumerate(number)]
-    return reduce(gates.and_, matches)
+    while len(matches) > 1:
+        half = len(matches) // 2
+        products = gates.and_(np.stack(matches[:half]), np.stack(matches[half : 2 * half]))
+        matches = [*products, *matches[2 * half :]]
+    return matches[0]
 
 
 # --- what nodes and dealer run by name ---------------------------------------------------------
 
 
 def _sum_of(
-    gates: Gates, inputs: Sequence[np.ndarray], watch: Sequence[int]
+    gates: Gates, inputs: Sequence[np.ndarray], watch: Sequence[int], adder: str
 ) -> tuple[np.ndarray, list[dict[int, np.ndarray]]]:
     """Add the nodes' planes (B, rows, W), one node after the other."""
     total, carries = inputs[0], []
     for other in inputs[1:]:
-        total, found = add(gates, total, other, watch)
+        total, found = ADDERS[adder](gates, total, other, watch)
         carries.append(found)
     return total, carries
 
 
-def decompose(gates: Gates, *inputs: np.ndarray, drop: int, carries: bool) -> Outputs:
+def decompose(
+    gates: Gates, *inputs: np.ndarray, drop: int, carries: bool, adder: str = "ripple"
+) -> Outputs:
     """Add one input a node (B, rows, W); return planes from `drop` up and the carry words.
 
     Carries, in one array (c, rows, W): into bit `drop` after each addition (if drop > 0), then out
@@ -228,20 +268,20 @@ def decompose(gates: Gates, *inputs: np.ndarray, drop: int, carries: bool) -> Ou
     """
     bits = len(inputs[0])
     watch = (*((drop,) if drop else ()), bits) if carries else ()
-    total, found = _sum_of(gates, inputs, watch)
+    total, found = _sum_of(gates, inputs, watch, adder)
     words = [carry[j] for j in watch for carry in found]
     empty = np.zeros((0, *total.shape[1:]), np.uint64)
     return total[drop:], np.stack(words) if words else empty
 
 
-def negative(gates: Gates, *inputs: np.ndarray) -> Outputs:
+def negative(gates: Gates, *inputs: np.ndarray, adder: str = "ripple") -> Outputs:
     """Return [x < 0], (rows, W), for inputs of x + 2^(B-1): the complement of the top plane."""
-    return (gates.not_(_sum_of(gates, inputs, ())[0][-1]),)
+    return (gates.not_(_sum_of(gates, inputs, (), adder)[0][-1]),)
 
 
-def thermometer(gates: Gates, *inputs: np.ndarray) -> Outputs:
+def thermometer(gates: Gates, *inputs: np.ndarray, adder: str = "ripple") -> Outputs:
     """Return [x >= 4^j], (31, W), for x below 2^62 whose planes are (64, 1, W)."""
-    planes = _sum_of(gates, inputs, ())[0][:62, 0]
+    planes = _sum_of(gates, inputs, (), adder)[0][:62, 0]
     either = or_(gates, planes[0::2], planes[1::2])  # (31, W)
     span = 1
     while span < len(either):
@@ -252,13 +292,15 @@ def thermometer(gates: Gates, *inputs: np.ndarray) -> Outputs:
     return (either,)
 
 
-def rank_onehot(gates: Gates, *inputs: np.ndarray, ranks: Sequence[int]) -> Outputs:
+def rank_onehot(
+    gates: Gates, *inputs: np.ndarray, ranks: Sequence[int], adder: str = "ripple"
+) -> Outputs:
     """Return for each rank k a one-hot word row of the k-th smallest of m numbers, (K, W).
 
     Inputs are planes of a_j - a_i at [j, i] for j > i, and of a_i - a_j for j < i, offset to be
     unsigned. before[j, i] = [a_j sorts before a_i], ties by index: the sign, flipped where j < i.
     """
-    (sign,) = negative(gates, *inputs)  # (m, W)
+    (sign,) = negative(gates, *inputs, adder=adder)  # (m, W)
     m = len(sign)
     flip = np.zeros((m, sign.shape[-1] * 64), np.uint8)
     flip[:, :m] = np.arange(m)[:, None] < np.arange(m)[None, :]
@@ -267,23 +309,41 @@ def rank_onehot(gates: Gates, *inputs: np.ndarray, ranks: Sequence[int]) -> Outp
     return (np.stack([equals(gates, count, k) for k in ranks]),)
 
 
-def order(gates: Gates, values: np.ndarray, *, ranks: Sequence[int]) -> Outputs:
+def order(
+    gates: Gates, values: np.ndarray, *, ranks: Sequence[int], method: str = "radix"
+) -> Outputs:
     """Return the order statistics of planes (B, n, W), lowest plane first: (K, B, W)."""
-    return (select(gates, values, ranks, sides=False).planes,)
+    if method == "radix":
+        return (select(gates, values, ranks, sides=False).planes,)
+    count = ranks_of(gates, values)  # planes (n, W)
+    chosen = np.stack([equals(gates, count, k) for k in ranks])  # (K, n, W), one-hot
+    bits, n, words = values.shape
+    shape = (len(ranks), bits, n, words)
+    picked = gates.and_(
+        np.broadcast_to(chosen[:, None], shape), np.broadcast_to(values[None], shape)
+    )
+    return (np.bitwise_xor.reduce(picked, axis=2),)
 
 
-def middle(gates: Gates, values: np.ndarray, *, trim: int) -> Outputs:
+def middle(gates: Gates, values: np.ndarray, *, trim: int, method: str = "radix") -> Outputs:
     """Return which of n values lie between the `trim` smallest and the `trim` largest, (n, W).
 
-    Ties go by row: the row's number as lowest bits makes all values distinct.
+    Ties go by row.
     """
     n = values.shape[1]
-    found = select(gates, _numbered(gates, values), (trim, n - 1 - trim))
-    # Below the lower bound, above the upper: decided, and the last bit tells the side.
-    # Never both.
-    side = np.stack([gates.not_(found.last[0]), found.last[1]])
-    beyond = gates.and_(found.decided, side)
-    return (gates.not_(beyond[0] ^ beyond[1]),)
+    if method == "radix":
+        found = select(gates, _numbered(gates, values), (trim, n - 1 - trim))
+        # Below the lower bound, above the upper: decided, and the last bit tells the side.
+        # Never both.
+        side = np.stack([gates.not_(found.last[0]), found.last[1]])
+        beyond = gates.and_(found.decided, side)
+        return (gates.not_(beyond[0] ^ beyond[1]),)
+    if trim == 0:
+        return (gates.constant(np.full(values.shape[1:], ~np.uint64(0))),)
+    count = ranks_of(gates, values)
+    number = [np.stack([plane, plane]) for plane in count]  # (2, n, W)
+    reached = at_least(gates, number, np.array([trim, n - trim]))
+    return (reached[0] ^ reached[1],)
 
 
 def largest(gates: Gates, values: np.ndarray, *, count: int) -> Outputs:

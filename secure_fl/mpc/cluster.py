@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from secure_fl.aggregation.rules import build_rule
 from secure_fl.backends import SALT_BYTES, Backend, HospitalSecrets, Session, Submission
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
 from secure_fl.mpc.compat import import_crypten
+from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.sharing import commit, split
 from secure_fl.mpc.transport import Channel, accept, listen
@@ -90,6 +92,8 @@ class MpcBackend(Backend):
         nodes: computing nodes, 2 to 4.
         timeout: seconds after which a silent peer counts as dead.
         transcript: a folder in which each node records all it receives, for inspection.
+        network: what joins the nodes, by which circuits are chosen; default: one machine.
+        route: maps a node's port to one that leads there, such as a slow link's.
 
     Raises:
         SecureFLError: CrypTen is missing.
@@ -97,7 +101,12 @@ class MpcBackend(Backend):
     """
 
     def __init__(
-        self, nodes: int = 2, timeout: float = 120.0, transcript: Path | str | None = None
+        self,
+        nodes: int = 2,
+        timeout: float = 120.0,
+        transcript: Path | str | None = None,
+        network: Network | None = None,
+        route: Callable[[int], int] = lambda port: port,
     ) -> None:
         require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
         require(timeout > 0, "timeout", "positive", timeout)
@@ -107,12 +116,18 @@ class MpcBackend(Backend):
         self._processes: list[_Process] = []
         self._finalizer = weakref.finalize(self, _stop, self._processes)
         try:
-            self._launch(timeout, transcript)
+            self._launch(timeout, transcript, network or Network(), route)
         except BaseException:
             self.close()
             raise
 
-    def _launch(self, timeout: float, transcript: Path | str | None) -> None:
+    def _launch(
+        self,
+        timeout: float,
+        transcript: Path | str | None,
+        network: Network,
+        route: Callable[[int], int],
+    ) -> None:
         token = secrets.token_bytes(32)
         with listen() as server:
             common = {
@@ -121,6 +136,7 @@ class MpcBackend(Backend):
                 "nodes": self.nodes,
                 "timeout": timeout,
                 "transcript": None if transcript is None else str(transcript),
+                "network": asdict(network),
                 "path": [p or str(Path.cwd()) for p in sys.path],
             }
             self._processes.append(_start("dealer", "secure_fl.mpc.dealer", common))
@@ -130,7 +146,7 @@ class MpcBackend(Backend):
             self._collect(server, token, timeout)
         ports = {p.name: self._receive(p)["port"] for p in self._processes}
         plan = {
-            "ports": [ports[f"node {rank}"] for rank in range(self.nodes)],
+            "ports": [route(ports[f"node {rank}"]) for rank in range(self.nodes)],
             "dealer_port": ports["dealer"],
         }
         for process in self.node_processes:
@@ -337,4 +353,5 @@ def _cost(reports: list[dict[str, Any]]) -> Cost:
         rounds=first["rounds"],
         bytes_online=max(report["bytes_online"] for report in reports),
         bytes_offline=max(report["bytes_offline"] for report in reports),
+        peak_mib=max(report["peak_mib"] for report in reports),
     )

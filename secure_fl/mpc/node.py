@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -20,6 +21,7 @@ from secure_fl.aggregation.pipeline import Pipeline, State, from_config, run
 from secure_fl.errors import InputError, NodeFailure, SecureFLError
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.ring import DealerRing
 from secure_fl.mpc.shared import SharedOps, wrap
@@ -43,10 +45,10 @@ class NodeSession:
 class Node:
     """Serves the commands that arrive on the control channel."""
 
-    def __init__(self, mesh: Mesh, source: NodeSource) -> None:
+    def __init__(self, mesh: Mesh, source: NodeSource, network: Network) -> None:
         self.mesh = mesh
         self.source = source
-        self.ring = DealerRing(mesh, source)
+        self.ring = DealerRing(mesh, source, network)
         self.sessions: dict[int, NodeSession] = {}
 
     def serve(self, control: Channel) -> None:
@@ -161,6 +163,7 @@ class Node:
             "rounds": rounds,
             "bytes_online": sent,
             "bytes_offline": received,
+            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
         return reply, [v.tobytes() for v in values.values()]
 
@@ -201,7 +204,8 @@ def main() -> int:
     install(mesh)
     control.send({"ready": rank})
     try:
-        Node(mesh, NodeSource(stream, dealer if rank == 0 else None)).serve(control)
+        source = NodeSource(stream, dealer if rank == 0 else None)
+        Node(mesh, source, Network(**options["network"])).serve(control)
         if rank == 0:
             dealer.send({"kind": "stop"})
     except NodeFailure as failure:

@@ -20,6 +20,7 @@ import numpy as np
 
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.planning import Network, cheapest
 from secure_fl.mpc.transport import Exchange, Mesh
 from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
 from secure_fl.mpc.words import to_planes, unpack_bits
@@ -56,9 +57,15 @@ class Decomposed:
 class Ring(ABC):
     """Protocols between nodes on ring shares; where masks come from is left to subclasses."""
 
-    def __init__(self, mesh: Exchange) -> None:
+    def __init__(self, mesh: Exchange, network: Network) -> None:
         self.mesh = mesh
+        self.network = network
         self.leader = mesh.rank == 0
+
+    def plan(self, name: str, inputs: Sequence[Wires], params: dict[str, Any]) -> dict[str, str]:
+        """Return the parameters with which a circuit is cheapest on this network."""
+        shapes = [wires.masked.shape for wires in inputs]
+        return cheapest(self.network, self.mesh.size, name, shapes, params)
 
     def constant(self, value: np.ndarray | int, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return shares of a public value: node 0 holds it."""
@@ -182,8 +189,8 @@ class Ring(ABC):
 class DealerRing(Ring):
     """The protocols with a dealer's correlations and masked wires: the federation's own."""
 
-    def __init__(self, mesh: Mesh, source: NodeSource) -> None:
-        super().__init__(mesh)
+    def __init__(self, mesh: Mesh, source: NodeSource, network: Network | None = None) -> None:
+        super().__init__(mesh, network or Network())
         self.source = source
 
     def release(self, wires: Sequence[Wires]) -> None:
@@ -279,6 +286,7 @@ class DealerRing(Ring):
         The words are cut in blocks. One after the other they are prepared, then evaluated; the
         dealer works ahead meanwhile.
         """
+        params |= self.plan(name, inputs, params)
         circuit = CIRCUITS[name]
         self.source.request(
             "circuit",
@@ -288,7 +296,7 @@ class DealerRing(Ring):
             params=params,
         )
         shares, masked = [], []
-        for block in blocks([wires.masked for wires in inputs]):
+        for block in blocks(name, [wires.masked for wires in inputs], params):
             with self.source.offline():
                 prepare = PrepareGates(self.source.stream, self.source.correction)
                 shares.append(circuit(prepare, *(w.share[..., block] for w in inputs), **params))

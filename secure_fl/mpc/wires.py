@@ -23,12 +23,9 @@ import numpy as np
 
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.gates import Gates
+from secure_fl.mpc.planning import block_width
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.transport import Exchange
-
-# Words of one bit plane, over all rows, that a circuit handles at a time: more makes fewer rounds,
-# less keeps layers in the processor's cache; memory then does not grow with d.
-BLOCK_WORDS = 40_960
 
 
 @dataclass(frozen=True)
@@ -150,10 +147,10 @@ class EvaluateGates(Gates):
         return public
 
 
-def blocks(inputs: Sequence[np.ndarray]) -> Iterator[slice]:
-    """Cut the words of inputs (..., rows, W) into blocks, at least one."""
-    rows, words = inputs[0].shape[-2:]
-    width = max(1, BLOCK_WORDS // max(rows, 1))
+def blocks(name: str, inputs: Sequence[np.ndarray], params: dict[str, Any]) -> Iterator[slice]:
+    """Cut the words of a circuit's inputs (..., rows, W) into blocks, at least one."""
+    words = inputs[0].shape[-1]
+    width = block_width(name, [array.shape for array in inputs], params)
     for start in range(0, max(words, 1), width):
         yield slice(start, min(start + width, words))
 
@@ -177,6 +174,7 @@ def deal(
         raise ValueError(f"circuit must be one of {sorted(CIRCUITS)}; got {circuit!r}")
     run = CIRCUITS[circuit]
     parts = [
-        run(gates, *(mask[..., block] for mask in inputs), **params) for block in blocks(inputs)
+        run(gates, *(mask[..., block] for mask in inputs), **params)
+        for block in blocks(circuit, inputs, params)
     ]
     return joined(parts)

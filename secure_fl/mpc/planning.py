@@ -1,0 +1,105 @@
+"""Which of several circuits for one task costs least on a given network.
+
+A circuit's layers cost latency, its ANDs bandwidth: radix selection and ripple carries have many
+narrow layers, comparison of all pairs and parallel-prefix carries few wide ones. Both are counted
+on the circuit itself, so that the model cannot drift from the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from secure_fl.errors import require
+from secure_fl.mpc.circuits import CIRCUITS, count_ands
+
+# Words of one bit plane, over all rows, that a circuit handles at a time: more makes fewer rounds,
+# less keeps layers in the processor's cache; memory then does not grow with d.
+BLOCK_WORDS = 40_960
+# Bytes that a block's prepared steps may take: three words for every AND.
+BLOCK_BYTES = 256 << 20
+
+_ADDERS = tuple({"adder": name} for name in ("ripple", "prefix"))
+_METHODS = tuple({"method": name} for name in ("radix", "pairwise"))
+ALTERNATIVES: dict[str, tuple[dict[str, str], ...]] = {
+    "decompose": _ADDERS,
+    "negative": _ADDERS,
+    "thermometer": _ADDERS,
+    "rank_onehot": _ADDERS,
+    "order": _METHODS,
+    "middle": _METHODS,
+}
+
+Shapes = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Network:
+    """What joins the computing nodes.
+
+    Attributes:
+        latency_ms: time of one exchange of nothing, processing included.
+        mbit: throughput of one node, megabit a second, processing included.
+    """
+
+    latency_ms: float = 0.1
+    mbit: float = 8000.0
+
+    def __post_init__(self) -> None:
+        require(self.latency_ms >= 0, "latency_ms", "at least 0", self.latency_ms)
+        require(self.mbit > 0, "mbit", "positive", self.mbit)
+
+    def seconds(self, rounds: int, size: int) -> float:
+        """Return the model's time for `rounds` exchanges in which a node sends `size` bytes."""
+        return rounds * self.latency_ms / 1e3 + size * 8 / (self.mbit * 1e6)
+
+
+def _key(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+@lru_cache(maxsize=4096)
+def _counted(name: str, shapes: Shapes, params: tuple[tuple[str, Any], ...]) -> tuple[int, int]:
+    wires = [np.zeros((*shape[:-1], 1), np.uint64) for shape in shapes]
+    circuit = CIRCUITS[name]
+    return count_ands(lambda gates: circuit(gates, *wires, **dict(params)))
+
+
+def counted(
+    name: str, shapes: Sequence[tuple[int, ...]], params: dict[str, Any]
+) -> tuple[int, int]:
+    """Return AND words for one word a row, and layers, of a circuit on inputs of these shapes."""
+    rows = tuple((*shape[:-1], 1) for shape in shapes)
+    items = tuple(sorted((key, _key(value)) for key, value in params.items()))
+    return _counted(name, rows, items)
+
+
+def block_width(name: str, shapes: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int:
+    """Return how many words of a row a circuit handles at a time."""
+    ands, _ = counted(name, shapes, params)
+    rows = shapes[0][-2]
+    return max(1, min(BLOCK_WORDS // max(rows, 1), BLOCK_BYTES // (24 * max(ands, 1))))
+
+
+def cheapest(
+    network: Network,
+    nodes: int,
+    name: str,
+    shapes: Sequence[tuple[int, ...]],
+    params: dict[str, Any],
+) -> dict[str, str]:
+    """Return the alternative of a circuit that the model finds cheapest, as further parameters."""
+    choices = ALTERNATIVES.get(name, ({},))
+
+    def seconds(choice: dict[str, str]) -> float:
+        whole = {**params, **choice}
+        ands, layers = counted(name, shapes, whole)
+        words = shapes[0][-1]
+        blocks = -(-words // block_width(name, shapes, whole))
+        return network.seconds(layers * blocks, ands * words * 8 * (nodes - 1))
+
+    return min(choices, key=seconds)
