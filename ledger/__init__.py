@@ -61,7 +61,7 @@ def open_chain(
         threshold: administrators who must approve a change.
         seed: of the members' simulation keys.
         parameters: rule of reputation and limits.
-        mode: "each" to verify every commitment on the chain, "root" to post one Merkle root.
+        mode: "each" to verify every commitment on the chain, "merkle" to post one Merkle root.
         chain_id, timestamp: of the genesis.
         funded: addresses beside the coordinator's that can pay for transactions.
     """

@@ -139,7 +139,14 @@ class _Chain(MiningChain):
 
 
 class InProcessChain:
-    """One chain in memory."""
+    """One chain in memory.
+
+    Attributes:
+        genesis: what its first block depends on.
+        private: nobody else writes to it.
+    """
+
+    private = True
 
     def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
@@ -179,7 +186,7 @@ class InProcessChain:
     @property
     def head_hash(self) -> bytes:
         """Hash of the newest block."""
-        return bytes(self._chain.get_canonical_head().hash)
+        return self._blocks[-1].hash if self._blocks else bytes(self._chain.header.parent_hash)
 
     def block_lines(self) -> Sequence[BlockLine]:
         """Blocks 1 to `height`, as they go into a chain file."""

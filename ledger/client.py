@@ -16,10 +16,9 @@ from ledger.keys import Signature, Signer
 from ledger.members import HOSPITAL, NODE, VALIDATOR, Members, verdicts
 from ledger.parameters import Parameters, from_fixed, loss_to_fixed, to_fixed
 from ledger.typed_data import WORDS, from_words, to_words
-from ledger.words import hospital_record
 
 COMMIT_CHUNK = 250
-EACH, ROOT = "each", "root"
+EACH, MERKLE = "each", "merkle"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class LedgerClient:
         members: the keys.
         connection: the contract itself: `send` and `read` by function name.
         administration: changes that need a quorum of administrators.
-        mode: "each": the contract verifies every commitment; "root": it is given one Merkle root
+        mode: "each": the contract verifies every commitment; "merkle": it is given one Merkle root
             over all of a round's, and verifies those that somebody reveals.
         cost_ms: CPU milliseconds spent in the methods of a round, signing and reads included.
         cost_ms_by_call: the same by method.
@@ -76,7 +75,7 @@ class LedgerClient:
         parameters: Parameters,
         mode: str = EACH,
     ) -> None:
-        require(mode in (EACH, ROOT), "mode", f"{EACH!r} or {ROOT!r}", mode)
+        require(mode in (EACH, MERKLE), "mode", f"{EACH!r} or {MERKLE!r}", mode)
         require(
             parameters.quorum <= len(members.validators),
             "quorum",
@@ -123,14 +122,14 @@ class LedgerClient:
             _require_hash(f"root of hospital {hospital}", root)
         with self._timed("commit"):
             model = self.model_hash
-            suspended = self.suspended()
-            refused = {hospital: "suspended" for hospital in roots if suspended[hospital]}
+            out = set(self._members_of("suspended"))
+            refused = {hospital: "suspended" for hospital in roots if hospital in out}
             signed = [
                 self.sign_commitment(hospital, round_number, model, root)
                 for hospital, root in sorted(roots.items())
                 if hospital not in refused
             ]
-            if self.mode == ROOT and signed:
+            if self.mode == MERKLE and signed:
                 self.post_commitments(round_number, signed)
             else:
                 self.submit_commitments(round_number, signed)
@@ -285,7 +284,7 @@ class LedgerClient:
         with self._timed("finalize"):
             (events,) = self.connection.send([("finalize", (round_number,))])
             (final,) = (event.args for event in events if event.name == "RoundFinalized")
-            records = [hospital_record(word) for word in self._words()]
+            standings = self.connection.standings(len(self.members.hospitals))
         return RoundOutcome(
             round=round_number,
             status="abnormal" if final["abnormal"] else "accepted",
@@ -293,8 +292,8 @@ class LedgerClient:
             accuracy=from_fixed(final["accuracy"]),
             loss=from_fixed(final["loss"]),
             f1=from_fixed(final["f1"]),
-            reputations=[from_fixed(record.standing.reputation) for record in records],
-            suspended=[record.standing.suspended for record in records],
+            reputations=[from_fixed(value) for value in standings.reputations],
+            suspended=list(standings.suspended),
         )
 
     def abandon_round(self, round_number: int) -> None:
@@ -327,17 +326,22 @@ class LedgerClient:
 
     def committed(self) -> list[int]:
         """Hospitals that committed in the current round."""
+        return self._members_of("committed")
+
+    def _members_of(self, name: str) -> list[int]:
+        """A set of hospitals that the contract holds."""
         words = -(-len(self.members.hospitals) // 256)
-        read = [self.connection.read("committed", i) for i in range(words)]
+        read = [self.connection.read(name, i) for i in range(words)]
         return from_words([*read, *[0] * (WORDS - words)])
 
     def reputations(self) -> list[float]:
         """Reputation of every hospital, in [0, 1]."""
-        return [from_fixed(hospital_record(word).standing.reputation) for word in self._words()]
+        standings = self.connection.standings(len(self.members.hospitals))
+        return [from_fixed(value) for value in standings.reputations]
 
     def suspended(self) -> list[bool]:
         """Whether each hospital is suspended."""
-        return [hospital_record(word).standing.suspended for word in self._words()]
+        return list(self.connection.standings(len(self.members.hospitals)).suspended)
 
     @property
     def model_hash(self) -> bytes:
@@ -386,10 +390,6 @@ class LedgerClient:
     def _require_hospital(self, hospital: int) -> None:
         last = len(self.members.hospitals) - 1
         require(0 <= hospital <= last, "hospital", f"0 to {last}", hospital)
-
-    def _words(self) -> list[int]:
-        size = len(self.members.hospitals)
-        return list(self.connection.read("hospital_words", 0, size))
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

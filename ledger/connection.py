@@ -1,6 +1,7 @@
 """The deployed contract, as functions to send and to read."""
 
 from collections.abc import Sequence
+from itertools import chain as joined
 from typing import Any
 
 from ledger import contract
@@ -9,7 +10,9 @@ from ledger.contract import Event
 from ledger.keys import Signer
 from ledger.members import Members, Messages
 from ledger.parameters import Parameters
+from ledger.standings import Standings
 from ledger.typed_data import Domain
+from ledger.words import hospital_record
 
 Call = tuple[str, tuple[Any, ...]]
 
@@ -27,6 +30,7 @@ class Connection:
         self.address = address
         self.messages = Messages(Domain(chain.chain_id, address))
         self._sender = sender
+        self._standings: Standings | None = None
 
     @classmethod
     def deploy(
@@ -59,8 +63,33 @@ class Connection:
             Transaction(name, self.address, contract.encode_call(name, *args))
             for name, args in calls
         ]
+        before = self._known()
         receipts = self.chain.send(transactions, sender or self._sender)
-        return [[contract.decode_event(log) for log in receipt.logs] for receipt in receipts]
+        events = [[contract.decode_event(log) for log in receipt.logs] for receipt in receipts]
+        if before is not None:
+            self._standings = before.after(joined.from_iterable(events), self.chain.head_hash)
+        return events
+
+    def standings(self, hospitals: int) -> Standings:
+        """Reputation and suspension of the first `hospitals` hospitals after the newest block."""
+        known = self._known()
+        if known is None or len(known.suspended) != hospitals:
+            head = self.chain.head_hash if self.chain.private else b""
+            words = self.read("hospital_words", 0, hospitals)
+            records = [hospital_record(word).standing for word in words]
+            known = Standings(
+                head,
+                tuple(record.reputation for record in records),
+                tuple(record.suspended for record in records),
+            )
+            self._standings = known
+        return known
+
+    def _known(self) -> Standings | None:
+        """The standings, if nothing was written to the chain since they were taken."""
+        if not self.chain.private or self._standings is None:
+            return None
+        return self._standings if self._standings.head == self.chain.head_hash else None
 
     def read(self, name: str, *args: Any) -> Any:
         """Result of a view function: the value, or a tuple of several."""

@@ -30,6 +30,7 @@ exports: (
     membership.certificate,
     membership.threshold,
     membership.nonce,
+    membership.suspended,
     rounds.round,
     rounds.phase,
     rounds.model,
@@ -504,34 +505,37 @@ def _judge(round: uint256, abnormal: bool):
     @dev Moves the reputation of every hospital that the nodes gave a verdict on.
     """
     rule: reputation.Rule = self.rule
-    accepted: uint256[WORDS] = self.accepted
-    rejected: uint256[WORDS] = self.rejected
-    for i: uint256 in range(
-        membership.count[membership.HOSPITAL], bound=membership.MAX_HOSPITALS
-    ):
-        bit: uint256 = 1 << (i & 255)
-        word: uint256 = 0
-        after: uint256 = 0
-        reason: uint256 = ACCEPTED
-        if accepted[i >> 8] & bit != 0:
-            word = membership.hospitals[i]
-            after = reputation._after_acceptance(word, abnormal, rule)
-            if abnormal:
+    for w: uint256 in range(WORDS):
+        accepted: uint256 = self.accepted[w]
+        judged: uint256 = accepted | self.rejected[w]
+        for b: uint256 in range(256):
+            rest: uint256 = judged >> b
+            if rest == 0:
+                break
+            if rest & 1 == 0:
+                continue
+            i: uint256 = (w << 8) | b
+            word: uint256 = membership.hospitals[i]
+            after: uint256 = 0
+            reason: uint256 = ACCEPTED
+            if (accepted >> b) & 1 == 0:
+                after = reputation._after_rejection(word, rule)
+                reason = REJECTED
+            elif abnormal:
+                after = reputation._after_abnormal(word, rule)
                 reason = ABNORMAL
-        elif rejected[i >> 8] & bit != 0:
-            word = membership.hospitals[i]
-            after = reputation._after_rejection(word, rule)
-            reason = REJECTED
-        if after == word:
-            continue
-        membership.hospitals[i] = after
-        log ReputationChanged(
-            round=round,
-            hospital=i,
-            before=reputation._reputation(word),
-            after=reputation._reputation(after),
-            reason=reason,
-        )
-        if reputation._is_suspended(after):
-            membership.suspended[i >> 8] |= bit
-            log Suspended(round=round, hospital=i)
+            else:
+                after = reputation._after_acceptance(word, rule.growth)
+            if after == word:
+                continue
+            membership.hospitals[i] = after
+            log ReputationChanged(
+                round=round,
+                hospital=i,
+                before=reputation._reputation(word),
+                after=reputation._reputation(after),
+                reason=reason,
+            )
+            if reputation._is_suspended(after):
+                membership.suspended[w] |= 1 << b
+                log Suspended(round=round, hospital=i)

@@ -49,7 +49,7 @@ role_of: public(HashMap[address, uint256])
 # One word per hospital, laid out by reputation.vy.
 hospitals: uint256[MAX_HOSPITALS]
 # The suspended among them as a bit set, so that a posted set is checked word by word.
-suspended: uint256[MAX_HOSPITALS // 256]
+suspended: public(uint256[MAX_HOSPITALS // 256])
 seats: HashMap[uint256, address[MAX_SEATS]]
 count: public(HashMap[uint256, uint256])
 certificate: public(HashMap[uint256, HashMap[uint256, bytes32]])

@@ -86,24 +86,30 @@ def _with_key(word: uint256, account: address) -> uint256:
 
 @internal
 @pure
-def _after_acceptance(word: uint256, abnormal: bool, rule: Rule) -> uint256:
+def _after_acceptance(word: uint256, growth: uint256) -> uint256:
     """
-    @dev The word after a round into which the hospital's update was accepted.
+    @dev The word after a good round into which the hospital's update was accepted. Unchecked
+         arithmetic: reputation and growth are at most SCALE, see `_check`.
     """
     r: uint256 = (word >> 160) & REPUTATION_MASK
-    streak: uint256 = (word >> 224) & BYTE_MASK
+    r = unsafe_add(r, unsafe_div(unsafe_mul(unsafe_sub(SCALE, r), growth), SCALE))
     probation: uint256 = word >> 240
+    if probation != 0:
+        probation = unsafe_sub(probation, 1)
+    return (word & ADDRESS_MASK) | (r << 160) | (probation << 240)
+
+
+@internal
+@pure
+def _after_abnormal(word: uint256, rule: Rule) -> uint256:
+    """
+    @dev The word after an abnormal round into which the hospital's update was accepted.
+    """
+    r: uint256 = ((word >> 160) & REPUTATION_MASK) * rule.abnormal_keep // SCALE
     suspended: uint256 = 0
-    if abnormal:
-        r = r * rule.abnormal_keep // SCALE
-        if r < rule.floor:
-            suspended = SUSPENDED_BIT
-    else:
-        r += (SCALE - r) * rule.growth // SCALE
-        streak = 0
-        if probation != 0:
-            probation -= 1
-    return (word & ADDRESS_MASK) | (r << 160) | (streak << 224) | suspended | (probation << 240)
+    if r < rule.floor:
+        suspended = SUSPENDED_BIT
+    return (word & ~(REPUTATION_MASK << 160)) | (r << 160) | suspended
 
 
 @internal

@@ -36,7 +36,7 @@ from tests.ledger.conftest import (
 BYSTANDER = simulation_key(50, "bystander", 0)
 
 
-@pytest.fixture(scope="module", params=["each", "root"])
+@pytest.fixture(scope="module", params=["each", "merkle"])
 def _module_chain(request: pytest.FixtureRequest) -> LedgerClient:
     client = small_chain(seed=21, mode=request.param, funded=(BYSTANDER.address,))
     play_round(client, 1)
@@ -52,8 +52,8 @@ def either(_module_chain: LedgerClient) -> Iterator[LedgerClient]:
 
 
 @pytest.fixture
-def root_mode(either: LedgerClient) -> LedgerClient:
-    if either.mode != "root":
+def merkle_mode(either: LedgerClient) -> LedgerClient:
+    if either.mode != "merkle":
         pytest.skip("no posted root in this mode")
     return either
 
@@ -75,7 +75,7 @@ def finish(client: LedgerClient, accepted: list[bool | None]) -> ledger.RoundOut
 
 def reveal(client: LedgerClient, hospital: int) -> None:
     """In the mode with a root, the contract must first be shown the commitment."""
-    if client.mode == "root":
+    if client.mode == "merkle":
         client.reveal_commitment(2, hospital)
 
 
@@ -207,15 +207,15 @@ def test_a_hospital_left_out_may_commit_by_itself(either: LedgerClient, tmp_path
 
 
 def test_a_commitment_left_out_of_the_root_is_put_in(
-    root_mode: LedgerClient, tmp_path: Path
+    merkle_mode: LedgerClient, tmp_path: Path
 ) -> None:
-    root_mode.open_round(2, root_mode.model_hash)
-    signed = honest(root_mode)
-    root_mode.post_commitments(2, signed[:3])
-    root_mode.claim_commitment(2, signed[3], BYSTANDER)
-    assert root_mode.commitments(2) == {c.hospital: c.root for c in signed}
-    assert finish(root_mode, [True] * 4).status == "accepted"
-    assert "left out by the coordinator, put in by claim: hospital 3" in told(root_mode, tmp_path)
+    merkle_mode.open_round(2, merkle_mode.model_hash)
+    signed = honest(merkle_mode)
+    merkle_mode.post_commitments(2, signed[:3])
+    merkle_mode.claim_commitment(2, signed[3], BYSTANDER)
+    assert merkle_mode.commitments(2) == {c.hospital: c.root for c in signed}
+    assert finish(merkle_mode, [True] * 4).status == "accepted"
+    assert "left out by the coordinator, put in by claim: hospital 3" in told(merkle_mode, tmp_path)
 
 
 def replaced(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
@@ -266,27 +266,27 @@ def test_a_forged_commitment_never_counts(
     assert set(either.commitments(3)) == set(range(HOSPITALS))
 
 
-def test_an_undetected_forgery_fails_the_audit(root_mode: LedgerClient, tmp_path: Path) -> None:
+def test_an_undetected_forgery_fails_the_audit(merkle_mode: LedgerClient, tmp_path: Path) -> None:
     """If nobody reveals it within the round, whoever reads the chain finds it afterwards."""
-    root_mode.open_round(2, root_mode.model_hash)
-    root_mode.post_commitments(2, replaced(honest(root_mode), root_mode))
-    finish(root_mode, [True] * 4)
-    root_mode.export(tmp_path / "chain.jsonl")
+    merkle_mode.open_round(2, merkle_mode.model_hash)
+    merkle_mode.post_commitments(2, replaced(honest(merkle_mode), merkle_mode))
+    finish(merkle_mode, [True] * 4)
+    merkle_mode.export(tmp_path / "chain.jsonl")
     faults = [fault.fault for fault in audit(tmp_path / "chain.jsonl").faults]
     assert faults == ["uses commitments not signed by [1]"]
 
 
 @pytest.mark.parametrize("what", ["root", "set", "bytes"])
 def test_a_root_that_is_not_of_what_was_posted_with_it_fails_the_audit(
-    root_mode: LedgerClient, what: str, tmp_path: Path
+    merkle_mode: LedgerClient, what: str, tmp_path: Path
 ) -> None:
-    root_mode.open_round(2, root_mode.model_hash)
-    signed = honest(root_mode)
+    merkle_mode.open_round(2, merkle_mode.model_hash)
+    signed = honest(merkle_mode)
     root = posted_root(signed, HOSPITALS) if what != "root" else digest("root")
     members = [0, 1, 2, 3] if what != "set" else [0, 1, 2]
     data = pack(signed) if what != "bytes" else pack(signed)[:-1]
-    root_mode.connection.send([("post_commitments", (2, root, to_words(members), data))])
-    root_mode.export(tmp_path / "chain.jsonl")
+    merkle_mode.connection.send([("post_commitments", (2, root, to_words(members), data))])
+    merkle_mode.export(tmp_path / "chain.jsonl")
     faults = " ".join(fault.fault for fault in audit(tmp_path / "chain.jsonl").faults)
     expected = {
         "root": "the root is not that of the commitments posted with it",
@@ -296,16 +296,16 @@ def test_a_root_that_is_not_of_what_was_posted_with_it_fails_the_audit(
     assert expected[what] in faults
 
 
-def test_a_client_without_the_commitments_says_so(root_mode: LedgerClient) -> None:
-    commit_all(root_mode)
-    root_mode._posted = ()
+def test_a_client_without_the_commitments_says_so(merkle_mode: LedgerClient) -> None:
+    commit_all(merkle_mode)
+    merkle_mode._posted = ()
     with pytest.raises(ledger.LedgerError, match="holds no commitments under the root 0x"):
-        root_mode.commitments(2)
+        merkle_mode.commitments(2)
 
 
 def test_both_modes_come_to_the_same_reputations() -> None:
     outcomes = []
-    for mode in ("each", "root"):
+    for mode in ("each", "merkle"):
         client = small_chain(seed=22, mode=mode)
         play_round(client, 1, [False, True, True, None])
         outcomes.append(play_round(client, 2, [False, False, True, True]))
@@ -313,7 +313,7 @@ def test_both_modes_come_to_the_same_reputations() -> None:
 
 
 def test_five_hundred_hospitals_under_one_root(tmp_path: Path) -> None:
-    client = ledger.open_chain(500, mode="root")
+    client = ledger.open_chain(500, mode="merkle")
     client.open_round(1, MODEL)
     everybody = {i: digest(i) for i in range(500)}
     client.commit(1, everybody)
@@ -325,5 +325,5 @@ def test_five_hundred_hospitals_under_one_root(tmp_path: Path) -> None:
 
 
 def test_the_mode_must_be_known() -> None:
-    with pytest.raises(ValueError, match="mode must be 'each' or 'root'; got 'none'"):
+    with pytest.raises(ValueError, match="mode must be 'each' or 'merkle'; got 'none'"):
         ledger.open_chain(2, mode="none")
