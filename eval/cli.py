@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from eval import bench_ledger, bench_mpc
+
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 RUN_HELP = """\
@@ -140,6 +142,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("run", type=Path, metavar="RUN")
     report.set_defaults(command=report_command)
+
+    bench = commands.add_parser("bench", help="measure the cost of MPC or of the ledger")
+    kinds = bench.add_subparsers(required=True, metavar="WHAT")
+    for kind, module, line in (
+        ("mpc", bench_mpc, "a rule between computing nodes"),
+        ("ledger", bench_ledger, "a round on the ledger"),
+    ):
+        one = kinds.add_parser(kind, parents=[debug], help=line, description=f"Measure {line}.")
+        module.add_arguments(one)
+        one.set_defaults(command=module.command)
 
     audit = commands.add_parser(
         "audit",
