@@ -14,7 +14,15 @@ from attacks.checks import CHECKS, check_attack
 
 EXPECTED = {
     *("none", "label_flip", "sign_flip", "backdoor", "model_replacement"),
-    *("byzantine_gradient", "random_noise", "alie", "ipm", "min_max", "min_sum"),
+    *(
+        "byzantine_gradient",
+        "random_noise",
+        "alie",
+        "adaptive_backdoor",
+        "ipm",
+        "min_max",
+        "min_sum",
+    ),
 }
 
 
@@ -80,7 +88,11 @@ def test_an_attack_from_outside_loads_and_passes_the_checks():
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        ("labelflip", {}, r"attack must be one of alie, .*sign_flip, or .*; got 'labelflip'"),
+        (
+            "labelflip",
+            {},
+            r"attack must be one of adaptive_backdoor, .*sign_flip, or .*; got 'labelflip'",
+        ),
         ("base", {}, r"got 'base'"),
         ("no_such_module:X", {}, r"cannot import 'no_such_module'"),
         (":X", {}, r"cannot import ''"),

@@ -188,3 +188,34 @@ def test_backdoor_trigger_on_tables_and_images():
 def test_backdoor_refuses_data_without_room(shape, message):
     with pytest.raises(ValueError, match=message):
         attacks.load("backdoor").trigger(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("cosine", [0.0, 0.3, 0.7, 1.0])
+def test_adaptive_backdoor_stays_in_the_cone(cosine):
+    out, honest, own = crafted("adaptive_backdoor", {"cosine": cosine})
+    mean = honest.mean(0)
+    got = out @ mean / np.linalg.norm(out, axis=1) / np.linalg.norm(mean)
+    before = own @ mean / np.linalg.norm(own, axis=1) / np.linalg.norm(mean)
+    np.testing.assert_allclose(got, np.maximum(before, cosine), atol=1e-9)
+    lengths = np.linalg.norm(honest, axis=1).mean()
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), lengths, rtol=1e-9)
+
+
+def test_adaptive_backdoor_keeps_all_that_the_cone_allows():
+    """No direction in the cone lies closer to the backdoored update: a search finds no better."""
+    out, honest, own = crafted("adaptive_backdoor", {"cosine": 0.9})
+    mean = honest.mean(0) / np.linalg.norm(honest.mean(0))
+    direction = own / np.linalg.norm(own, axis=1, keepdims=True)
+    reached = (out * direction).sum(1) / np.linalg.norm(out, axis=1)
+    share = np.linspace(0, 1, 20_001)[:, None]
+    for row, best in zip(direction, reached, strict=True):
+        blend = share * mean + (1 - share) * row
+        blend /= np.linalg.norm(blend, axis=1, keepdims=True)
+        allowed = (blend @ row)[blend @ mean >= 0.9]
+        assert best == pytest.approx(allowed.max(), abs=1e-4)
+
+
+def test_adaptive_backdoor_without_an_update_of_its_own_follows_the_honest():
+    honest = torch.tensor([[2.0, 0.0], [4.0, 0.0]])
+    out = attacks.load("adaptive_backdoor").craft(honest, torch.zeros(1, 2), sample_view(3, 1, 2))
+    torch.testing.assert_close(out, torch.tensor([[3.0, 0.0]]))

@@ -57,6 +57,7 @@ def start() -> torch.Tensor:
         ("steps", ()),
         ("steps", (0.5, 0.0)),
         ("patience", 0),
+        ("tune_runs", 0),
         ("tune_epochs", -1),
         ("tune_copies", 0),
         ("tune_share", 2.0),
@@ -251,6 +252,18 @@ def test_fine_tuning_repeats_and_depends_on_the_seed():
     assert torch.equal(one, two)
     assert not torch.allclose(one, other, atol=1e-4)
     assert not torch.allclose(one, start(), atol=1e-3)
+
+
+def test_fine_tuning_averages_one_run_after_another():
+    guard = GuardOptions(tune_runs=3, tune_epochs=1, tune_copies=2)
+    got = fine_tune(NET, start(), rows(), replace(OPTIONS, proximal_mu=9.0), guard, 5)
+    rng, total = generator(5), torch.zeros(NET.num_parameters)
+    options = TrainOptions(epochs=1, lr=0.01)
+    for i in range(3):
+        b = balance_classes(rows(), rng)
+        x = torch.cat([overwrite_features(b.x, 0.2, rng) for _ in range(2)])
+        total += train(NET, start(), [Split(x, torch.cat([b.y, b.y]))], options, [5 + i])[0]
+    torch.testing.assert_close(got, start() + total / 3, atol=2e-5, rtol=1e-3)
 
 
 def test_no_epochs_of_fine_tuning_leave_the_model():
