@@ -26,7 +26,7 @@ from eval.progress import Reporter
 from secure_fl.backends import Backend, open_backend
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.errors import InputError
-from secure_fl.experiment import RunConfig, RunResult, run_rounds
+from secure_fl.experiment import RunConfig, RunResult, make_setting, run_rounds
 from secure_fl.federation import Federation, prepare
 from secure_fl.runfolder import (
     create_run,
@@ -104,6 +104,8 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     """
     refuse_existing(folder)  # before the data are read
     federation = prepare(config)
+    for cell in plan(config):
+        make_setting(cell.run, federation)  # an attack may not fit the data
     create_run(folder)
     save_config(config, folder / "config.yaml")
     write_json(folder / "environment.json", environment(config, shlex.join(command)))

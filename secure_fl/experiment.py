@@ -17,7 +17,7 @@ from secure_fl.arbiter import Chain, Nobody
 from secure_fl.backends import Backend, Session, open_backend
 from secure_fl.config import load_config
 from secure_fl.data import Split
-from secure_fl.errors import require
+from secure_fl.errors import ConfigError, require
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
 from secure_fl.round import Setting, State, close, measured, model_hash, play
@@ -106,10 +106,18 @@ def choose_malicious(seed: int, hospitals: int, fraction: float) -> tuple[int, .
 def poison(
     attack: Attack, splits: Sequence[Split], malicious: Sequence[int], seed: int
 ) -> list[Split]:
-    """Training rows of every hospital, after the attack changed those of the malicious ones."""
+    """Training rows of every hospital, after the attack changed those of the malicious ones.
+
+    Raises:
+        ConfigError: the attack's parameters do not fit the data.
+    """
     result = list(splits)
     for i in malicious:
-        x, y = attack.poison(splits[i].x, splits[i].y, seeds.torch_generator(seed, "poison", i))
+        rng = seeds.torch_generator(seed, "poison", i)
+        try:
+            x, y = attack.poison(splits[i].x, splits[i].y, rng)
+        except ValueError as error:
+            raise ConfigError(f"attack {attack}: {error}") from error
         result[i] = Split(x, y)
     return result
 

@@ -72,7 +72,9 @@ def prepare(config: ExperimentConfig) -> Federation:
             config.model.name, federated.feature_shape, federated.classes, config.model.params
         )
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"model {config.model.name!r}: {error}") from error
+        raise ConfigError(
+            f"model {config.model.name!r} with params {config.model.params}: {error}"
+        ) from error
     return Federation(federated, model, model.init(seeds.torch_generator(seed, "model")))
 
 

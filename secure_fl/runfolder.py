@@ -127,10 +127,16 @@ def refuse_existing(folder: Path) -> None:
 
 
 def create_run(folder: Path) -> None:
-    """Create the folder of a new run; one that exists raises `InputError` and is not touched."""
+    """Create the folder of a new run.
+
+    Raises:
+        InputError: it exists, and is not touched, or it cannot be made there.
+    """
     refuse_existing(folder)
-    folder.mkdir(parents=True)
-    (folder / "cells").mkdir()
+    try:
+        (folder / "cells").mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"cannot make run folder {folder}: {error.strerror}") from error
 
 
 @contextmanager

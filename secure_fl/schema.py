@@ -7,6 +7,7 @@ A setting is named in errors by its full key, as it is written on the command li
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -162,7 +163,9 @@ class AttackConfig:
         try:
             return attacks.load(self.name, dict(self.params))
         except (ValueError, TypeError, ImportError) as error:
-            raise ConfigError(f"attack {self.name!r}: {error}") from error
+            text = str(error)  # some errors of a name begin with "attack" themselves
+            place = "" if text.startswith("attack ") else f"attack {self.name!r}: "
+            raise ConfigError(place + text) from error
 
 
 @dataclass
@@ -242,6 +245,8 @@ class DefenceConfig:
         allowed = [f.name for f in fields(GuardOptions)]
         for key in given:
             check_name(f"defence {self.name!r}: key of guard", key, allowed)
+        steps = given.get("steps", ())
+        check(isinstance(steps, tuple), f"defence {self.name!r}: guard.steps", "a list", steps)
         try:
             return GuardOptions(**given)
         except (ValueError, TypeError) as error:
@@ -249,6 +254,12 @@ class DefenceConfig:
 
     def build(self) -> aggregation.Pipeline:
         """Build the rule; a misspelt or impossible parameter raises `ConfigError`."""
+        check(
+            isinstance(self.rule, str | dict),
+            f"defence {self.name!r}: rule",
+            "a name, module:function, or a mapping with stages",
+            self.rule,
+        )
         try:
             return aggregation.build_rule(self.rule, **self.params)
         except (ValueError, TypeError) as error:
@@ -349,6 +360,9 @@ class ExperimentConfig:
     defences: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # It becomes part of a folder's name.
+        plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) is not None
+        check(plain, "name", "letters, digits, dots, dashes and underscores", self.name)
         check(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         check(1 <= self.rounds <= 10_000, "rounds", "from 1 to 10000", self.rounds)
         check(1 <= self.threads <= 64, "threads", "from 1 to 64", self.threads)
