@@ -77,15 +77,31 @@ def test_cost_divides_totals_by_rounds() -> None:
     assert cell(sheet, "FedAvg", "Ledger ms") == tables.DASH
 
 
-def test_paper_sheet_sets_raw_rates_beside_the_papers() -> None:
+def test_many_attacks_become_lines() -> None:
+    rows = sample_run.rows()
+    for index in range(3):
+        extra = {**find(rows, "robust", "backdoor", 0.3), "attack": f"extra_{index}"}
+        rows.append({**extra, "attack_success_excess": 0.25 + index / 100, "accuracy": 0.7})
+    for sheet in (tables.attack_sheet(rows), tables.degradation_sheet(rows)):
+        assert sheet.header == ["Attack", *(name[1] for name in sample_run.DEFENCES)]
+        assert len(sheet.body) == len(sheet.heat) == 9
+    sheet = tables.attack_sheet(rows)
+    assert cell(sheet, "Extra 1", "+ robust aggregation") == "+26.0"
+    assert cell(sheet, "Extra 1", "FedAvg") == tables.DASH
+    assert cell(sheet, "Backdoor", "FedAvg") == "+81.0"
+    place = [line[0] for line in sheet.body].index("Extra 2")
+    assert sheet.heat[place] == pytest.approx([0, 0, 0.27, 0, 0])
+
+
+def test_paper_sheet_sets_rates_over_the_clean_model_beside_the_papers() -> None:
     rows = sample_run.rows()
     sheet = tables.paper_sheet(rows)
     assert sheet is not None
     assert "other data" in sheet.title
     framework = next(line for line in sheet.body if line[0] == "Full framework (paper)")
     place = sheet.header.index("Backdoor")
-    raw = find(rows, "framework", "backdoor", 0.3)["attack_success_raw"]
-    assert framework[place : place + 2] == [tables.percent(raw), "17.0%"]
+    excess = find(rows, "framework", "backdoor", 0.3)["attack_success_excess"]
+    assert framework[place : place + 2] == [tables.percent(excess), "17.0%"]
     assert framework[-2:] == ["311", "320"]
     assert "Full framework (guarded)" not in [line[0] for line in sheet.body]
     assert tables.paper_sheet([{**row, "paper_method": None} for row in rows]) is None
