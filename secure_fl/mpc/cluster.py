@@ -8,6 +8,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.sharing import commit, split
+from secure_fl.mpc.tls import Tls, make_keys
 from secure_fl.mpc.transport import Channel, accept, listen
 from secure_fl.types import AggregateResult, Cost, Opening
 
@@ -40,6 +42,25 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
+
+
+PREPROCESSING = ("dealer", "first_party")
+
+
+def check_preprocessing(preprocessing: str, insecure: bool) -> None:
+    """Refuse preprocessing that somebody could decrypt with, unless that is asked for.
+
+    Raises:
+        ConfigError: an unknown kind, or "first_party" without `insecure`.
+    """
+    if preprocessing not in PREPROCESSING:
+        allowed = ", ".join(PREPROCESSING)
+        raise ConfigError(f"preprocessing must be one of {allowed}; got {preprocessing!r}")
+    if preprocessing == "first_party" and not insecure:
+        raise ConfigError(
+            "preprocessing: first_party lets node 0 decrypt every update; it runs only with "
+            "insecure_preprocessing: true"
+        )
 
 
 @dataclass
@@ -94,8 +115,14 @@ class MpcBackend(Backend):
         transcript: a folder in which each node records all it receives, for inspection.
         network: what joins the nodes, by which circuits are chosen; default: one machine.
         route: maps a node's port to one that leads there, such as a slow link's.
+        keys: folder of `secure_fl.mpc.tls.make_keys` (`secure-fl keys`) for the TLS connections
+            between all processes; by default fresh ones, for these processes alone.
+        preprocessing: "dealer", a process of its own; or "first_party", CrypTen's TFP, where node
+            0 makes all correlated randomness and could decrypt everything.
+        insecure_preprocessing: must be true for "first_party".
 
     Raises:
+        ConfigError: "first_party" without `insecure_preprocessing`.
         SecureFLError: CrypTen is missing.
         NodeFailure: a process did not start.
     """
@@ -107,43 +134,56 @@ class MpcBackend(Backend):
         transcript: Path | str | None = None,
         network: Network | None = None,
         route: Callable[[int], int] = lambda port: port,
+        keys: Path | str | None = None,
+        preprocessing: str = "dealer",
+        insecure_preprocessing: bool = False,
     ) -> None:
+        check_preprocessing(preprocessing, insecure_preprocessing)
         require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
         require(timeout > 0, "timeout", "positive", timeout)
         import_crypten()
         self.nodes = nodes
         self._sessions = 0
+        self._ready = False
         self._processes: list[_Process] = []
         self._finalizer = weakref.finalize(self, _stop, self._processes)
-        try:
-            self._launch(timeout, transcript, network or Network(), route)
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._close_unless_ready)
+            if keys is None:
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="secure-fl-"))
+                keys = Path(folder) / "keys"
+                make_keys(keys, nodes, days=1)
+            common = {
+                "timeout": timeout,
+                "transcript": None if transcript is None else str(transcript),
+                "network": asdict(network or Network()),
+                "keys": str(Path(keys).resolve()),
+                "preprocessing": preprocessing,
+            }
+            self._launch(common, route)
+            self._ready = True
 
-    def _launch(
-        self,
-        timeout: float,
-        transcript: Path | str | None,
-        network: Network,
-        route: Callable[[int], int],
-    ) -> None:
-        token = secrets.token_bytes(32)
+    def _close_unless_ready(self) -> None:
+        """Leave no process behind when the start fails."""
+        if not self._ready:
+            self.close()
+
+    def _launch(self, settings: dict[str, Any], route: Callable[[int], int]) -> None:
+        token, timeout = secrets.token_bytes(32), settings["timeout"]
+        tls = Tls(Path(settings["keys"]), "coordinator")
         with listen() as server:
             common = {
+                **settings,
                 "token": token.hex(),
                 "port": server.getsockname()[1],
                 "nodes": self.nodes,
-                "timeout": timeout,
-                "transcript": None if transcript is None else str(transcript),
-                "network": asdict(network),
                 "path": [p or str(Path.cwd()) for p in sys.path],
             }
             self._processes.append(_start("dealer", "secure_fl.mpc.dealer", common))
             for rank in range(self.nodes):
                 options = {**common, "rank": rank}
                 self._processes.append(_start(f"node {rank}", "secure_fl.mpc.node", options))
-            self._collect(server, token, timeout)
+            self._collect(server, token, timeout, tls)
         ports = {p.name: self._receive(p)["port"] for p in self._processes}
         plan = {
             "ports": [route(ports[f"node {rank}"]) for rank in range(self.nodes)],
@@ -154,13 +194,13 @@ class MpcBackend(Backend):
         for process in self.node_processes:
             self._receive(process)
 
-    def _collect(self, server: Any, token: bytes, timeout: float) -> None:
+    def _collect(self, server: Any, token: bytes, timeout: float, tls: Tls) -> None:
         """Accept the control channels, watching for processes that die before they connect."""
         deadline = time.monotonic() + timeout
         waiting = {p.name: p for p in self._processes}
         while waiting:
             try:
-                channel = accept(server, token, 1.0)
+                channel = accept(server, token, 1.0, tls)
             except NodeFailure as silence:
                 dead = [p for p in waiting.values() if p.handle.poll() is not None]
                 if dead or time.monotonic() > deadline:

@@ -11,6 +11,7 @@ import os
 import resource
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -23,9 +24,11 @@ from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
-from secure_fl.mpc.ring import DealerRing
+from secure_fl.mpc.provider import ProviderRing
+from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.sharing import SALT_BYTES, ShareMessage, check
+from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel, Mesh, connect, connect_peers, listen
 
 FAILED = 3
@@ -45,10 +48,10 @@ class NodeSession:
 class Node:
     """Serves the commands that arrive on the control channel."""
 
-    def __init__(self, mesh: Mesh, source: NodeSource, network: Network) -> None:
+    def __init__(self, mesh: Mesh, source: NodeSource, ring: Ring) -> None:
         self.mesh = mesh
         self.source = source
-        self.ring = DealerRing(mesh, source, network)
+        self.ring = ring
         self.sessions: dict[int, NodeSession] = {}
 
     def serve(self, control: Channel) -> None:
@@ -172,15 +175,18 @@ class Node:
         return source.seconds, mesh.rounds, mesh.bytes_sent, source.bytes_received
 
 
-def join(options: dict[str, Any], control: Channel, token: bytes) -> tuple[Mesh, Channel, Stream]:
+def join(
+    options: dict[str, Any], control: Channel, token: bytes, tls: Tls
+) -> tuple[Mesh, Channel, Stream]:
     """Connect to the other nodes and the dealer; return the mesh, the dealer and our stream."""
     rank, timeout = options["rank"], float(options["timeout"])
     server = listen()
     control.send({"port": server.getsockname()[1]})
     header, _ = control.receive(limit=0)
-    mesh = connect_peers(rank, header["ports"], server, token, timeout)
-    dealer = connect(header["dealer_port"], token, f"node {rank}", timeout)
-    dealer.peer = "dealer"
+    if "ports" not in header:
+        raise NodeFailure("stopped before the start")
+    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls)
+    dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
     key = os.urandom(KEY_BYTES)
     dealer.send({"rank": rank}, key)
     return mesh, dealer, Stream(key)
@@ -191,27 +197,37 @@ def main() -> int:
     options = json.loads(sys.stdin.readline())
     sys.path.extend(p for p in options["path"] if p not in sys.path)
     torch.set_num_threads(1)
+    try:
+        _serve(options)
+    except NodeFailure as failure:
+        print(f"node {options['rank']}: {failure}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _serve(options: dict[str, Any]) -> None:
     token, rank = bytes.fromhex(options["token"]), options["rank"]
-    control = connect(options["port"], token, f"node {rank}", float(options["timeout"]))
-    mesh, dealer, stream = join(options, control, token)
+    name, timeout = f"node {rank}", float(options["timeout"])
+    tls = Tls(Path(options["keys"]), name)
+    control = connect(options["port"], token, name, timeout, "coordinator", tls)
+    mesh, dealer, stream = join(options, control, token, tls)
     # Between two aggregations the control channel is silent for as long as hospitals train.
     control.socket.settimeout(None)
     if options["transcript"]:
-        for name, channel in {"control": control, "dealer": dealer}.items():
-            channel.record(f"{options['transcript']}/node-{rank}-from-{name}.bin")
+        for peer_name, channel in {"control": control, "dealer": dealer}.items():
+            channel.record(f"{options['transcript']}/node-{rank}-from-{peer_name}.bin")
         for peer, channel in mesh.channels.items():
             channel.record(f"{options['transcript']}/node-{rank}-from-node-{peer}.bin")
     install(mesh)
     control.send({"ready": rank})
-    try:
-        source = NodeSource(stream, dealer if rank == 0 else None)
-        Node(mesh, source, Network(**options["network"])).serve(control)
-        if rank == 0:
-            dealer.send({"kind": "stop"})
-    except NodeFailure as failure:
-        print(f"node {rank}: {failure}", file=sys.stderr)
-        return FAILED
-    return 0
+    source = NodeSource(stream, dealer if rank == 0 else None)
+    network = Network(**options["network"])
+    ring: Ring = DealerRing(mesh, source, network)
+    if options["preprocessing"] == "first_party":
+        ring = ProviderRing(network)
+    Node(mesh, source, ring).serve(control)
+    if rank == 0:
+        dealer.send({"kind": "stop"})
 
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ class ProviderRing(Ring):
     A wire's public part is zero and its mask is the value; a matrix's opened part likewise.
     """
 
-    def __init__(self) -> None:
-        super().__init__(CrypTenExchange(), GLOO)
+    def __init__(self, network: Network = GLOO) -> None:
+        super().__init__(CrypTenExchange(), network)
         self._provider = crypten.mpc.get_default_provider()
 
     def wires(self, share: np.ndarray) -> Wires:

@@ -10,6 +10,7 @@ import hmac
 import json
 import select
 import socket
+import ssl
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from secure_fl.errors import NodeFailure
+from secure_fl.mpc.tls import Tls, certified
 
 HOST = "127.0.0.1"
 _FRAME = struct.Struct(">IQ")  # length of the JSON header, length of the payload
@@ -41,17 +43,33 @@ def _tune(sock: socket.socket, timeout: float) -> None:
     sock.settimeout(timeout)
 
 
-def connect(port: int, token: bytes, name: str, timeout: float) -> Channel:
-    """Open a channel to a local port and introduce ourselves as `name`."""
-    sock = socket.create_connection((HOST, port), timeout=timeout)
+def connect(
+    port: int,
+    token: bytes,
+    name: str,
+    timeout: float,
+    peer: str = "the other end",
+    tls: Tls | None = None,
+) -> Channel:
+    """Open a channel to a local port, where `peer` listens, and introduce ourselves as `name`.
+
+    Raises:
+        NodeFailure: nobody listens there, or TLS is on and it is not `peer`.
+    """
+    try:
+        sock = socket.create_connection((HOST, port), timeout=timeout)
+    except OSError as error:
+        raise NodeFailure(f"cannot connect to {peer}: {error}") from error
     _tune(sock, timeout)
-    channel = Channel(sock, f"port {port}")
+    channel = Channel(sock if tls is None else tls.call(sock, peer), peer)
     channel.send({"token": token.hex(), "name": name})
     return channel
 
 
-def accept(server: socket.socket, token: bytes, timeout: float) -> Channel:
+def accept(server: socket.socket, token: bytes, timeout: float, tls: Tls | None = None) -> Channel:
     """Accept one peer that knows `token`; strangers are hung up on and waiting goes on.
+
+    With TLS, the peer's certificate must be for the name that it gives.
 
     Raises:
         NodeFailure: nobody with the token arrived in time.
@@ -65,9 +83,12 @@ def accept(server: socket.socket, token: bytes, timeout: float) -> Channel:
         _tune(sock, timeout)
         channel = Channel(sock, "new peer")
         try:
+            if tls is not None:
+                channel = Channel(tls.answer(sock), "new peer")
             hello, _ = channel.receive(limit=0)
-            if hmac.compare_digest(bytes.fromhex(str(hello.get("token", ""))), token):
-                channel.peer = str(hello["name"])
+            channel.peer = str(hello["name"])
+            known = hmac.compare_digest(bytes.fromhex(str(hello.get("token", ""))), token)
+            if known and (tls is None or certified(channel.socket, channel.peer)):
                 return channel
         except (NodeFailure, ValueError, KeyError):
             channel.close()
@@ -76,7 +97,12 @@ def accept(server: socket.socket, token: bytes, timeout: float) -> Channel:
 
 
 def connect_peers(
-    rank: int, ports: Sequence[int], server: socket.socket, token: bytes, timeout: float
+    rank: int,
+    ports: Sequence[int],
+    server: socket.socket,
+    token: bytes,
+    timeout: float,
+    tls: Tls | None = None,
 ) -> Mesh:
     """Connect one node to all others: it calls those before it and is called by those after.
 
@@ -84,6 +110,7 @@ def connect_peers(
         rank: this node's.   ports: where each node listens, in order of rank.
         server: this node's listening socket, closed at the end.
         token: what all nodes know.   timeout: seconds to wait, and that a peer may be silent.
+        tls: this node's keys, if connections are to be encrypted.
 
     Raises:
         NodeFailure: a peer did not appear in time.
@@ -91,10 +118,11 @@ def connect_peers(
     channels: dict[int, Channel] = {}
     with server:
         for peer in range(rank):
-            channels[peer] = connect(ports[peer], token, f"node {rank}", timeout)
-            channels[peer].peer = f"node {peer}"
+            channels[peer] = connect(
+                ports[peer], token, f"node {rank}", timeout, f"node {peer}", tls
+            )
         for _ in range(rank + 1, len(ports)):
-            channel = accept(server, token, timeout)
+            channel = accept(server, token, timeout, tls)
             channels[int(channel.peer.split()[1])] = channel
     return Mesh(rank, channels)
 
@@ -253,6 +281,16 @@ class Mesh:
     def _duplex(self, mine: np.ndarray, theirs: Sequence[np.ndarray]) -> None:
         """Send and receive as the sockets allow: both ends may have more than the buffers hold."""
         view = mine.data.cast("B")
+        if any(isinstance(channel.socket, ssl.SSLSocket) for channel in self._ordered):
+            # TLS has buffers of its own, of which poll knows nothing: take turns.
+            parts = [array.data.cast("B") for array in theirs]
+            for start in range(0, len(view), _DIRECT_BYTES):
+                stop = start + _DIRECT_BYTES
+                for channel in self._ordered:
+                    channel.send_raw(view[start:stop])
+                for channel, part in zip(self._ordered, parts, strict=True):
+                    channel.receive_into(part[start:stop])
+            return
         outgoing = {channel.socket.fileno(): (channel, view) for channel in self._ordered}
         incoming = {
             channel.socket.fileno(): (channel, array.data.cast("B"))
