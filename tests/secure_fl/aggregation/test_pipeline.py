@@ -1,0 +1,157 @@
+"""Pipelines: composing, refusing what does not compose, secrets that stay secret."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import secure_fl
+from secure_fl.aggregation import Pipeline, Stage, build_rule, fixed, make_stage, plain, stage
+from secure_fl.aggregation.pipeline import from_config
+from secure_fl.errors import ConfigError, InputError
+
+X = torch.tensor([[0.5, 1.0], [0.25, -1.0], [0.75, 0.5]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("spec", "match"),
+    [
+        ("medain", "rule must be one of .*median.*; got 'medain'"),
+        ("no_module:rule", "cannot import 'no_module:rule'"),
+        ("math:nothing", "cannot import 'math:nothing'"),
+        ("math:factorial", "rule|parameter|argument"),
+        ({"stages": [{"medain": {}}], "max_abs": 1.0}, "stage must be one of .*; got 'medain'"),
+        ({"stages": [{"a": {}, "b": {}}], "max_abs": 1.0}, "a stage must be"),
+        ({"stages": [3], "max_abs": 1.0}, "a stage must be"),
+        ({"stage": []}, r"keys are max_abs and stages; got \['stage'\]"),
+        ({"stages": []}, "stages must be at least one"),
+        ({"stages": ["coordinate_median"]}, "max_abs must be given"),
+        ({"stages": ["coordinate_median"], "max_abs": 1e9}, "max_abs must be in"),
+        (
+            {"stages": ["cosine_screen", "cosine_screen", "weighted_mean"], "max_abs": 1.0},
+            "names of openings must be distinct",
+        ),
+    ],
+)
+def test_what_does_not_compose_is_refused(spec: Any, match: str) -> None:
+    with pytest.raises((ConfigError, InputError, TypeError), match=match):
+        build_rule(spec)
+
+
+def test_parameters_go_with_a_name_only() -> None:
+    with pytest.raises(ConfigError, match="parameters go with a rule's name only"):
+        build_rule(build_rule("median"), max_abs=1.0)
+
+
+def test_a_rule_must_end_with_an_update() -> None:
+    rule = {"max_abs": 2.0, "stages": ["clip_norm"]}
+    with pytest.raises(InputError, match="clip_norm does not"):
+        secure_fl.aggregate(X, rule)
+
+
+def test_forms_of_one_rule() -> None:
+    """A name, data, a stage and a pipeline give the same."""
+    forms = [
+        "median",
+        {"max_abs": 128.0, "stages": ["coordinate_median"]},
+        {"max_abs": 128.0, "stages": [{"coordinate_median": None}]},
+        make_stage("coordinate_median", {}),
+        Pipeline((make_stage("coordinate_median", {}),), 128.0),
+    ]
+    for form in forms:
+        assert build_rule(form).to_config() == build_rule("median").to_config()
+        assert secure_fl.aggregate(X, form).update.tolist() == [0.5, 0.5]
+
+
+def test_a_rule_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "outside_rule.py").write_text(
+        "from secure_fl.aggregation import make_stage\n"
+        "def middle():\n    return make_stage('coordinate_median', {})\n"
+        "def wrong():\n    return 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert secure_fl.aggregate(X, "outside_rule:middle").update.tolist() == [0.5, 0.5]
+    with pytest.raises(ConfigError, match="must return a Pipeline; got int"):
+        build_rule("outside_rule:wrong")
+
+
+def test_a_second_stage_of_one_name_is_refused() -> None:
+    def coordinate_median() -> Stage:
+        raise AssertionError("never made")
+
+    coordinate_median.__module__ = "secure_fl.aggregation.stages.another"
+    make_stage("coordinate_median", {})
+    with pytest.raises(ConfigError, match="coordinate_median exists already"):
+        stage(coordinate_median)
+
+
+@pytest.mark.parametrize("bits", [None, 18])
+def test_secrets_cannot_be_looked_at(bits: int | None) -> None:
+    ops = plain.PlainOps() if bits is None else fixed.ClearOps()
+    x = plain.encode(X) if bits is None else fixed.wrap(X, bits)
+    secret = ops.squared_norms(x)
+    with pytest.raises(InputError, match="open it by name"):
+        bool(secret < 1.0)
+    assert ops.opened == []
+    norms = ops.open("norms", secret)
+    assert ops.opened == [("norms", (3,))]
+    assert norms.tolist() == [1.25, 1.0625, 0.8125]
+
+
+@pytest.mark.parametrize("backend", ["plain", "fixed"])
+def test_small_operations(backend: str) -> None:
+    """Arithmetic on secrets against Python's, exact for these numbers."""
+    ops = plain.PlainOps() if backend == "plain" else fixed.ClearOps()
+    x = plain.encode(X) if backend == "plain" else fixed.wrap(X, 18)
+    a = ops.squared_norms(x)  # 1.25, 1.0625, 0.8125
+    (b,) = ops.ranked(a, [1])  # 1.0625
+
+    def value(secret: Any) -> list[Any]:
+        return ops._reveal(secret).tolist()
+
+    assert value(a + b) == [2.3125, 2.125, 1.875]
+    assert value(a - b) == [0.1875, 0.0, -0.25]
+    assert value(a + 0.5) == [1.75, 1.5625, 1.3125]
+    assert value(a - 1.0) == [0.25, 0.0625, -0.1875]
+    assert value(a * 3.0) == [3.75, 3.1875, 2.4375]
+    assert value(3.0 * a) == value(a * 3.0)
+    assert value(a * 0.5) == [0.625, 0.53125, 0.40625]
+    assert value(a < b) == [False, False, True]
+    assert value(a >= b) == [True, True, False]
+    assert value(a < 1.0625) == [False, False, True]
+    assert value((a >= b) & (a < 1.2)) == [False, True, False]
+    assert value(~(a < b)) == [True, True, False]
+    assert value(a * (a < b)) == [0.0, 0.0, 0.8125]
+    assert value(ops.absolute(a - b)) == [0.1875, 0.0, 0.25]
+    assert value(ops.maximum(a, b)) == [1.25, 1.0625, 1.0625]
+    assert value(ops.minimum(a, b)) == [1.0625, 1.0625, 0.8125]
+    assert value(ops.minimum(a, 1.0)) == [1.0, 1.0, 0.8125]
+    assert value(ops.median_of(a)) == [1.0625]
+    assert value(ops.sum_last(a)) == 3.125
+    assert [value(s) for s in ops.ranked(a, [0, 2])] == [[0.8125], [1.25]]
+
+
+def test_state_belongs_to_the_session() -> None:
+    """Two sessions of one pipeline object do not share a history."""
+    rule = build_rule("guarded")
+    root = torch.tensor([0.0, 1.0])
+    outcomes = []
+    for start in (X, -X):
+        session = secure_fl.open_backend("fixed").session(rule, 3, 2)
+        session.aggregate(session.submit(start), reference=root)
+        result = session.aggregate(session.submit(X), reference=root)
+        outcomes.append(result.accepted.tolist())
+    fresh = secure_fl.open_backend("fixed").session(rule, 3, 2)
+    again = fresh.aggregate(fresh.submit(X), reference=root).accepted.tolist()
+    assert outcomes[0] == again
+    assert outcomes[1] != again
+
+
+def test_linear_rules_need_no_bound() -> None:
+    rule = from_config({"stages": ["weighted_mean"]})
+    assert (rule.bits, rule.max_abs) == (64, None)
+    big = torch.tensor([[2.0**19], [2.0**19 - 1]], dtype=torch.float64)
+    assert secure_fl.aggregate(big, rule, "fixed").update.tolist() == [2.0**19 - 0.5]
