@@ -50,6 +50,7 @@ _STEPS = (
     ("train", "local training", "#0072B2"),
     ("mpc_offline", "MPC, dealer", "#E69F00"),
     ("mpc_online", "MPC, nodes", "#D55E00"),
+    ("server", "root training, gate", "#56B4E9"),
     ("validate", "validation", "#009E73"),
     ("ledger", "ledger", "#CC79A7"),
     ("other", "other", "#7F7F7F"),
@@ -199,6 +200,7 @@ def success_by_fraction(run: Run, dark: bool = False) -> bytes | None:
                     draw_line(axes, x, [points[value] for value in x], look)
             axes.axhline(0.0, color=ink_colour(), lw=0.8)
             axes.set_title(attack_label(attack), loc="left")
+            axes.set_xticks(fractions(attacked))
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         figure.legend(

@@ -28,11 +28,13 @@ READING = {
     ),
     "accuracy_over_rounds": (
         "A line that stays beside its neighbours of the first panel is unharmed; the dotted line "
-        "is what the validators' public rows reach without any hospital."
+        "is what the validators' public rows reach without any hospital. Lines end with the last "
+        "round: tuning after it, as the guarded method has it, shows in the tables alone."
     ),
     "success_over_rounds": (
         "How quickly each attack takes hold of the kept model; a defence that works keeps the line "
-        "where it starts."
+        "where it starts. These are raw rates of the rounds' models: what a clean model shows is "
+        "not taken off, and tuning after the last round shows in the bars above alone."
     ),
     "reputation": (
         "Each thin line is one hospital's reputation on the chain, the thick line the group's "

@@ -108,6 +108,26 @@ def test_round_time_is_the_mean_of_the_rounds_that_ran(
     assert widths == pytest.approx([2.0, 0.5, 0.5])  # train, ledger, everything else
 
 
+def test_the_guarded_servers_share_of_a_round_has_its_own_colour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = {**sample_run.rows(attacks=("none",))[1]}
+    rounds = [{"round": 1, "seconds": {"train": 1.0, "server": 0.5, "share": 0.25}}]
+    bars = Recorder(monkeypatch, "barh")
+    assert figures.round_time(Run("x", {}, {}, {}, (Cell(row, rounds),))) is not None
+    drawn = {kw["color"]: args[1] for args, kw in bars.calls if args[1] > 0}
+    assert sorted(drawn.values()) == pytest.approx([0.25, 0.5, 1.0])
+    assert len(drawn) == 3
+
+
+def test_shares_of_malicious_hospitals_are_marked_where_they_were_run(
+    swept: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = Recorder(monkeypatch, "set_xticks")
+    assert figures.success_by_fraction(swept) is not None
+    assert [args[0] for args, _ in ticks.calls] == [[0.1, 0.3]] * 2
+
+
 def test_reputation_parts_honest_from_malicious(
     swept: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
