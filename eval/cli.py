@@ -143,6 +143,18 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run", type=Path, metavar="RUN")
     report.set_defaults(command=report_command)
 
+    keys = commands.add_parser(
+        "keys",
+        parents=[debug],
+        help="make keys and certificates for nodes and dealer",
+        description="Make an authority and a certificate each for nodes, dealer and coordinator; "
+        "use them with defence.keys=FOLDER. Without, a run makes fresh ones for itself.",
+    )
+    keys.add_argument("folder", type=Path, metavar="FOLDER", help="new folder")
+    keys.add_argument("--nodes", type=int, default=2, help="computing nodes (default: 2)")
+    keys.add_argument("--days", type=int, default=365, help="validity (default: 365)")
+    keys.set_defaults(command=keys_command)
+
     bench = commands.add_parser("bench", help="measure the cost of MPC or of the ledger")
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
     for kind, module, line in (
@@ -281,6 +293,15 @@ def compare_command(options: argparse.Namespace) -> int:
         options.rule, options.hospitals, options.dim, seed=options.seed, nodes=options.nodes
     )
     Console().print(comparison_table(options.rule, results))
+    return OK
+
+
+def keys_command(options: argparse.Namespace) -> int:
+    """Make keys and certificates; print the files."""
+    from secure_fl.mpc.tls import make_keys
+
+    for path in make_keys(options.folder, options.nodes, options.days):
+        print(path)
     return OK
 
 

@@ -38,10 +38,11 @@ def rank_median(x: Any, hospitals: int) -> Any:
         for i, row in enumerate(signs)
     ]
     ranks = crypten.stack(rows, dim=0)  # (n, d)
-    middle = sorted({(hospitals - 1) // 2, hospitals // 2})
-    picked = [(x * (ranks == k)).sum(dim=0) for k in middle]
-    total = picked[0] if len(picked) == 1 else picked[0] + picked[1]
-    return total * (1 / len(picked))
+    low, high = (hospitals - 1) // 2, hospitals // 2
+    # CrypTen's == between two parties is wrong for integers (65536 for true): use > alone.
+    chosen = (ranks > low - 1) - (ranks > high)
+    total = (x * chosen).sum(dim=0)
+    return total if low == high else total * 0.5
 
 
 def main() -> int:

@@ -79,7 +79,7 @@ class Backends:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._open: dict[tuple[str, int], Backend] = {}
+        self._open: dict[tuple[str | int | None, ...], Backend] = {}
 
     def __enter__(self) -> Backends:
         return self
@@ -89,9 +89,16 @@ class Backends:
 
     def get(self, defence: DefenceConfig) -> Backend:
         """Return the backend that a defence runs on."""
-        key = (defence.backend, defence.nodes)
+        key = (defence.backend, defence.nodes, defence.keys, defence.preprocessing)
         if key not in self._open:
-            opened = open_backend(defence.backend, nodes=defence.nodes)
+            options: dict[str, Any] = {}
+            if defence.backend == "mpc":
+                options = {
+                    "keys": defence.keys,
+                    "preprocessing": defence.preprocessing,
+                    "insecure_preprocessing": defence.insecure_preprocessing,
+                }
+            opened = open_backend(defence.backend, nodes=defence.nodes, **options)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]
 
@@ -206,6 +213,7 @@ def identity(cell: Cell, malicious: Sequence[int]) -> dict[str, Any]:
         "paper_method": defence.paper_method,
         "backend": defence.backend,
         "nodes": defence.nodes if defence.backend == "mpc" else None,
+        "insecure": defence.backend == "mpc" and defence.preprocessing == "first_party",
         "attack": attack.label,
         "objective": attack.build().objective,
         "malicious_fraction": cell.run.fraction,

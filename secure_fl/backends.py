@@ -33,6 +33,8 @@ from secure_fl.errors import InputError, require
 from secure_fl.types import AggregateResult, Cost
 
 BACKENDS = ("plain", "fixed", "mpc")
+# Where correlated randomness comes from: a process of its own, or CrypTen's TFP, inside node 0.
+PREPROCESSING = ("dealer", "first_party")
 SALT_BYTES = 32
 
 

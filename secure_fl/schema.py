@@ -15,10 +15,10 @@ from typing import Any
 import attacks
 import ledger
 from secure_fl import aggregation, data, models
+from secure_fl.backends import BACKENDS, PREPROCESSING
 from secure_fl.errors import ConfigError
 from secure_fl.guard import GuardOptions
 
-BACKENDS = ("plain", "fixed", "mpc")
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 MAX_MALICIOUS = 0.5
@@ -179,6 +179,10 @@ class DefenceConfig:
         params: the rule's own parameters, where it is named.
         backend: `plain` in the clear, `fixed` in the clear with MPC's arithmetic, `mpc` shared.
         nodes: computing nodes, for `mpc` alone.
+        keys: folder of `secure-fl keys` for the connections between nodes; null makes fresh ones.
+        preprocessing: where correlated randomness comes from: `dealer`, a process of its own, or
+            `first_party`, CrypTen's TFP, whose node 0 could decrypt everything.
+        insecure_preprocessing: must be true for `first_party`.
         ledger: commit, record and validate on the chain.
         reference: train a public root direction each round and hand it to the rule.
         reputation: weight hospitals by their reputation on the chain; needs `ledger`.
@@ -198,6 +202,9 @@ class DefenceConfig:
     params: dict[str, Any] = field(default_factory=dict)
     backend: str = "plain"
     nodes: int = 2
+    keys: str | None = None
+    preprocessing: str = "dealer"
+    insecure_preprocessing: bool = False
     ledger: bool = False
     reference: bool = False
     reputation: bool = False
@@ -212,6 +219,13 @@ class DefenceConfig:
         key = f"defence {self.name!r}: "
         check_name(key + "backend", self.backend, BACKENDS)
         check(2 <= self.nodes <= 4, key + "nodes", "from 2 to 4", self.nodes)
+        check_name(key + "preprocessing", self.preprocessing, PREPROCESSING)
+        check(
+            self.preprocessing == "dealer" or self.insecure_preprocessing,
+            key + "insecure_preprocessing",
+            "true with preprocessing: first_party, where node 0 could decrypt every update",
+            self.insecure_preprocessing,
+        )
         check_name(key + "validation", self.validation, VALIDATIONS)
         check(
             self.ledger or not self.reputation,

@@ -21,7 +21,14 @@ import torch
 
 from secure_fl.aggregation.pipeline import Pipeline
 from secure_fl.aggregation.rules import build_rule
-from secure_fl.backends import SALT_BYTES, Backend, HospitalSecrets, Session, Submission
+from secure_fl.backends import (
+    PREPROCESSING,
+    SALT_BYTES,
+    Backend,
+    HospitalSecrets,
+    Session,
+    Submission,
+)
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
@@ -42,9 +49,6 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
-
-
-PREPROCESSING = ("dealer", "first_party")
 
 
 def check_preprocessing(preprocessing: str, insecure: bool) -> None:
