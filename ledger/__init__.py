@@ -33,8 +33,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ledger.client import LedgerClient, RoundOutcome
+    from ledger.members import Members
 
-__all__ = ["LedgerClient", "LedgerError", "Parameters", "Reverted", "RoundOutcome", "open_chain"]
+__all__ = [
+    "LedgerClient",
+    "LedgerError",
+    "Parameters",
+    "Reverted",
+    "RoundOutcome",
+    "connect",
+    "open_chain",
+]
 
 CHAIN_ID = 20_260
 GENESIS_TIMESTAMP = 1_767_225_600  # 2026-01-01 00:00 UTC
@@ -71,7 +80,42 @@ def open_chain(
 
     members = Members.simulated(seed, hospitals, nodes, validators, administrators, threshold)
     chain = InProcessChain(Genesis(chain_id, timestamp, (members.coordinator.address, *funded)))
-    return LedgerClient(chain, members, parameters or Parameters(), mode)
+    return LedgerClient.found(chain, members, parameters or Parameters(), mode)
+
+
+def connect(
+    url: str,
+    members: "Members",
+    *,
+    chain_id: int,
+    contract: bytes | None = None,
+    parameters: Parameters | None = None,
+    mode: str = "each",
+    patience: float = 60.0,
+) -> "LedgerClient":
+    """A client of the contract on an EVM node.
+
+    Args:
+        url: of the node's JSON-RPC, ``http://...`` or ``https://...``.
+        members: keys, see `ledger.keystore`; the coordinator's pays for the transactions.
+        chain_id: EIP-155 chain id that the node must have.
+        contract: 20-byte address of the contract; if not given, it is created and all members are
+            registered.
+        parameters: rule and limits of a new contract.
+        mode: "each" or "merkle", see `open_chain`.
+        patience: seconds to wait for a node that does not answer.
+
+    Raises:
+        WrongChain, ContractMissing, NoFunds, NodeUnavailable: see `ledger.errors`.
+    """
+    from ledger.client import LedgerClient
+    from ledger.connection import Connection
+    from ledger.node import NodeChain
+
+    chain = NodeChain(url, chain_id, patience)
+    if contract is None:
+        return LedgerClient.found(chain, members, parameters or Parameters(), mode)
+    return LedgerClient(Connection.attach(chain, contract, members.coordinator), members, mode)
 
 
 def __getattr__(name: str) -> Any:

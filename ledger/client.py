@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ledger import export
 from ledger.administration import Administration, pair
-from ledger.chain import InProcessChain
+from ledger.chain import Chain, InProcessChain
 from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
 from ledger.connection import Call, Connection
 from ledger.errors import LedgerError, require
@@ -68,32 +68,40 @@ class LedgerClient:
         cost_ms_by_call: the same by method.
     """
 
-    def __init__(
-        self,
-        chain: InProcessChain,
-        members: Members,
-        parameters: Parameters,
-        mode: str = EACH,
-    ) -> None:
+    def __init__(self, connection: Connection, members: Members, mode: str = EACH) -> None:
         require(mode in (EACH, MERKLE), "mode", f"{EACH!r} or {MERKLE!r}", mode)
+        self.members = members
+        self.mode = mode
+        # The current round's commitments under a posted root.
+        self._posted: tuple[SignedCommitment, ...] = ()
+        self.cost_ms_by_call: dict[str, float] = {}
+        self.connection = connection
+        self.administration = Administration(
+            self.connection, members.administrators[: members.threshold]
+        )
+
+    @classmethod
+    def found(
+        cls, chain: Chain, members: Members, parameters: Parameters, mode: str = EACH
+    ) -> "LedgerClient":
+        """Create the contract on a chain and register all members."""
         require(
             parameters.quorum <= len(members.validators),
             "quorum",
             f"at most the {len(members.validators)} validators",
             parameters.quorum,
         )
-        self.members = members
-        self.mode = mode
-        # The current round's commitments under a posted root.
-        self._posted: tuple[SignedCommitment, ...] = ()
-        self.cost_ms_by_call: dict[str, float] = {}
-        self.connection = Connection.deploy(chain, members, parameters)
-        self.administration = Administration(
-            self.connection, members.administrators[: members.threshold]
-        )
+        client = cls(Connection.deploy(chain, members, parameters), members, mode)
+        client.register_all()
+        return client
+
+    def register_all(self) -> None:
+        """Register those hospitals, nodes and validators that have no seat yet."""
         for role in (HOSPITAL, NODE, VALIDATOR):
-            keys = [signer.address for signer in members.of_role(role)]
-            self.administration.register(role, keys)
+            seated = int(self.connection.read("count", role))
+            keys = [signer.address for signer in self.members.of_role(role)]
+            if keys[seated:]:
+                self.administration.register(role, keys[seated:])
 
     def attest_initial(
         self, model_hash: bytes, metrics: Sequence[tuple[float, float, float] | None]
@@ -360,17 +368,20 @@ class LedgerClient:
 
     def export(self, path: str | Path) -> None:
         """Write genesis, blocks and the validators' signatures on the head as JSON lines."""
-        number, head = self.connection.chain.height, self.head_hash
+        chain = self.connection.chain
+        if not isinstance(chain, InProcessChain):
+            raise LedgerError("only a chain in this process can be written to a file")
+        number, head = chain.height, chain.head_hash
         digest = self.connection.messages.head(number, head)
         seal = {i: signer.sign(digest) for i, signer in enumerate(self.members.validators)}
-        genesis = self.connection.chain.genesis
+        genesis = chain.genesis
         export.write(
             Path(path),
             [
                 export.GenesisLine(
                     genesis.chain_id, genesis.timestamp, genesis.funded, self.connection.address
                 ),
-                *self.connection.chain.block_lines(),
+                *chain.block_lines(),
                 export.SealLine(number, head, seal),
             ],
         )

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from itertools import chain as joined
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
+
 from ledger import contract
-from ledger.chain import InProcessChain, Transaction, contract_address
+from ledger.chain import Chain, Transaction
 from ledger.contract import Event
+from ledger.errors import ContractMissing, Reverted
 from ledger.keys import Signer
 from ledger.members import Members, Messages
 from ledger.parameters import Parameters
@@ -25,7 +28,7 @@ class Connection:
         messages: digests that members sign for this contract.
     """
 
-    def __init__(self, chain: InProcessChain, address: bytes, sender: Signer) -> None:
+    def __init__(self, chain: Chain, address: bytes, sender: Signer) -> None:
         self.chain = chain
         self.address = address
         self.messages = Messages(Domain(chain.chain_id, address))
@@ -33,12 +36,9 @@ class Connection:
         self._standings: Standings | None = None
 
     @classmethod
-    def deploy(
-        cls, chain: InProcessChain, members: Members, parameters: Parameters
-    ) -> "Connection":
+    def deploy(cls, chain: Chain, members: Members, parameters: Parameters) -> "Connection":
         """Create the contract for the administrators and the coordinator among `members`."""
         sender = members.coordinator
-        address = contract_address(sender.address, chain.nonce(sender.address))
         data = contract.encode_creation(
             [signer.address for signer in members.administrators],
             members.threshold,
@@ -46,8 +46,27 @@ class Connection:
             parameters.rule_words(),
             parameters.limit_words(),
         )
-        chain.send([Transaction("__init__", b"", data)], sender)
-        return cls(chain, address, sender)
+        (receipt,) = chain.send([Transaction("__init__", b"", data)], sender)
+        return cls(chain, receipt.created, sender)
+
+    @classmethod
+    def attach(cls, chain: Chain, address: bytes, sender: Signer) -> "Connection":
+        """Use a contract that is there already.
+
+        Raises:
+            ContractMissing: there is no contract at the address, or another one.
+        """
+        connection = cls(chain, address, sender)
+        place = f"at 0x{address.hex()} on chain {chain.chain_id}"
+        if not chain.code(address):
+            raise ContractMissing(f"no contract {place}")
+        try:
+            domain = connection.read("domain_separator")
+        except (Reverted, DecodingError) as error:
+            raise ContractMissing(f"the contract {place} is not a consortium's") from error
+        if domain != connection.messages.domain.separator:
+            raise ContractMissing(f"the contract {place} is not a consortium's of this version")
+        return connection
 
     def send(self, calls: Sequence[Call], sender: Signer | None = None) -> list[list[Event]]:
         """Put the calls into one block, all or none; returns the events of each.

@@ -21,6 +21,22 @@ class Reverted(LedgerError):
         self.reason = reason
 
 
+class NodeUnavailable(LedgerError):
+    """The node did not answer for as long as the client was willing to wait."""
+
+
+class WrongChain(LedgerError):
+    """The node serves another chain than the one expected."""
+
+
+class NoFunds(LedgerError):
+    """The key that carries transactions cannot pay for them."""
+
+
+class ContractMissing(LedgerError):
+    """There is no contract at the address, or not this one."""
+
+
 def require(condition: bool, name: str, rule: str, value: Any) -> None:
     """Raise `ValueError` naming the argument, the rule and the value received."""
     if not condition:
