@@ -1,0 +1,19 @@
+"""Clusters of real processes: one a module and number of nodes, since a start takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from secure_fl.backends import Backend, open_backend
+from tests.secure_fl.mpc.processes import gone
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Backend]:
+    """Two nodes and a dealer."""
+    with open_backend("mpc", nodes=2, timeout=60) as backend:
+        pids = list(backend.pids.values())
+        yield backend
+    assert gone(pids)

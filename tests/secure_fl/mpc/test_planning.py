@@ -1,0 +1,112 @@
+"""The cost model, and the formulas of docs/protocol.md against circuits and real processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import secure_fl
+from secure_fl.aggregation import build_rule
+from secure_fl.errors import InputError
+from secure_fl.mpc.planning import Network, block_width, cheapest, counted
+
+SIZES = [1, 2, 3, 5, 8, 16, 20, 21, 33]
+
+
+def count(n: int) -> tuple[int, int]:
+    """ANDs and layers of counting n bits: read off the order statistic of one-bit values.
+
+    With one bit and one rank there is nothing but the count and the comparison.
+    """
+    ands, layers = counted("order", [(1, n, 1)], {"ranks": [0]})
+    compare = n.bit_length() - 1
+    return ands - compare, layers - compare
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_counting_takes_about_n_ands(n: int) -> None:
+    ands, layers = count(n)
+    assert n - n.bit_count() <= ands <= 1.2 * n
+    assert layers <= 2 * math.ceil(math.log2(n + 1))
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("bits", [2, 18, 24])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_formulas_of_radix_selection(n: int, bits: int, ranks: int) -> None:
+    ands, layers = count(n)
+    compare = n.bit_length() - 1
+    each = bits * (ands + compare) + n * (bits - 1) + n * max(bits - 2, 0)
+    rounds = bits * (layers + compare) + (bits - 1) + max(bits - 2, 0)
+    params = {"ranks": [0] * ranks, "method": "radix"}
+    assert counted("order", [(bits, n, 1)], params) == (ranks * each, rounds)
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+@pytest.mark.parametrize("bits", [2, 18, 24])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_formulas_of_pairwise_comparison(n: int, bits: int, ranks: int) -> None:
+    ands, layers = count(n - 1)
+    planes = (n - 1).bit_length()
+    pairs = n * (n - 1) // 2
+    wanted = pairs * (3 * bits - 2) + n * ands + ranks * n * (planes - 1) + ranks * bits * n
+    rounds = 1 + math.ceil(math.log2(bits)) + layers + ranks * math.ceil(math.log2(planes)) + 1
+    params = {"ranks": [0] * ranks, "method": "pairwise"}
+    assert counted("order", [(bits, n, 1)], params) == (wanted, rounds)
+
+
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+@pytest.mark.parametrize("bits", [2, 18, 64])
+def test_formulas_of_addition(nodes: int, bits: int) -> None:
+    shapes = [(bits, 5, 1)] * nodes
+    ripple = counted("decompose", shapes, {"drop": 0, "carries": True, "adder": "ripple"})
+    assert ripple == ((nodes - 1) * 5 * bits, (nodes - 1) * bits)
+    prefix = counted("decompose", shapes, {"drop": 0, "carries": True, "adder": "prefix"})
+    assert prefix[1] == (nodes - 1) * (1 + math.ceil(math.log2(bits)))
+    assert prefix[0] <= (nodes - 1) * 5 * bits * (1 + math.ceil(math.log2(bits)))
+
+
+def test_the_model_prefers_few_rounds_only_where_latency_rules() -> None:
+    shapes, params = [(18, 20, 1563)], {"ranks": [9, 10]}
+    assert cheapest(Network(), 2, "order", shapes, params) == {"method": "radix"}
+    slow = Network(latency_ms=20.0, mbit=100.0)
+    assert cheapest(slow, 2, "order", [(18, 20, 2)], params) == {"method": "pairwise"}
+    narrow = Network(latency_ms=0.06, mbit=1.0)
+    assert cheapest(narrow, 2, "order", shapes, params) == {"method": "radix"}
+    assert cheapest(Network(), 2, "both", [(1, 1), (1, 1)], {}) == {}
+
+
+def test_blocks_bound_memory() -> None:
+    for n, method in ((5, "radix"), (100, "radix"), (100, "pairwise")):
+        shapes = [(24, n, 1 << 20)]
+        params = {"ranks": [0, 1], "method": method}
+        ands, _ = counted("order", shapes, params)
+        assert ands * block_width("order", shapes, params) * 24 <= 256 << 20
+
+
+@pytest.mark.parametrize(("latency", "mbit"), [(-1.0, 10.0), (1.0, 0.0)])
+def test_impossible_networks_are_refused(latency: float, mbit: float) -> None:
+    with pytest.raises(InputError):
+        Network(latency, mbit)
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_the_median_costs_what_the_page_says(nodes: int) -> None:
+    """docs/protocol.md: "What a median costs", against counters of real processes."""
+    n, d, bits = 6, 9000, 18
+    words = -(-d // 64)
+    rule = dataclasses.replace(build_rule("median"), max_abs=2.0)
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0)).clamp(-1.9, 1.9)
+    network = Network(latency_ms=0.0)  # ripple and radix
+    with secure_fl.open_backend("mpc", nodes=nodes, network=network) as backend:
+        cost = secure_fl.aggregate(x, rule, backend).cost
+    ands, layers = counted("order", [(bits, n, words)], {"ranks": [2, 3], "method": "radix"})
+    adds, carries = (nodes - 1) * n * bits, (nodes - 1) * bits
+    sent = 8 * words * (bits * n + adds + ands) + 8 * d
+    assert cost.bytes_online == (nodes - 1) * sent
+    assert cost.rounds == 1 + carries + layers + 1
+    # The dealer: one word an AND, one ring element for each bit of the two order statistics.
+    assert cost.bytes_offline == 8 * words * (adds + ands) + 8 * 2 * bits * d
