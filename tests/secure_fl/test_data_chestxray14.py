@@ -12,31 +12,7 @@ from secure_fl import data
 from secure_fl.data.chestxray14 import LABELS
 from secure_fl.data.prepared import keep
 from secure_fl.errors import InputError
-
-HEADER = (
-    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
-)
-FINDINGS = ("No Finding", "Pneumonia", "Cardiomegaly|Effusion")
-
-
-def write(folder: Path, table: str = LABELS[0], nested: bool = True) -> Path:
-    """Nine images of three patients, in three archives or in one folder."""
-    rng, lines = np.random.default_rng(0), [HEADER]
-    for number in range(9):
-        patient, visit = divmod(number, 3)
-        name = f"{patient + 1:08d}_{visit:03d}.png"
-        lines.append(
-            f"{name},{FINDINGS[number % 3]},{visit},{patient + 1},58,M,PA,2682,2749,0.1,0.1,"
-        )
-        place = folder / (f"images_{patient + 1:03d}/images" if nested else "images")
-        place.mkdir(parents=True, exist_ok=True)
-        pixels = rng.integers(0, 256, (64, 64), dtype=np.uint8)
-        image = Image.fromarray(pixels)
-        # A few of the original files have four channels.
-        (image.convert("RGBA") if number == 4 else image).save(place / name)
-    (folder / table).write_text("\n".join(lines) + "\n")
-    return folder
+from tests.cxr_files import HEADER, write
 
 
 @pytest.mark.parametrize(("table", "nested"), [(LABELS[0], True), (LABELS[1], False)])
