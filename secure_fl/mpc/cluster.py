@@ -34,7 +34,7 @@ from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.sharing import commit, split
-from secure_fl.mpc.tls import Tls, make_keys
+from secure_fl.mpc.tls import Tls, check_keys, make_keys
 from secure_fl.mpc.transport import Channel, accept, listen
 from secure_fl.types import AggregateResult, Cost, Opening
 
@@ -126,6 +126,7 @@ class MpcBackend(Backend):
         insecure_preprocessing: must be true for "first_party".
 
     Raises:
+        InputError: a number out of range, or a party's keys are missing.
         ConfigError: "first_party" without `insecure_preprocessing`.
         SecureFLError: CrypTen is missing.
         NodeFailure: a process did not start.
@@ -157,6 +158,7 @@ class MpcBackend(Backend):
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="secure-fl-"))
                 keys = Path(folder) / "keys"
                 make_keys(keys, nodes, days=1)
+            check_keys(Path(keys), nodes)
             common = {
                 "timeout": timeout,
                 "transcript": None if transcript is None else str(transcript),

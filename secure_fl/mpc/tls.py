@@ -74,6 +74,20 @@ def make_keys(folder: Path, nodes: int, days: int = _DAYS) -> list[Path]:
     return written
 
 
+def check_keys(folder: Path, nodes: int) -> None:
+    """Refuse a folder that lacks a file of some party.
+
+    Raises:
+        InputError: naming the party.
+    """
+    for name in [_AUTHORITY, *party_names(nodes)]:
+        kinds = ("pem",) if name == _AUTHORITY else ("pem", "key")
+        for kind in kinds:
+            path = _file(folder, name, kind)
+            if not path.is_file():
+                raise InputError(f"keys of {name} cannot be read: there is no {path}")
+
+
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 

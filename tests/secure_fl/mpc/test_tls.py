@@ -90,7 +90,7 @@ def test_without_a_certificate_nobody_is_let_in(keys: Path) -> None:
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="keys of coordinator cannot be read"):
+    with pytest.raises(InputError, match="keys of authority cannot be read"):
         secure_fl.open_backend("mpc", keys=tmp_path / "nowhere")
 
 
