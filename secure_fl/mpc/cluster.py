@@ -363,7 +363,7 @@ class MpcSession(Session):
             if theirs != data or other["accepted"] != header["accepted"]:
                 raise NodeFailure(f"node {rank} opened other values than node 0")
         submission.refused.update(
-            {int(h): why for other, _ in answers for h, why in other["refused"].items()}
+            {int(h): why for other, _ in answers[::-1] for h, why in other["refused"].items()}
         )
         values = _unpack(header["values"], data)
         return AggregateResult(

@@ -119,10 +119,9 @@ class Node:
         session.inbox.clear()
         good = np.zeros(session.hospitals, np.uint8)
         good[list(rows)] = 1
-        for peer, theirs in zip(self.mesh.peers, self.mesh.exchange(good), strict=True):
-            for hospital in [h for h in rows if not theirs[h]]:
-                refused[hospital] = f"node {peer} could not open its share"
-                del rows[hospital]
+        # Each node names its own reasons; what a peer refuses is dropped here without one.
+        for theirs in self.mesh.exchange(good):
+            rows = {hospital: row for hospital, row in rows.items() if theirs[hospital]}
         return rows, refused
 
     def _aggregate(
