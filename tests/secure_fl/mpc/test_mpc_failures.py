@@ -1,0 +1,246 @@
+"""Dead processes, errors inside rules, every way out: a clear error, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import secure_fl
+from secure_fl.aggregation import Pipeline, Stage, make_stage, stage
+from secure_fl.backends import Backend, open_backend
+from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
+from tests.secure_fl.aggregation.oracles import case
+from tests.secure_fl.mpc.processes import alive, gone
+
+X, _, ROOT = case("plain", 4, 6, seed=2)
+
+
+@stage
+def fails_when_told(fail: str = "no") -> Stage:
+    """Raise inside the nodes: an error of the rule, or of its programmer."""
+
+    def apply(context: Any, state: Any) -> tuple[Any, Any]:
+        context.ops.squared_norms(context.x)  # leave something half done
+        if fail == "input":
+            raise InputError("fail must be no; got input")
+        return context, state
+
+    return Stage(apply)
+
+
+def failing(fail: str) -> Pipeline:
+    return Pipeline((fails_when_told(fail), make_stage("coordinate_median", {})), 2.0)
+
+
+# --- errors that the processes survive ---------------------------------------------------------
+
+
+def works(backend: Backend) -> bool:
+    result = secure_fl.aggregate(X, "median", backend)
+    return torch.equal(result.update, secure_fl.aggregate(X, "median", "fixed").update)
+
+
+def test_an_error_inside_a_rule_leaves_the_nodes_usable(cluster: Backend) -> None:
+    for _ in range(2):
+        with pytest.raises(InputError, match="fail must be no; got input"):
+            secure_fl.aggregate(X, failing("input"), cluster)
+        assert works(cluster)
+    with pytest.raises(InputError, match="trust_screen needs a reference"):
+        secure_fl.aggregate(X, "guarded", cluster)
+    assert works(cluster)
+    wide = secure_fl.build_rule("clipped_mean", max_abs=2.0**14)
+    with pytest.raises(InputError, match="norms to fit the ring"):
+        secure_fl.aggregate(np.zeros((2, 5)), wide, cluster)
+    assert works(cluster)
+
+
+def test_a_rule_that_the_nodes_cannot_import_is_refused(cluster: Backend) -> None:
+    here = Stage(lambda context, state: (context, state), config=("__main__:nothing", {}))
+    rule = Pipeline((here, make_stage("coordinate_median", {})), 2.0)
+    with pytest.raises(ConfigError, match="cannot import '__main__:nothing'"):
+        cluster.session(rule, 4, 6)
+    assert works(cluster)
+
+
+def test_wrong_input_never_reaches_the_nodes(cluster: Backend) -> None:
+    session = cluster.session("median", 4, 6)
+    for bad in (X[:3], X[:, :5], X.astype(int), X[0]):
+        with pytest.raises(InputError):
+            session.submit(bad)
+    submission = session.submit(X)
+    for options in ({"reputation": [2.0] * 4}, {"reputation": [1.0]}, {"reference": [1.0]}):
+        with pytest.raises(InputError):
+            session.aggregate(submission, **options)
+    result = session.aggregate(submission)
+    assert result.accepted.tolist() == [True] * 4
+
+
+@pytest.mark.parametrize("nodes", [-1, 0, 1, 5])
+def test_the_number_of_nodes_is_checked(nodes: int) -> None:
+    with pytest.raises(InputError, match=f"nodes must be 2, 3 or 4; got {nodes}"):
+        open_backend("mpc", nodes=nodes)
+
+
+# --- processes that die ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doomed() -> Iterator[Any]:
+    """A cluster of its own, whose processes a test may end."""
+    backend = open_backend("mpc", nodes=2, timeout=60)
+    pids = list(backend.pids.values())
+    yield backend
+    backend.close()
+    assert gone(pids)
+
+
+@pytest.mark.parametrize("name", ["node 0", "node 1", "dealer"])
+def test_a_killed_process_is_named_and_the_round_can_be_repeated(doomed: Any, name: str) -> None:
+    session = doomed.session("cosine_median", 4, 6)
+    submission = session.submit(X)
+    pids = doomed.pids
+    os.kill(pids[name], signal.SIGKILL)
+    with pytest.raises(NodeFailure, match=rf"{name} stopped unexpectedly \(killed by signal 9\)"):
+        session.aggregate(submission)
+    assert gone(pids.values())
+    assert not doomed.running
+    with pytest.raises(NodeFailure, match="the nodes are stopped"):
+        session.submit(X)
+    session.close()  # nothing to tell anybody
+    if name == "node 1":
+        with open_backend("mpc", nodes=2) as again:
+            repeated = secure_fl.aggregate(X, "cosine_median", again)
+        assert torch.equal(repeated.update, secure_fl.aggregate(X, "cosine_median", "fixed").update)
+
+
+def test_a_node_killed_in_the_middle_of_a_rule(doomed: Any) -> None:
+    """The rule takes seconds; the node goes while its peers wait for it."""
+    large = np.tile(case("plain", 20, 100)[0], (1, 1000))
+    session = doomed.session("algorithm2", 20, large.shape[1])
+    submission = session.submit(large)
+    killer = threading.Timer(0.5, os.kill, (doomed.pids["node 1"], signal.SIGKILL))
+    killer.start()
+    with pytest.raises(NodeFailure, match=r"node 1 stopped unexpectedly \(killed by signal 9\)"):
+        session.aggregate(submission)
+    killer.join()
+
+
+def test_a_node_that_hangs_is_given_up() -> None:
+    """Stopped, not dead: peers wait as long as the backend's time limit, then all end."""
+    backend: Any = open_backend("mpc", nodes=2, timeout=20)
+    pids = backend.pids
+    session = backend.session("median", 4, 6)
+    submission = session.submit(X)
+    os.kill(pids["node 1"], signal.SIGSTOP)
+    with pytest.raises(NodeFailure, match="stopped unexpectedly|failed"):
+        session.aggregate(submission)
+    assert gone(pids.values())
+
+
+# --- every way out -----------------------------------------------------------------------------
+
+
+def test_leaving_the_block_ends_the_processes() -> None:
+    with open_backend("mpc", nodes=2) as backend:
+        pids = list(backend.pids.values())
+        assert len(pids) == 3
+        assert all(alive(pid) for pid in pids)
+    assert gone(pids)
+    backend.close()  # a second time does nothing
+
+
+def test_an_error_in_the_block_ends_the_processes() -> None:
+    pids: list[int] = []
+
+    def fail() -> None:
+        with open_backend("mpc", nodes=2) as backend:
+            pids.extend(backend.pids.values())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert len(pids) == 3
+    assert gone(pids)
+
+
+PROGRAM = """
+import json, sys, time
+import numpy as np
+import secure_fl
+from secure_fl.backends import open_backend
+
+if __name__ == "__main__":
+    backend = open_backend("mpc", nodes=2, timeout=60)
+    print(json.dumps(list(backend.pids.values())), flush=True)
+    {body}
+"""
+
+BODIES = {
+    "forgets": "pass",
+    "fails": "raise SystemExit(7)",
+    "waits": "time.sleep(300)",
+    "works": (
+        "x = np.ones((20, 200_000)) / 4; session = backend.session('median', 20, 200_000)\n"
+        "    while True: session.aggregate(session.submit(x))"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        ("forgets", None),
+        ("fails", None),
+        ("works", signal.SIGINT),
+        ("works", signal.SIGTERM),
+        ("waits", signal.SIGKILL),
+    ],
+)
+def test_nothing_outlives_the_program(tmp_path: Path, body: str, number: int | None) -> None:
+    """It ends by itself, by an error, by Ctrl-C or killed: nodes and dealer end too."""
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(body=BODIES[body]))
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        cwd=Path(secure_fl.__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": str(Path(secure_fl.__file__).parents[1])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as program:
+        assert program.stdout is not None
+        pids = json.loads(program.stdout.readline())
+        assert len(pids) == 3
+        if number is not None:
+            time.sleep(1.0)
+            assert all(alive(pid) for pid in pids)
+            program.send_signal(number)
+        program.communicate(timeout=60)
+        expected = {None: {"forgets": 0, "fails": 7}.get(body)}.get(number)
+        assert program.returncode == expected if number is None else program.returncode != 0
+    assert gone(pids)
+
+
+def test_mpc_without_crypten_says_what_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from secure_fl.mpc import cluster as module
+
+    def missing() -> None:
+        raise SecureFLError("CrypTen is not installed")
+
+    monkeypatch.setattr(module, "import_crypten", missing)
+    with pytest.raises(SecureFLError, match="CrypTen is not installed"):
+        open_backend("mpc")
