@@ -225,8 +225,12 @@ def run_command(options: argparse.Namespace) -> int:
         folder = options.out or Path("runs") / f"{config.name}-{stamp}"
         federation = grid.start_job(config, folder, grid.command_line())
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)  # wide enough for every table
     cells = len(grid.plan(config))
-    console.print(f"{config.name}: {cells} cells, results in {folder}", highlight=False)
+    console.print(
+        f"{config.name}: {cells} cells, results in {folder}", highlight=False, soft_wrap=True
+    )
     if console.is_terminal:
         with LiveView(console, cells) as view:
             rows = grid.run_job(config, federation, folder, view)
