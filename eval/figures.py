@@ -138,7 +138,8 @@ def _over_rounds(
 ) -> bytes | None:
     """Draw a measure of `rounds.jsonl` by round; `names` are the title and the vertical axis.
 
-    `level` is what the validators' root rows reach alone, drawn across all panels.
+    Round 0, the untrained model, is left out: it would press all others together. `level` is what
+    the validators' root rows reach alone, drawn across all panels.
     """
     cells = [cell for cell in _headline_cells(run) if mean_of(cell.rounds, key) is not None]
     if not cells:
@@ -387,7 +388,8 @@ def _mean_seconds(cells: Sequence[Cell]) -> dict[str, float]:
 
 
 def _series(rounds: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
-    points = [(float(r["round"]), float(r[key])) for r in rounds if r.get(key) is not None]
+    played = (r for r in rounds if r["round"] and r.get(key) is not None)
+    points = [(float(r["round"]), float(r[key])) for r in played]
     return [x for x, _ in points], [y for _, y in points]
 
 

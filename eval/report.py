@@ -13,7 +13,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval import figures, metrics, tables
 from eval.records import Cell, Row, Run, load_run
-from eval.style import NO_ATTACK, attack_label, defence_label, headline_fraction, looks
+from eval.style import (
+    NO_ATTACK,
+    ROOT_ONLY,
+    attack_label,
+    defence_label,
+    headline_fraction,
+    looks,
+)
 from secure_fl.runfolder import write_atomic
 
 # One sentence a figure: how to read it.
@@ -38,7 +45,8 @@ READING = {
     ),
     "reputation": (
         "Each thin line is one hospital's reputation on the chain, the thick line the group's "
-        "median: the two colours should part, with blue above."
+        "median: the two colours should part, with blue above. Where they do not, the screen has "
+        "not told the attackers from the others."
     ),
     "round_time": (
         "The bars show where the seconds of a round go, so the price of each layer can be read "
@@ -77,6 +85,7 @@ class Tile(NamedTuple):
     label: str
     colour: str
     accuracy: str
+    gain: str
     worst: str
     worst_attack: str
 
@@ -163,8 +172,9 @@ def insecure_cells(rows: Sequence[Row]) -> list[str]:
 
 
 def tiles(rows: Sequence[Row]) -> list[Tile]:
-    """Clean accuracy and worst attack of each method at the headline fraction."""
+    """Clean accuracy, gain over the root alone and worst attack at the headline fraction."""
     fraction = headline_fraction(rows)
+    root = next((row["accuracy"] for row in rows if row["defence"] == ROOT_ONLY), None)
     made = []
     for look in looks(rows):
         own = [row for row in rows if row["defence"] == look.name]
@@ -181,6 +191,7 @@ def tiles(rows: Sequence[Row]) -> list[Tile]:
                 look.label,
                 look.colour,
                 tables.percent(clean),
+                "" if clean is None or root is None else tables.points(clean - root),
                 tables.points(worst[0] if worst else None),
                 worst[1] if worst else "no attack run",
             )

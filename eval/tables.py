@@ -162,7 +162,8 @@ def cost_sheet(rows: Sequence[Row]) -> Sheet:
         [*header, "Ledger ms"],
         body,
         "Mean over all cells. Round s: a cell's whole time over its rounds, set-up and tests "
-        "included. Online MB: sent by the busiest node; offline MB: by the dealer.",
+        "included. Online MB: sent by the busiest node; offline MB: by the dealer. Ledger ms: "
+        "processor time.",
     )
 
 
@@ -270,7 +271,7 @@ def swept_fractions(rows: Iterable[Row]) -> list[float]:
 
 def percent(value: float | None) -> str:
     """Format a share with one decimal: 0.8281 -> "82.8%"."""
-    return DASH if value is None else f"{100 * value:.1f}%"
+    return DASH if value is None else f"{100 * value:.1f}%".replace("-", "−")
 
 
 def decimals(value: float | None) -> str:
@@ -288,7 +289,7 @@ def points(value: float | None) -> str:
 
 def seconds(value: float) -> str:
     """Format seconds to two decimals."""
-    return f"{value:.2f}"
+    return f"{value:.2f}" if value >= 0.005 else "<0.01"
 
 
 def megabytes(value: float) -> str:

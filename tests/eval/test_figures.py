@@ -181,3 +181,11 @@ def test_headline_fraction_is_the_commonest_then_the_larger() -> None:
     assert style.headline_fraction(rows(0.1, 0.4)) == 0.4
     assert style.headline_fraction(rows(0.1, 0.1, 0.4)) == 0.1
     assert style.headline_fraction([{"attack": "none", "malicious_fraction": 0.0}]) is None
+
+
+def test_lines_begin_with_the_first_round_and_keep_zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {**sample_run.rows(attacks=("none",))[1]}
+    rounds = [{"round": n, "test_accuracy": v} for n, v in enumerate((0.5, 0.0, 0.8))]
+    lines = Recorder(monkeypatch, "plot")
+    assert figures.accuracy_over_rounds(Run("x", {}, {}, {}, (Cell(row, rounds),))) is not None
+    assert [args[:2] for args, _ in lines.calls] == [([1.0, 2.0], [0.0, 0.8])]

@@ -257,3 +257,16 @@ def test_screenshot_shows_tiles_and_tables(folder: Path, tmp_path: Path) -> None
     pixels = np.asarray(image).reshape(-1, 3)
     for colour in ((213, 94, 0), (0, 158, 115)):  # edges of the first and the last tile
         assert (np.abs(pixels.astype(int) - colour).max(axis=1) <= 2).sum() > 200
+
+
+def test_tiles_show_accuracy_gain_and_worst_attack() -> None:
+    rows = sample_run.rows()
+    root = next(r for r in rows if r["defence"] == "root_only")
+    root["accuracy"] = 0.80
+    fedavg = [r for r in rows if r["defence"] == "fedavg"]
+    fedavg[0]["accuracy"] = 0.79
+    first = report.tiles(rows)[0]
+    assert (first.label, first.accuracy, first.gain) == ("FedAvg", "79.0%", "−1.0")
+    assert (first.worst, first.worst_attack) == ("+86.0", "Model replacement")
+    alone = report.tiles([r for r in rows if r is not root])[0]
+    assert alone.gain == ""

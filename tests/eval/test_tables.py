@@ -178,3 +178,16 @@ def test_megabytes_and_percent() -> None:
     assert tables.megabytes(2_345_678_901) == "2,346"
     assert tables.percent(0.8281) == "82.8%"
     assert tables.decimals(0.87049) == "0.870"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (tables.percent(-0.002), "−0.2%"),
+        (tables.percent(0.8281), "82.8%"),
+        (tables.seconds(0.0004), "<0.01"),
+        (tables.seconds(1.005), "1.00"),
+    ],
+)
+def test_small_and_negative_numbers(shown: str, text: str) -> None:
+    assert shown == text
