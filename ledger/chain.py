@@ -5,6 +5,7 @@ so two identical runs have identical blocks down to the hash of the head.
 """
 
 import os
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ from ledger.contract import Log, revert_reason
 from ledger.errors import LedgerError, Reverted
 from ledger.export import BlockLine
 from ledger.keys import Signer, keccak
+from ledger.store import HEADERS, BlockFile, prune
 
 BLOCK_SECONDS = 12
 GAS_LIMIT = 60_000_000
@@ -34,6 +36,8 @@ GAS_LIMIT = 60_000_000
 TRANSACTION_GAS = 16_700_000
 MAX_FEE = 10**9
 BALANCE = 10**24
+# Blocks between two clean-ups of the store.
+PRUNE_EVERY = 64
 # What a receipt holds in the place of the state root since Byzantium.
 _SUCCESS = b"\x01"
 
@@ -89,10 +93,11 @@ class Executed:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A copy of the chain's store, and how many blocks it holds."""
+    """A copy of the chain's store, how many blocks it holds, and their newest headers."""
 
     store: dict[bytes, bytes]
     height: int
+    headers: tuple[BlockHeaderAPI, ...]
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,8 @@ class InProcessChain:
             },
             funds,
         )
-        self._blocks: list[BlockLine] = []
+        self._blocks = BlockFile()
+        self._headers = deque([self._chain.get_canonical_head()], HEADERS)
 
     @property
     def chain_id(self) -> int:
@@ -225,7 +231,7 @@ class InProcessChain:
     @property
     def head_hash(self) -> bytes:
         """Hash of the newest block."""
-        return self._blocks[-1].hash if self._blocks else bytes(self._chain.header.parent_hash)
+        return bytes(self._headers[-1].hash)
 
     def block_lines(self) -> Sequence[BlockLine]:
         """Blocks 1 to `height`, as they go into a chain file."""
@@ -293,8 +299,8 @@ class InProcessChain:
             result = self._chain.import_block(block)
         except (ValidationError, rlp.exceptions.RLPException) as error:
             raise LedgerError(str(error)) from error
-        self._keep(block)
         receipts = _receipts(result.imported_block.get_receipts(self._chain.chaindb))
+        self._keep(block)
         return [
             Executed(
                 sender=bytes(transaction.sender),
@@ -308,13 +314,14 @@ class InProcessChain:
 
     def snapshot(self) -> Snapshot:
         """The state to which `restore` returns."""
-        return Snapshot(dict(self._store.kv_store), len(self._blocks))
+        return Snapshot(dict(self._store.kv_store), len(self._blocks), tuple(self._headers))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Forget every block since the snapshot."""
         self._store = MemoryDB(dict(snapshot.store))
         self._chain = self._class(AtomicDB(self._store))
-        del self._blocks[snapshot.height :]
+        self._blocks.truncate(snapshot.height)
+        self._headers = deque(snapshot.headers, HEADERS)
 
     def _append(self, block: BlockAPI) -> None:
         self._chain.persist_block(block)
@@ -322,6 +329,9 @@ class InProcessChain:
         self._keep(block)
 
     def _keep(self, block: BlockAPI) -> None:
+        self._headers.append(block.header)
+        if len(self._blocks) % PRUNE_EVERY == 0:
+            prune(self._store, list(self._headers))
         self._blocks.append(
             BlockLine(int(block.number), bytes(block.hash), bytes(rlp.encode(block)))
         )
