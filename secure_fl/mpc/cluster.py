@@ -39,6 +39,8 @@ from secure_fl.mpc.transport import Channel, accept, listen
 from secure_fl.types import AggregateResult, Cost, Opening
 
 _GRACE_SECONDS = 5.0
+# Exit status of a process that lost a peer.
+_GAVE_UP = 3
 _ERRORS = {"InputError": InputError, "ConfigError": ConfigError}
 
 
@@ -209,8 +211,11 @@ class MpcBackend(Backend):
                 channel = accept(server, token, 1.0, tls)
             except NodeFailure as silence:
                 dead = [p for p in waiting.values() if p.handle.poll() is not None]
-                if dead or time.monotonic() > deadline:
-                    raise self._failure(dead[0] if dead else None, silence) from silence
+                if dead:
+                    ended = NodeFailure("it ended before it connected")
+                    raise self._failure(dead[0], ended) from silence
+                if time.monotonic() > deadline:
+                    raise self._failure(None, silence) from silence
                 continue
             channel.socket.settimeout(timeout)
             waiting.pop(channel.peer).control = channel
@@ -232,15 +237,13 @@ class MpcBackend(Backend):
         return process.control
 
     def _failure(self, process: _Process | None, cause: Exception) -> NodeFailure:
-        """Say which process ended, if one did: its peers' complaints are only consequences."""
+        """Say which process ended, if one was killed or crashed: complaints are consequences."""
         time.sleep(0.2)
-        ended = [(p, p.handle.poll()) for p in self._processes]
-        first = [(p, status) for p, status in ended if status not in (None, 0, 3)]
-        first = first or [(p, status) for p, status in ended if status is not None]
-        if first:
-            culprit, status = first[0]
-            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
-            return NodeFailure(f"{culprit.name} stopped unexpectedly ({how})")
+        for other in self._processes:
+            status = other.handle.poll()
+            if status not in (None, 0, _GAVE_UP):
+                how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+                return NodeFailure(f"{other.name} stopped unexpectedly ({how})")
         name = "a process" if process is None else process.name
         return NodeFailure(f"{name} failed: {cause}")
 
@@ -248,11 +251,14 @@ class MpcBackend(Backend):
         if not self._processes:
             raise NodeFailure("the nodes are stopped")
         try:
-            return self._channel(process).receive()
+            header, payload = self._channel(process).receive()
+            if header.get("error") == "NodeFailure":
+                raise NodeFailure(header["message"])
         except NodeFailure as failure:
             error = self._failure(process, failure)
             self.close()
             raise error from failure
+        return header, payload
 
     def _receive(self, process: _Process) -> dict[str, Any]:
         return self._receive_raw(process)[0]

@@ -6,6 +6,7 @@ It never holds an update in the clear, unless all nodes pool what they have. Sta
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -224,7 +225,12 @@ def _serve(options: dict[str, Any]) -> None:
     ring: Ring = DealerRing(mesh, source, network)
     if options["preprocessing"] == "first_party":
         ring = ProviderRing(network)
-    Node(mesh, source, ring).serve(control)
+    try:
+        Node(mesh, source, ring).serve(control)
+    except NodeFailure as failure:
+        with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
+            control.send({"error": "NodeFailure", "message": str(failure)})
+        raise
     if rank == 0:
         dealer.send({"kind": "stop"})
 

@@ -103,7 +103,7 @@ def test_nodes_run_on_given_keys_and_refuse_a_foreign_one(tmp_path: Path) -> Non
         assert secure_fl.aggregate(x, "median", backend).update.tolist() == [3.0, 0.0]
     for kind in ("pem", "key"):
         (folder / f"node-1.{kind}").write_bytes((other / f"node-1.{kind}").read_bytes())
-    with pytest.raises(NodeFailure, match="stopped unexpectedly"):
+    with pytest.raises(NodeFailure, match="ended before it connected"):
         secure_fl.open_backend("mpc", keys=folder, timeout=20)
 
 
