@@ -136,6 +136,7 @@ def _replay(
         except LedgerError as error:
             raise ExportError(_place(block), str(error)) from error
         report.blocks += 1
+        report.times[block.number] = chain.timestamp
         report.transactions += len(executed)
         if not _MOVING.isdisjoint(names):
             words = _hospital_words(chain, genesis.contract, len(witness.seats[HOSPITAL]))
@@ -147,6 +148,7 @@ def _replay(
     report.rounds = witness.rounds
     report.administration = witness.administration
     report.seats = witness.seats
+    report.certificates = witness.certificates
 
 
 def _follow(witness: Witness, address: bytes, block: int, transaction: Executed) -> str:

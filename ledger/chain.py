@@ -233,6 +233,11 @@ class InProcessChain:
         """Hash of the newest block."""
         return bytes(self._headers[-1].hash)
 
+    @property
+    def timestamp(self) -> int:
+        """Seconds since 1970 of the newest block, as the chain counts them."""
+        return int(self._headers[-1].timestamp)
+
     def block_lines(self) -> Sequence[BlockLine]:
         """Blocks 1 to `height`, as they go into a chain file."""
         return self._blocks

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.members import ROLE_NAMES
@@ -22,6 +23,8 @@ class AuditReport:
         rounds: records of all rounds, as far as the replay came.
         administration: administrators' changes, as (block, words).
         seats: addresses by role, in seat order.
+        certificates: certificate hash by (role, seat).
+        times: seconds since 1970 by block, as the chain counts them.
     """
 
     path: Path
@@ -33,6 +36,8 @@ class AuditReport:
     rounds: list[RoundRecord] = field(default_factory=list)
     administration: list[tuple[int, str]] = field(default_factory=list)
     seats: dict[int, list[bytes]] = field(default_factory=dict)
+    certificates: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    times: dict[int, int] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -60,25 +65,76 @@ def _lines(report: AuditReport) -> Iterator[str]:
     )
     if report.head:
         yield f"Head of the chain: 0x{report.head.hex()}"
+    if report.times:
+        yield "Times count the chain's blocks from its genesis; they are not a clock's."
     if report.seats:
         yield ""
-        yield "Members (number: key)"
+        yield "Members (number: key, hash of the certificate)"
         for role, name in ROLE_NAMES.items():
             for seat, address in enumerate(report.seats[role]):
-                yield f"  {name} {seat}: 0x{address.hex()}"
+                certificate = report.certificates.get((role, seat), b"")
+                shown = f", 0x{certificate.hex()}" if certificate else ""
+                yield f"  {name} {seat}: 0x{address.hex()}{shown}"
     if report.administration:
         yield ""
         yield "Decided by the administrators"
         for block, text in report.administration:
-            yield f"  block {block}: {text}"
+            yield f"  block {block}, {_moment(report, block)}: {text}"
+    if report.rounds:
+        yield ""
+        yield from _losses(report.rounds)
+        yield ""
+        yield from _standings(report.rounds)
     for record in report.rounds:
         yield ""
-        yield from _round(record)
+        yield from _round(record, report)
 
 
-def _round(record: RoundRecord) -> Iterator[str]:
-    blocks = f"{record.blocks[0]} to {record.blocks[-1]}"
-    yield f"Round {record.round} (blocks {blocks}): {record.status}"
+def _losses(rounds: list[RoundRecord]) -> Iterator[str]:
+    """Who lost reputation, when and why, in one place."""
+    yield "Who lost reputation and why"
+    none = True
+    for record in rounds:
+        for change in record.changes:
+            if change.after < change.before or change.suspended:
+                none = False
+                yield f"  round {record.round}: {_change(change)}"
+        if record.status == "void":
+            none = False
+            yield f"  round {record.round}: nobody; the coordinator is at fault, the round is void"
+    if none:
+        yield "  nobody"
+
+
+def _standings(rounds: list[RoundRecord]) -> Iterator[str]:
+    """How each hospital stands at the end."""
+    ended = [record for record in rounds if record.reputations]
+    yield "Hospitals at the end (reputation; rounds accepted, rejected)"
+    if not ended:
+        return
+    last = ended[-1]
+    for hospital, reputation in enumerate(last.reputations):
+        accepted = sum(hospital in record.accepted for record in rounds)
+        rejected = sum(hospital in record.rejected for record in rounds)
+        out = "; suspended" if last.suspended[hospital] else ""
+        yield (
+            f"  hospital {hospital}: {reputation / SCALE:.4f}; {accepted} accepted, "
+            f"{rejected} rejected{out}"
+        )
+
+
+def _moment(report: AuditReport, block: int) -> str:
+    """Time of a block on the chain."""
+    seconds = report.times.get(block)
+    if seconds is None:
+        return "time unknown"
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _round(record: RoundRecord, report: AuditReport) -> Iterator[str]:
+    first, last = record.blocks[0], record.blocks[-1]
+    yield f"Round {record.round} (blocks {first} to {last}): {record.status}"
+    yield f"  from {_moment(report, first)} to {_moment(report, last)} on the chain"
     yield f"  started from model 0x{record.model.hex()}"
     if record.commitments:
         yield f"  committed to their shares: hospitals {_names(record.commitments)}"

@@ -6,7 +6,7 @@ EIP-712 code, and says where the contract's events differ from what it expects.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ledger import reputation
@@ -101,6 +101,15 @@ class RoundRecord:
 _REASONS = {"accepted": 1, "rejected": 2, "accepted into an abnormal round": 3, "reinstated": 4}
 
 
+def _in_words(rule: Rule, limits: Limits) -> str:
+    """Parameters as decimal numbers with their names."""
+    counts = ("probation_rounds", "quorum")
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if name in counts else value / reputation.SCALE:g}"
+        for name, value in {**asdict(rule), **asdict(limits)}.items()
+    )
+
+
 class Witness:
     """Follows a chain from the creation of the contract.
 
@@ -176,7 +185,7 @@ class Witness:
         digest = self._messages.set_parameters(args["rule"], args["limits"], self._nonce)
         self._check_approvals(digest, args["approvals"])
         self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
-        self._note(f"set the parameters to {self._rule} and {self._limits}")
+        self._note(f"set the parameters: {_in_words(self._rule, self._limits)}")
 
     def _reinstate(self, args: dict[str, Any], events: list[Event]) -> None:
         hospital = args["hospital"]

@@ -15,8 +15,8 @@ from ledger import export, reputation
 from ledger.audit import audit, main
 from ledger.client import LedgerClient
 from ledger.export import BlockLine, GenesisLine, Line, SealLine
-from ledger.keys import Signature, keccak
-from ledger.members import HOSPITAL
+from ledger.keys import Signature, keccak, simulation_key
+from ledger.members import HOSPITAL, simulated_certificate
 from ledger.parameters import SCALE
 from ledger.reputation import Standing
 from tests.ledger.conftest import GOOD, MODEL, digest, play_round, roots, small_chain
@@ -97,6 +97,18 @@ def test_report_reads_as_a_story(original: Path, capsys: pytest.CaptureFixture[s
     assert "hospital 0 lost reputation, 0.2000 to 0.0600: rejected; suspended" in text
     assert "reinstated hospital 0" in text
     assert "Round 4 (blocks 21 to 23): abandoned" in text
+    # Blocks follow each other by 12 seconds from the genesis at 2026-01-01.
+    assert "  from 2026-01-01 00:04:12 to 2026-01-01 00:04:36 on the chain" in text
+    losses = text[text.index("Who lost reputation and why") : text.index("Hospitals at the end")]
+    assert losses.splitlines()[1:3] == [
+        "  round 1: hospital 0 lost reputation, 1.0000 to 0.5000: rejected",
+        "  round 2: hospital 0 lost reputation, 0.5000 to 0.2000: rejected",
+    ]
+    assert "gained" not in losses
+    assert "  hospital 0: 0.3000; 0 accepted, 3 rejected\n" in text
+    certificate = simulated_certificate(simulation_key(5, "hospital", 0).address).hex()
+    assert f"0x{certificate}\n" in text
+    assert "block 20, 2026-01-01 00:04:00: reinstated hospital 0" in text
 
 
 def test_the_command_fails_on_a_changed_file(original: Path, tmp_path: Path) -> None:
