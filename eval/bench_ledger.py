@@ -31,8 +31,9 @@ class Row(TypedDict):
 
     Attributes:
         hospitals: how many commit.
-        mode: "each" (every commitment verified by the contract) or "merkle" (one root a round).
-        cpu_ms_per_round: CPU milliseconds of this process.
+        mode: "each" (every commitment verified by the contract) or "merkle" (one root a round);
+            with "@node", on an external node.
+        cpu_ms_per_round: CPU milliseconds of this process, an external node's own not included.
         wall_ms_per_round: milliseconds on the clock.
     """
 
@@ -62,6 +63,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=list(MODES),
         help="verify each commitment on the chain, or one Merkle root a round (default: both)",
     )
+    parser.add_argument(
+        "--rpc",
+        metavar="URL",
+        help="measure a development node too (anvil), as modes each@node and merkle@node",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON list of rows")
 
 
@@ -74,14 +80,17 @@ def command(options: argparse.Namespace) -> int:
     require(options.rounds >= 1, "--rounds", "at least 1", options.rounds)
     for hospitals in options.hospitals:
         require(1 <= hospitals <= 1024, "--hospitals", "1 to 1024", hospitals)
-    rows = []
+    rows: list[Row] = []
     if not options.json:
-        print(f"{'hospitals':>9}  {'mode':<8}  {'CPU ms/round':>12}  {'wall ms/round':>13}")
+        print(f"{'hospitals':>9}  {'mode':<11}  {'CPU ms/round':>12}  {'wall ms/round':>13}")
     for hospitals in options.hospitals:
         for mode in options.mode:
-            rows.append(row := measure(hospitals, mode, options.rounds))
+            found = [measure(hospitals, mode, options.rounds)]
+            if options.rpc:
+                found.append(measure_node(options.rpc, hospitals, mode, options.rounds))
+            rows += found
             if not options.json:
-                print(_line(row), flush=True)
+                print("\n".join(map(_line, found)), flush=True)
     if options.json:
         print(json.dumps(rows))
     return 0
@@ -91,6 +100,24 @@ def measure(hospitals: int, mode: str, rounds: int) -> Row:
     """Play rounds on a chain in this process and average what they cost."""
     client = ledger.open_chain(hospitals, mode=mode, parameters=PARAMETERS)
     return timed(client, hospitals, mode, rounds)
+
+
+def measure_node(url: str, hospitals: int, mode: str, rounds: int) -> Row:
+    """Play the same rounds on a development node, which must give out funds when asked to.
+
+    Raises:
+        LedgerError: the node does not answer, or is not a development node.
+    """
+    from ledger.members import Members
+    from ledger.rpc import JsonRpc
+
+    rpc = JsonRpc(url, patience=5)
+    chain_id = int(rpc.one("eth_chainId"), 16)
+    # A new coordinator for each measurement: its contract and its funds are its own.
+    members = Members.simulated(time.time_ns(), hospitals)
+    rpc.one("anvil_setBalance", "0x" + members.coordinator.address.hex(), hex(10**24))
+    client = ledger.connect(url, members, chain_id=chain_id, parameters=PARAMETERS, mode=mode)
+    return timed(client, hospitals, f"{mode}@node", rounds)
 
 
 def timed(client: LedgerClient, hospitals: int, mode: str, rounds: int) -> Row:
@@ -129,6 +156,6 @@ def _digest(*parts: object) -> bytes:
 
 def _line(row: Row) -> str:
     return (
-        f"{row['hospitals']:>9}  {row['mode']:<8}  {row['cpu_ms_per_round']:>12.1f}  "
+        f"{row['hospitals']:>9}  {row['mode']:<11}  {row['cpu_ms_per_round']:>12.1f}  "
         f"{row['wall_ms_per_round']:>13.1f}"
     )

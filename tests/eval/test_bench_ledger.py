@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import pytest
 
 import ledger
 from eval import bench_ledger
 from secure_fl.errors import InputError
+from tests.ledger.anvil import Anvil
 
 
 def options(*arguments: str) -> argparse.Namespace:
@@ -51,6 +53,19 @@ def test_a_measured_round_is_a_whole_round(mode: str) -> None:
     # Rejected in round 1: hospital 9; in round 2: 8; in round 3: 7.
     assert reputations[0] == pytest.approx(gained + growth * (1 - gained))
     assert reputations[7] == pytest.approx(gained * half)
+
+
+def test_an_external_node_stands_beside(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    node = Anvil(tmp_path)
+    node.start()
+    try:
+        wanted = ("--hospitals", "3", "--rounds", "1", "--json", "--rpc", node.url)
+        bench_ledger.command(options(*wanted))
+    finally:
+        node.kill()
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["mode"] for row in rows] == ["each", "each@node", "merkle", "merkle@node"]
+    assert all(row["wall_ms_per_round"] > 0 for row in rows)
 
 
 def test_the_default_curve_goes_from_ten_to_five_hundred() -> None:
