@@ -15,7 +15,7 @@ from secure_fl.config import load_config
 from tests.eval import sample_run
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/extending.md", "docs/reproducing.md")
+PAGES = ("README.md", "docs/extending.md", "docs/reproducing.md", "docs/results.md")
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 FLAGS_WITH_VALUE = ("--out", "--resume")
 
