@@ -101,7 +101,7 @@ def test_documented_settings_are_accepted(
         load_config(overrides(words))
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", TEXTS)
 def test_named_files_exist(page: str) -> None:
     """Paths in backticks and relative links lead somewhere."""
     text = (ROOT / page).read_text(encoding="utf-8")

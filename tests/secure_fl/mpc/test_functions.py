@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,14 @@ def program(
     tmp_path: Path, task: str, communicator: str, provider: str = "TFP", parties: int = 2
 ) -> list[Any]:
     """Run one task with all parties; what each printed, in order of rank."""
+    command = [sys.executable, "-m", "tests.secure_fl.mpc.crypten_program"]
+    tasks = [task] * parties + ["serve"] * (provider == "TTP")
+    commands = [[*command, name, communicator, provider] for name in tasks]
+    return [json.loads(text.splitlines()[-1]) for text in launch(tmp_path, commands, parties)]
+
+
+def launch(tmp_path: Path, commands: list[list[str]], parties: int) -> list[str]:
+    """Start one process a command, as CrypTen wants it; what each party printed."""
     environment = {
         **os.environ,
         "WORLD_SIZE": str(parties),
@@ -29,17 +38,15 @@ def program(
         "GLOO_SOCKET_IFNAME": "lo",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "tests.secure_fl.mpc.crypten_program"]
-    tasks = [task] * parties + ["serve"] * (provider == "TTP")
     processes = [
         subprocess.Popen(
-            [*command, name, communicator, provider],
+            words,
             cwd=ROOT,
             env={**environment, "RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for rank, name in enumerate(tasks)
+        for rank, words in enumerate(commands)
     ]
     try:
         outputs = [process.communicate(timeout=120)[0] for process in processes[:parties]]
@@ -48,7 +55,7 @@ def program(
             process.kill()
             process.wait()
     assert [process.returncode for process in processes[:parties]] == [0] * parties
-    return [json.loads(output.splitlines()[-1]) for output in outputs]
+    return outputs
 
 
 @pytest.mark.parametrize("parties", [2, 3])
@@ -129,3 +136,14 @@ def test_crypten_operators_agree_between_communicators(tmp_path: Path) -> None:
             torch.testing.assert_close(
                 torch.tensor(results[0][name], dtype=torch.float64), wanted, rtol=0, atol=8e-5
             )
+
+
+def test_the_documented_program_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```python\n(# file: crypten_median.py.*?)```", page, re.DOTALL)
+    path = tmp_path / "crypten_median.py"
+    path.write_text(text, encoding="utf-8")
+    outputs = launch(tmp_path, [[sys.executable, str(path)]] * 2, 2)
+    wanted = np.median([[0.6, 0.8], [0.3, 0.4], [0.6, -0.8]], axis=0)
+    for output in outputs:
+        np.testing.assert_allclose(json.loads(output), wanted, atol=2**-14)
