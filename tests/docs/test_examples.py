@@ -16,6 +16,7 @@ from tests.eval import sample_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/extending.md", "docs/reproducing.md", "docs/results.md")
+TEXTS = (*PAGES, "docs/protocol.md", "docs/ledger.md", "docs/threat-model.md")
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 FLAGS_WITH_VALUE = ("--out", "--resume")
 
