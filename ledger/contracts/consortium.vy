@@ -16,10 +16,12 @@ import reputation
 import membership
 import rounds
 import shares
+import validation
 
 initializes: signatures
 initializes: membership[signatures := signatures]
 initializes: rounds
+initializes: validation[signatures := signatures, membership := membership, rounds := rounds]
 initializes: shares[signatures := signatures, membership := membership, rounds := rounds]
 
 exports: (
@@ -34,6 +36,11 @@ exports: (
     rounds.round,
     rounds.phase,
     rounds.model,
+    validation.attest_batch,
+    validation.limits,
+    validation.baseline,
+    validation.candidate,
+    validation.attestations,
     shares.commit_batch,
     shares.post_commitments,
     shares.reveal_commitment,
@@ -48,8 +55,6 @@ exports: (
     shares.fault_count,
 )
 
-SCALE: constant(uint256) = 10**18
-MAX_LOSS: constant(uint256) = 2**96 - 1
 WORDS: constant(uint256) = membership.MAX_HOSPITALS // 256
 
 # Reasons in ReputationChanged.
@@ -61,31 +66,14 @@ REINSTATED: constant(uint256) = 4
 RESULT_TYPEHASH: constant(bytes32) = keccak256(
     "Result(uint256 round,bytes32 result,bytes32 candidate,uint256[4] accepted,uint256[4] rejected)"
 )
-ATTESTATION_TYPEHASH: constant(bytes32) = keccak256(
-    "Attestation(uint256 round,bytes32 model,uint256 accuracy,uint256 loss,uint256 f1)"
-)
 REINSTATE_TYPEHASH: constant(bytes32) = keccak256("Reinstate(uint256 hospital,uint256 nonce)")
 PARAMETERS_TYPEHASH: constant(bytes32) = keccak256(
     "SetParameters(uint256[8] rule,uint256[4] limits,uint256 nonce)"
 )
 
-struct Limits:
-    accuracy_drop: uint256
-    loss_rise: uint256
-    f1_drop: uint256
-    quorum: uint256
-
-struct Attestation:
-    validator: uint256
-    accuracy: uint256
-    loss: uint256
-    f1: uint256
-    r: bytes32
-    vs: uint256
-
 event ParametersChanged:
     rule: reputation.Rule
-    limits: Limits
+    limits: validation.Limits
 
 event InitialProposed:
     model: bytes32
@@ -100,13 +88,6 @@ event AggregateRecorded:
     candidate: bytes32
     accepted: uint256[WORDS]
     rejected: uint256[WORDS]
-
-event Attested:
-    round: indexed(uint256)
-    validator: indexed(uint256)
-    accuracy: uint256
-    loss: uint256
-    f1: uint256
 
 event RoundFinalized:
     round: indexed(uint256)
@@ -131,17 +112,8 @@ event Reinstated:
     hospital: indexed(uint256)
 
 rule: public(reputation.Rule)
-limits: public(Limits)
-
-# Medians of the last accepted model, laid out as in `_pack`; zero before the first.
-baseline: public(uint256)
-
 accepted: uint256[WORDS]
 rejected: uint256[WORDS]
-candidate: public(bytes32)
-attestations: public(uint256)
-# Per validator its latest attestation, tagged with the round.
-measured: uint256[membership.MAX_SEATS]
 
 
 @deploy
@@ -150,7 +122,7 @@ def __init__(
     threshold: uint256,
     coordinator: address,
     rule: reputation.Rule,
-    limits: Limits,
+    limits: validation.Limits,
 ):
     """
     @param administrators Keys of the administrators.
@@ -198,7 +170,7 @@ def replace_key(
 @external
 def set_parameters(
     rule: reputation.Rule,
-    limits: Limits,
+    limits: validation.Limits,
     approvals: DynArray[signatures.Signature, membership.MAX_SEATS],
 ):
     """
@@ -257,7 +229,7 @@ def propose_initial(model: bytes32):
     rounds._check_idle()
     assert rounds.round == 0 and rounds.model == empty(bytes32), "ledger: rounds have begun"
     assert model != empty(bytes32), "ledger: model hash of zero"
-    self.candidate = model
+    validation._propose(model)
     rounds.phase = rounds.AGGREGATED
     log InitialProposed(model=model)
 
@@ -323,43 +295,11 @@ def record_aggregate(
         assert verdict & ~opened[i] & ~faulty == 0, "ledger: verdict on unopened share"
         self.accepted[i] = accepted[i]
         self.rejected[i] = rejected[i] | faulty
-    self.candidate = candidate
-    self.attestations = 0
+    validation._propose(candidate)
     rounds.phase = rounds.AGGREGATED
     log AggregateRecorded(
         round=round, result=result, candidate=candidate, accepted=accepted, rejected=rejected
     )
-
-
-@external
-def attest_batch(round: uint256, attestations: DynArray[Attestation, membership.MAX_SEATS]):
-    """
-    @notice Records what validators measured on the candidate model, in units of 10**-18.
-    """
-    membership._check_coordinator()
-    rounds._check_round(round)
-    assert rounds.phase == rounds.AGGREGATED, "ledger: not awaiting attestations"
-    candidate: bytes32 = self.candidate
-    for a: Attestation in attestations:
-        assert a.validator < membership.count[membership.VALIDATOR], "ledger: no such validator"
-        assert a.accuracy <= SCALE, "ledger: accuracy above 1"
-        assert a.f1 <= SCALE, "ledger: f1 above 1"
-        assert a.loss <= MAX_LOSS, "ledger: loss too large"
-        assert self.measured[a.validator] >> 224 != round + 1, "ledger: second attestation"
-        signer: address = signatures._signer(
-            keccak256(
-                abi_encode(ATTESTATION_TYPEHASH, round, candidate, a.accuracy, a.loss, a.f1)
-            ),
-            signatures.Signature(r=a.r, vs=a.vs),
-        )
-        assert signer == membership.seats[membership.VALIDATOR][
-            a.validator
-        ], "ledger: not signed by the validator"
-        self.measured[a.validator] = self._pack(a.accuracy, a.loss, a.f1, round)
-        log Attested(
-            round=round, validator=a.validator, accuracy=a.accuracy, loss=a.loss, f1=a.f1
-        )
-    self.attestations += len(attestations)
 
 
 @external
@@ -371,16 +311,15 @@ def finalize(round: uint256):
     """
     rounds._check_round(round)
     assert rounds.phase == rounds.AGGREGATED, "ledger: nothing to finalize"
-    limits: Limits = self.limits
-    assert self.attestations >= limits.quorum, "ledger: below the quorum"
+    assert validation.attestations >= validation.limits.quorum, "ledger: below the quorum"
     accuracy: uint256 = 0
     loss: uint256 = 0
     f1: uint256 = 0
-    accuracy, loss, f1 = self._medians(round)
-    abnormal: bool = self._degraded(accuracy, loss, f1, limits)
+    accuracy, loss, f1 = validation._medians(round)
+    abnormal: bool = validation._degraded(accuracy, loss, f1)
     if not abnormal:
-        rounds.model = self.candidate
-        self.baseline = self._pack(accuracy, loss, f1, round)
+        rounds.model = validation.candidate
+        validation.baseline = validation._pack(accuracy, loss, f1, round)
     self._judge(round, abnormal)
     rounds.phase = rounds.IDLE
     log RoundFinalized(
@@ -417,86 +356,14 @@ def hospital_words(
 
 
 @internal
-def _set_parameters(rule: reputation.Rule, limits: Limits):
+def _set_parameters(rule: reputation.Rule, limits: validation.Limits):
     """
     @dev Checks and writes the parameters.
     """
     reputation._check(rule)
-    assert limits.accuracy_drop <= SCALE, "ledger: accuracy limit above 1"
-    assert limits.f1_drop <= SCALE, "ledger: f1 limit above 1"
-    assert limits.loss_rise <= MAX_LOSS, "ledger: loss limit too large"
-    assert limits.quorum > 0 and limits.quorum <= membership.MAX_SEATS, "ledger: quorum not in 1 to 32"
+    validation._set_limits(limits)
     self.rule = rule
-    self.limits = limits
     log ParametersChanged(rule=rule, limits=limits)
-
-
-@internal
-@pure
-def _pack(accuracy: uint256, loss: uint256, f1: uint256, round: uint256) -> uint256:
-    """
-    @dev Bits 0-63 accuracy, 64-127 F1, 128-223 loss, 224-255 round + 1, so that zero is nothing.
-         Rounds count one by one and do not reach 2**32.
-    """
-    return accuracy | (f1 << 64) | (loss << 128) | ((round + 1) << 224)
-
-
-@internal
-@view
-def _medians(round: uint256) -> (uint256, uint256, uint256):
-    """
-    @dev Median accuracy, loss and F1 over the validators that attested in this round.
-    """
-    accuracies: DynArray[uint256, membership.MAX_SEATS] = []
-    losses: DynArray[uint256, membership.MAX_SEATS] = []
-    scores: DynArray[uint256, membership.MAX_SEATS] = []
-    for i: uint256 in range(
-        membership.count[membership.VALIDATOR], bound=membership.MAX_SEATS
-    ):
-        word: uint256 = self.measured[i]
-        if word >> 224 == round + 1:
-            accuracies.append(word & (2**64 - 1))
-            scores.append((word >> 64) & (2**64 - 1))
-            losses.append((word >> 128) & (2**96 - 1))
-    return self._median(accuracies), self._median(losses), self._median(scores)
-
-
-@internal
-@pure
-def _median(values: DynArray[uint256, membership.MAX_SEATS]) -> uint256:
-    """
-    @dev Middle value; of an even number the mean of the two middle ones, rounded down.
-    """
-    ordered: DynArray[uint256, membership.MAX_SEATS] = []
-    for value: uint256 in values:
-        ordered.append(value)
-        at: uint256 = len(ordered) - 1
-        for _: uint256 in range(membership.MAX_SEATS):
-            if at == 0 or ordered[at - 1] <= value:
-                break
-            ordered[at] = ordered[at - 1]
-            at -= 1
-        ordered[at] = value
-    upper: uint256 = len(ordered) // 2
-    if len(ordered) % 2 == 1:
-        return ordered[upper]
-    return (ordered[upper - 1] + ordered[upper]) // 2
-
-
-@internal
-@view
-def _degraded(accuracy: uint256, loss: uint256, f1: uint256, limits: Limits) -> bool:
-    """
-    @dev Whether the medians fall behind the last good model's by more than the limits.
-    """
-    word: uint256 = self.baseline
-    if word == 0:
-        return False
-    return (
-        accuracy + limits.accuracy_drop < word & (2**64 - 1)
-        or f1 + limits.f1_drop < (word >> 64) & (2**64 - 1)
-        or loss > ((word >> 128) & (2**96 - 1)) + limits.loss_rise
-    )
 
 
 @internal
