@@ -13,9 +13,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -58,8 +59,9 @@ CAPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `secure-fl bench mpc`."""
     parser.add_argument("--rule", nargs="+", default=["median"], help="rules (default: median)")
-    parser.add_argument("--hospitals", type=int, nargs="+", default=[20], metavar="N")
-    parser.add_argument("--dim", type=int, nargs="+", default=[100_000], metavar="D")
+    several = "the first is the base, others are varied on their own"
+    parser.add_argument("--hospitals", type=int, nargs="+", default=[20], metavar="N", help=several)
+    parser.add_argument("--dim", type=int, nargs="+", default=[100_000], metavar="D", help=several)
     parser.add_argument("--nodes", type=int, nargs="+", default=[2], metavar="K")
     parser.add_argument(
         "--bits", type=int, nargs="+", default=[18], metavar="B", help="width of a coordinate"
@@ -75,12 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also CrypTen's own operators, over its communicator and ours, and SPU if the "
         "environment variable SPU_PYTHON names an interpreter that has it",
     )
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw curves over n and d")
     parser.add_argument("--json", action="store_true", help="print JSON lines, not a table")
 
 
 def command(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
     require(options.repeat >= 1, "--repeat", "at least 1", options.repeat)
+    if options.figure is not None and len({*options.dim}) < 2 and len({*options.hospitals}) < 2:
+        raise InputError("--figure needs several values of --dim or of --hospitals")
     rows: list[Row] = []
 
     def emit(row: Row) -> None:
@@ -92,27 +97,52 @@ def command(options: argparse.Namespace) -> int:
 
     for row in measurements(options):
         emit(row)
+    if options.figure is not None:
+        from eval.bench_figure import curves
+
+        options.figure.write_bytes(curves(rows))
     if not options.json:
         from rich.console import Console
 
-        Console().print(table(rows))
+        console = Console()
+        console.print(table(rows))
+        for line in growth(rows):
+            console.print(line, highlight=False)
     return 0
 
 
-def measurements(options: argparse.Namespace) -> Any:
+def growth(rows: Sequence[Row]) -> list[str]:
+    """Say how online time grows with each size that was varied, method by method."""
+    from eval.bench_figure import exponent, varied_sizes
+
+    lines = []
+    for varied in varied_sizes(rows):
+        other = "hospitals" if varied == "dim" else "dim"
+        for method in dict.fromkeys(row["method"] for row in rows):
+            some = [r for r in rows if r["method"] == method and r[other] == rows[0][other]]
+            if len({row[varied] for row in some}) > 1:
+                slope = exponent(some, varied)
+                lines.append(f"{method}: online time grows as {COLUMNS[varied]}^{slope:.2f}")
+    return lines
+
+
+def sweep(hospitals: Sequence[int], dims: Sequence[int]) -> list[tuple[int, int]]:
+    """Return sizes (n, d) to measure: the first of each, then each varied on its own."""
+    base = hospitals[0], dims[0]
+    return [base, *((base[0], d) for d in dims[1:]), *((n, base[1]) for n in hospitals[1:])]
+
+
+def measurements(options: argparse.Namespace) -> Iterator[Row]:
     """Yield the rows of a benchmark, one after the other."""
-    for rule in options.rule:
-        for nodes in options.nodes:
-            for bits in options.bits:
-                for hospitals in options.hospitals:
-                    for dim in options.dim:
-                        yield from measure(rule, hospitals, dim, nodes, bits, options)
+    for rule, nodes, bits in product(options.rule, options.nodes, options.bits):
+        for hospitals, dim in sweep(options.hospitals, options.dim):
+            yield from measure(rule, hospitals, dim, nodes, bits, options)
     if options.peers:
-        for hospitals in options.hospitals:
-            for communicator in ("gloo", "tcp"):
-                yield crypten_median(hospitals, max(options.dim), communicator, options.repeat)
-            if os.environ.get("SPU_PYTHON"):
-                yield spu_median(hospitals, max(options.dim), os.environ["SPU_PYTHON"])
+        hospitals, dim = options.hospitals[0], options.dim[0]
+        for communicator in ("gloo", "tcp"):
+            yield crypten_median(hospitals, dim, communicator, options.repeat)
+        if os.environ.get("SPU_PYTHON"):
+            yield spu_median(hospitals, dim, os.environ["SPU_PYTHON"])
 
 
 def inputs(hospitals: int, dim: int, bits: int) -> torch.Tensor:
@@ -127,7 +157,7 @@ def inputs(hospitals: int, dim: int, bits: int) -> torch.Tensor:
 
 def measure(
     name: str, hospitals: int, dim: int, nodes: int, bits: int, options: argparse.Namespace
-) -> Any:
+) -> Iterator[Row]:
     """Yield the row of one rule; on a slow link one for each method, and the model's choice.
 
     Raises:

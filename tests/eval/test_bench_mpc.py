@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eval.bench_mpc import table
+from eval.bench_figure import exponent
+from eval.bench_mpc import sweep, table
 from eval.cli import main
 
 KEYS = {
@@ -73,3 +75,22 @@ def test_bad_sizes_are_refused(arguments: list[str], capsys: pytest.CaptureFixtu
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("secure-fl: ")
+
+
+def test_sizes_are_varied_one_at_a_time() -> None:
+    assert sweep([20, 5], [100, 10, 1]) == [(20, 100), (20, 10), (20, 1), (5, 100)]
+
+
+def test_curves_and_their_slopes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "curves.png"
+    sizes = ["--hospitals", "3", "5", "--dim", "64", "256"]
+    assert main(["bench", "mpc", "--repeat", "1", *sizes, "--figure", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert "grows as d^" in capsys.readouterr().out
+    made = [{"dim": d, "seconds_online": 3.0 * d**1.5} for d in (10, 100, 1000)]
+    assert exponent(made, "dim") == pytest.approx(1.5)
+
+
+def test_a_figure_needs_something_to_draw(tmp_path: Path) -> None:
+    assert main(["bench", "mpc", "--figure", str(tmp_path / "one.png")]) == 2
+    assert not list(tmp_path.iterdir())
