@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -123,6 +124,24 @@ def test_shares_add_up_and_open_their_commitment(bits: int, nodes: int, seed: in
     for rank, message in enumerate(messages):
         opened = check(message, root, rank, bits, 9)
         assert (opened.view(np.uint64) == shares[rank].astype(np.uint64)).all()
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("nodes", [2, 3, 4])
+def test_any_but_all_shares_together_are_uniform(bits: int, nodes: int) -> None:
+    """Of a fixed update: every sum over some nodes is uniform, that over all is the update."""
+    row = torch.full((4096,), -0.75)
+    shares = split(row, bits, nodes, fresh_stream())
+    for count in range(1, nodes):
+        for some in itertools.combinations(range(nodes), count):
+            pooled = sum(shares[i] for i in some)  # wraps in the shares' own width
+            octets = np.ascontiguousarray(pooled).view(np.uint8)
+            counts = np.bincount(octets, minlength=256)
+            expected = len(octets) / 256
+            # 255 degrees of freedom: above 420 with probability 3e-10.
+            assert ((counts - expected) ** 2 / expected).sum() < 420
+    whole = sum(shares[1:], shares[0].copy())
+    assert len(np.unique(whole)) == 1
 
 
 def shared(bits: int = 18) -> tuple[bytes, list[ShareMessage]]:
