@@ -6,8 +6,9 @@ import torch
 from rich.table import Table
 
 from secure_fl.aggregation import build_rule
-from secure_fl.backends import BACKENDS, open_backend
+from secure_fl.backends import open_backend
 from secure_fl.errors import require
+from secure_fl.sessions import BACKENDS
 from secure_fl.types import AggregateResult
 
 # Coordinates beyond this many are left out of the printed table.

@@ -23,7 +23,7 @@ from eval.environment import environment
 from eval.evaluate import Judge
 from eval.manifest import write_manifest
 from eval.progress import Reporter
-from secure_fl.backends import Backend, open_backend
+from secure_fl.backends import open_backend
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.errors import InputError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, run_rounds
@@ -37,6 +37,7 @@ from secure_fl.runfolder import (
     writing_cell,
 )
 from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig, malicious_fractions
+from secure_fl.sessions import Backend
 
 CLEAN = "none"
 ROOT_ONLY = "root_only"

@@ -14,7 +14,7 @@ import torch
 from attacks import Attack
 from secure_fl import seeds
 from secure_fl.arbiter import Chain, Nobody
-from secure_fl.backends import Backend, Session, open_backend
+from secure_fl.backends import open_backend
 from secure_fl.config import load_config
 from secure_fl.data import Split
 from secure_fl.errors import ConfigError, require
@@ -39,6 +39,7 @@ from secure_fl.schema import (
     malicious_fractions,
 )
 from secure_fl.server import make_server
+from secure_fl.sessions import Backend, Session
 from secure_fl.validation import validate
 
 Row = dict[str, Any]

@@ -25,7 +25,6 @@ import torch
 from attacks import Attack, AttackView
 from secure_fl import seeds
 from secure_fl.arbiter import Arbiter
-from secure_fl.backends import Session
 from secure_fl.data import Split
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
@@ -33,6 +32,7 @@ from secure_fl.hospitals import TrainOptions, clip_and_noise, train
 from secure_fl.runfolder import canonical_json, model_bytes, sha256
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.server import Server
+from secure_fl.sessions import Session
 from secure_fl.types import AggregateResult
 from secure_fl.validation import Verdict, medians, validate
 

@@ -15,9 +15,9 @@ from typing import Any
 import attacks
 import ledger
 from secure_fl import aggregation, data, models
-from secure_fl.backends import BACKENDS, PREPROCESSING
 from secure_fl.errors import ConfigError
 from secure_fl.guard import GuardOptions
+from secure_fl.sessions import BACKENDS, PREPROCESSING
 
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")

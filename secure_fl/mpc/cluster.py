@@ -21,14 +21,6 @@ import torch
 
 from secure_fl.aggregation.pipeline import Pipeline
 from secure_fl.aggregation.rules import build_rule
-from secure_fl.backends import (
-    PREPROCESSING,
-    SALT_BYTES,
-    Backend,
-    HospitalSecrets,
-    Session,
-    Submission,
-)
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
@@ -36,6 +28,14 @@ from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.sharing import commit, split
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
 from secure_fl.mpc.transport import Channel, accept, listen
+from secure_fl.sessions import (
+    PREPROCESSING,
+    SALT_BYTES,
+    Backend,
+    HospitalSecrets,
+    Session,
+    Submission,
+)
 from secure_fl.types import AggregateResult, Cost, Opening
 
 _GRACE_SECONDS = 5.0

@@ -11,8 +11,9 @@ import torch
 
 import secure_fl
 from ledger.merkle import merkle_root, share_digest
-from secure_fl.backends import BACKENDS, HospitalSecrets, open_backend, refusal
+from secure_fl.backends import open_backend
 from secure_fl.errors import InputError, SecureFLError
+from secure_fl.sessions import BACKENDS, HospitalSecrets, refusal
 from secure_fl.types import Cost
 
 X = np.array([[1.0, 4.0], [2.0, 5.0], [50.0, -6.0]])

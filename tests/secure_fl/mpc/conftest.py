@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from secure_fl.backends import Backend, open_backend
+from secure_fl.backends import open_backend
+from secure_fl.sessions import Backend
 from tests.secure_fl.mpc.processes import gone
 
 

@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as arrays
 
 import secure_fl
 from secure_fl.aggregation import build_rule, rule_names, stages
-from secure_fl.backends import Backend, open_backend
+from secure_fl.backends import open_backend
+from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import KINDS, case
 from tests.secure_fl.aggregation.test_rules_common import staged
 
@@ -78,6 +79,14 @@ def test_three_and_four_nodes(more_nodes: Backend) -> None:
     for k, name in enumerate(RULES[nodes % 2 :: 2]):
         kind = ("extreme", "ties")[k % 2]
         compare(more_nodes, name, *case(kind, 3 + k, WIDTHS[k % len(WIDTHS)]))
+
+
+def test_first_party_preprocessing() -> None:
+    """CrypTen's TFP in the dealer's place, by explicit request: slower, not safe, the same bits."""
+    options = {"preprocessing": "first_party", "insecure_preprocessing": True, "timeout": 60}
+    with open_backend("mpc", nodes=2, **options) as backend:
+        for k, name in enumerate(("median", "trimmed_mean", "guarded", "algorithm2")):
+            compare(backend, name, *case("plain", 3 + k, 5))
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,8 +19,9 @@ import torch
 
 import secure_fl
 from secure_fl.aggregation import Pipeline, Stage, make_stage, stage
-from secure_fl.backends import Backend, open_backend
+from secure_fl.backends import open_backend
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
+from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import case
 from tests.secure_fl.mpc.processes import alive, gone
 

@@ -13,8 +13,8 @@ import torch
 
 import secure_fl
 from secure_fl.aggregation import build_rule
-from secure_fl.backends import Backend, Session, Submission
 from secure_fl.mpc.sharing import ShareMessage, commit
+from secure_fl.sessions import Backend, Session, Submission
 from tests.secure_fl.aggregation.oracles import case
 
 N, D = 5, 6

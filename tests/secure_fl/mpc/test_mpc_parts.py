@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 import secure_fl.mpc
 from secure_fl.aggregation.fixedpoint import encode
-from secure_fl.backends import HospitalSecrets
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.mpc import compat
 from secure_fl.mpc.prg import Stream, fresh_stream
 from secure_fl.mpc.sharing import ShareMessage, check, commit, split
 from secure_fl.mpc.words import from_planes, to_planes, unpack_bits, word_count
+from secure_fl.sessions import HospitalSecrets
 
 # --- the generator --------------------------------------------------------------------------
 

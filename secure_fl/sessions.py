@@ -1,0 +1,183 @@
+"""The two sides of an aggregation: hospitals that hand in, and a place where a rule runs.
+
+A `Session` keeps a rule's state over rounds. `submit` is the hospitals' side: each encodes, splits
+and commits to its own update. `aggregate` is the nodes' side. The backends themselves are in
+`secure_fl.backends`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.errors import require
+from secure_fl.types import AggregateResult
+
+BACKENDS = ("plain", "fixed", "mpc")
+# Where correlated randomness comes from: a process of its own, or CrypTen's TFP, inside node 0.
+PREPROCESSING = ("dealer", "first_party")
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What the hospitals handed in for one round.
+
+    Attributes:
+        commitments: 32-byte Merkle root over a hospital's salted share digests, by hospital.
+        refused: why a hospital's update was not taken, by hospital.
+        shares: backend's own, opaque to others.
+    """
+
+    commitments: dict[int, bytes]
+    refused: dict[int, str]
+    shares: Any
+
+
+class HospitalSecrets:
+    """Where hospitals take salts and sharing keys from.
+
+    From the operating system by default. A simulation that must repeat bit for bit passes a key;
+    whoever knows it can undo the sharing, so that is for simulations only.
+    """
+
+    def __init__(self, simulation_key: bytes | None = None) -> None:
+        self._key = simulation_key
+
+    def draw(self, label: str, size: int) -> bytes:
+        """Return `size` (at most 64) secret bytes for a label that is used once."""
+        if self._key is None:
+            return secrets.token_bytes(size)
+        return hmac.new(self._key, label.encode(), hashlib.sha512).digest()[:size]
+
+
+def refusal(row: torch.Tensor, limit: float) -> str | None:
+    """Return why an update (d,) cannot be encoded, or None if it can."""
+    if not bool(row.isfinite().all()):
+        index = int((~row.isfinite()).nonzero()[0])
+        return f"coordinate {index} is {float(row[index])}, not a finite number"
+    worst = int(row.abs().argmax())
+    if float(row[worst].abs()) >= limit - 2.0**-17:
+        return f"coordinate {worst} is {float(row[worst]):g}, outside (-{limit:g}, {limit:g})"
+    return None
+
+
+class Session(ABC):
+    """One rule over several rounds, for n hospitals and d parameters."""
+
+    def __init__(
+        self, rule: Pipeline, hospitals: int, dim: int, hospital_secrets: HospitalSecrets
+    ) -> None:
+        require(hospitals >= 1, "hospitals", "at least 1", hospitals)
+        require(dim >= 1, "dim", "at least 1", dim)
+        self.rule = rule
+        self.hospitals = hospitals
+        self.dim = dim
+        self._secrets = hospital_secrets
+        self._round = 0
+
+    def submit(self, updates: Any, present: Sequence[bool] | None = None) -> Submission:
+        """Hand in one round's updates.
+
+        Args:
+            updates: float (n, d), tensor or array.
+            present: which hospitals take part, all by default.
+
+        Hospitals whose update is not finite or out of range are refused by name; the others go on.
+
+        Raises:
+            InputError: wrong shapes.
+        """
+        x = torch.as_tensor(updates).detach()
+        shape = (self.hospitals, self.dim)
+        require(tuple(x.shape) == shape, "updates' shape", f"{shape}", tuple(x.shape))
+        require(x.dtype.is_floating_point, "updates' type", "floating point", x.dtype)
+        flags = [True] * self.hospitals if present is None else [bool(p) for p in present]
+        require(len(flags) == self.hospitals, "present", f"{self.hospitals} flags", len(flags))
+        rows: dict[int, torch.Tensor] = {}
+        refused: dict[int, str] = {}
+        for hospital in (h for h in range(self.hospitals) if flags[h]):
+            reason = refusal(x[hospital], self.rule.limit)
+            if reason is None:
+                rows[hospital] = x[hospital].to(torch.float64)
+            else:
+                refused[hospital] = reason
+        self._round += 1
+        commitments, shares = self._share(rows)
+        return Submission(commitments, refused, shares)
+
+    def aggregate(
+        self,
+        submission: Submission,
+        reputation: Any = None,
+        reference: Any = None,
+        commitments: Mapping[int, bytes] | None = None,
+    ) -> AggregateResult:
+        """Combine the submitted updates.
+
+        Args:
+            submission: what `submit` returned last.
+            reputation: float (n,), public, in [0, 1]; all ones by default.
+            reference: float (d,), a public root direction, where the rule wants one.
+            commitments: roots as read from the chain; by default those of the submission. A
+                hospital without one, or whose shares do not open it, does not take part.
+
+        Raises:
+            InputError: wrong shapes or values.
+        """
+        n, d = self.hospitals, self.dim
+        weights = torch.ones(n) if reputation is None else torch.as_tensor(reputation)
+        weights = weights.to(torch.float64)
+        require(tuple(weights.shape) == (n,), "reputation's shape", f"({n},)", weights.shape)
+        good = bool(((weights >= 0) & (weights <= 1)).all())
+        require(good, "reputation", "in [0, 1]", weights.tolist())
+        direction = None if reference is None else torch.as_tensor(reference).to(torch.float64)
+        if direction is not None:
+            shape = tuple(direction.shape)
+            require(shape == (d,), "reference's shape", f"({d},)", shape)
+            require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
+        roots = submission.commitments if commitments is None else commitments
+        return self._aggregate(submission, weights, direction, dict(roots))
+
+    @abstractmethod
+    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
+        """Split and commit to float64 rows (d,) by hospital."""
+
+    @abstractmethod
+    def _aggregate(
+        self,
+        submission: Submission,
+        reputation: torch.Tensor,
+        reference: torch.Tensor | None,
+        commitments: dict[int, bytes],
+    ) -> AggregateResult: ...
+
+    def close(self) -> None:  # noqa: B027
+        """Forget the session's state."""
+
+
+class Backend(ABC):
+    """A place where sessions run; a context manager."""
+
+    @abstractmethod
+    def session(
+        self, rule: Any, hospitals: int, dim: int, simulation_key: bytes | None = None
+    ) -> Session:
+        """Open a session; `rule` is anything that `build_rule` takes."""
+
+    def close(self) -> None:  # noqa: B027
+        """Stop whatever was started."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
