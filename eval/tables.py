@@ -18,7 +18,6 @@ from eval.style import (
     attack_label,
     attack_names,
     defence_label,
-    fractions,
     headline_fraction,
     looks,
 )
@@ -253,20 +252,9 @@ def console_table(rows: Iterable[Row], paper: bool = False) -> Group:
     return Group(*(_rich(sheet) for sheet in sheets(rows, paper)))
 
 
-def cells_table(rows: Iterable[Row]) -> Table:
-    """Every cell on one line, for the console."""
-    return _rich(cells_sheet(check_rows(rows)))
-
-
 def markdown_table(rows: Iterable[Row], paper: bool = True) -> str:
     """Summary in GitHub's Markdown, one table a sheet, with its title and note."""
     return "\n".join(_markdown(sheet) for sheet in sheets(rows, paper))
-
-
-def swept_fractions(rows: Iterable[Row]) -> list[float]:
-    """Malicious fractions of a run that swept more than one, else an empty list."""
-    found = fractions(rows)
-    return found if len(found) > 1 else []
 
 
 def percent(value: float | None) -> str:

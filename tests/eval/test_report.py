@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from eval import report
-from eval.records import Cell, load_run
+from eval.records import Cell, Run, load_run
 from secure_fl.errors import InputError
 from tests.eval import sample_run
 
@@ -270,3 +270,11 @@ def test_tiles_show_accuracy_gain_and_worst_attack() -> None:
     assert (first.worst, first.worst_attack) == ("+86.0", "Model replacement")
     alone = report.tiles([r for r in rows if r is not root])[0]
     assert alone.gain == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, None), (0.4, "0 s"), (59.6, "1 min 0 s"), (125.0, "2 min 5 s")]
+)
+def test_the_jobs_time_is_shown_in_minutes(seconds: float | None, text: str | None) -> None:
+    run = Run("x", {}, {}, {"seconds": seconds}, (Cell(sample_run.rows()[0]),))
+    assert dict(report.header_facts(run)).get("Job") == text
