@@ -26,7 +26,7 @@ from eval.progress import Reporter
 from secure_fl.backends import open_backend
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.errors import InputError
-from secure_fl.experiment import RunConfig, RunResult, make_setting, run_rounds
+from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.federation import Federation, prepare
 from secure_fl.runfolder import (
     create_run,
@@ -112,8 +112,9 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     """
     refuse_existing(folder)  # before the data are read
     federation = prepare(config)
-    for cell in plan(config):
-        make_setting(cell.run, federation)  # an attack may not fit the data
+    acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
+    for run in acting.values():
+        rehearse(make_setting(run, federation))
     create_run(folder)
     save_config(config, folder / "config.yaml")
     write_json(folder / "environment.json", environment(config, shlex.join(command)))

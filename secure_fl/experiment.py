@@ -17,10 +17,10 @@ from secure_fl.arbiter import Chain, Nobody
 from secure_fl.backends import open_backend
 from secure_fl.config import load_config
 from secure_fl.data import Split
-from secure_fl.errors import ConfigError, require
+from secure_fl.errors import ConfigError, SecureFLError, require
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
-from secure_fl.round import Setting, State, close, measured, model_hash, play
+from secure_fl.round import Setting, State, close, craft, measured, model_hash, play
 from secure_fl.runfolder import (
     append_line,
     canonical_json,
@@ -121,6 +121,39 @@ def poison(
             raise ConfigError(f"attack {attack}: {error}") from error
         result[i] = Split(x, y)
     return result
+
+
+def rehearse(setting: Setting) -> None:
+    """Let the attack act once on made-up updates, before anything runs.
+
+    Raises:
+        ConfigError: its classes are not those of the data, or it cannot act among so many
+            hospitals.
+        InputError: it returned updates of another shape.
+    """
+    federation, attack = setting.federation, setting.attack
+    classes = range(federation.data.classes)
+    for key in ("source_class", "target_class"):
+        value = getattr(attack, key, None)
+        if value is not None and value not in classes:
+            raise ConfigError(
+                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the data"
+            )
+    nobody = torch.zeros(federation.hospitals, dtype=torch.bool)
+    shape = (federation.hospitals, federation.model.num_parameters)
+    updates = 0.01 * torch.randn(shape, generator=seeds.torch_generator(0, "craft", 0))
+    try:
+        craft(
+            setting,
+            State(federation.initial, nobody),
+            1,
+            list(range(federation.hospitals)),
+            updates,
+        )
+    except SecureFLError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"attack {attack}: {error}") from error
 
 
 def make_setting(config: RunConfig, federation: Federation) -> Setting:
@@ -296,6 +329,7 @@ def run(
     fraction = malicious_fractions(experiment.malicious)[0]
     config = RunConfig(experiment, experiment.defences[0], attack, fraction)
     federation = prepare(experiment)
+    rehearse(make_setting(config, federation))
     torch.set_num_threads(experiment.threads)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "run" if folder is None else Path(folder)

@@ -128,7 +128,7 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
     )
     updates = torch.zeros(setting.federation.hospitals, state.model.numel())
     updates[active] = trained
-    sent = _craft(setting, state, number, active, updates)
+    sent = craft(setting, state, number, active, updates)
     bound = setting.config.privacy
     clipped = clip_and_noise(
         sent,
@@ -145,10 +145,14 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
     return clipped
 
 
-def _craft(
+def craft(
     setting: Setting, state: State, number: int, active: list[int], updates: torch.Tensor
 ) -> torch.Tensor:
-    """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d)."""
+    """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d).
+
+    Raises:
+        InputError: the attack returned another shape.
+    """
     attackers = [i for i in active if i in setting.malicious]
     if not attackers:
         return updates

@@ -155,6 +155,12 @@ def test_run_keeps_its_folder_and_observes(tmp_path: Path) -> None:
 def test_parameters_that_do_not_fit_the_data_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"columns must be within the \d+ columns"):
         run([*TINY, "attack=backdoor", "attack.params.columns=[999]"])
+    with pytest.raises(ConfigError, match="target_class must be from 0 to 1, the classes of the"):
+        run([*TINY, "attack=backdoor", "attack.params.target_class=7"])
+    with pytest.raises(ConfigError, match="source_class must be from 0 to 1"):
+        run([*TINY, "attack=label_flip", "attack.params.source_class=5"])
+    with pytest.raises(ConfigError, match=r"Alie.*must be such that 0 < floor"):
+        run([*TINY, "attack=alie", "data.hospitals=2", "malicious=0.5"])
     with pytest.raises(ConfigError, match="model 'cnn' with params"):
         run([*TINY, "model.name=cnn", "model.params={}"])
     with pytest.raises(ConfigError, match="one of hidden; got 'hiden'"):
