@@ -105,6 +105,7 @@ def command(options: argparse.Namespace) -> int:
         from rich.console import Console
 
         console = Console()
+        console.width = max(console.width, 100)  # a narrower table loses figures
         console.print(table(rows))
         for line in growth(rows):
             console.print(line, highlight=False)

@@ -35,7 +35,17 @@ import numpy as np
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.transport import Channel
 from secure_fl.mpc.wires import DealerGates, deal
-from secure_fl.mpc.words import unpack_bits
+from secure_fl.mpc.words import WORD_BITS, unpack_bits, word_count
+
+# Columns that bits are turned to ring elements for at a time, so that memory stays small.
+_COLUMNS = 1 << 16
+
+
+def column_blocks(columns: int) -> Iterator[tuple[slice, slice]]:
+    """Cut columns into blocks; yield the columns and the words that hold their bits."""
+    for start in range(0, columns, _COLUMNS):
+        stop = min(start + _COLUMNS, columns)
+        yield slice(start, stop), slice(start // WORD_BITS, word_count(stop))
 
 
 class Products(NamedTuple):
@@ -112,7 +122,8 @@ class Dealer:
 
     def _bits(self, number: int, columns: int, index: Sequence[int]) -> None:
         words = self._kept[number][tuple(index)]
-        self._correct(unpack_bits(words, columns))
+        for block, part in column_blocks(columns):
+            self._correct(unpack_bits(words[:, part], block.stop - block.start))
 
     def _products(self, count: int) -> None:
         self._correct(self._sum(count) * self._sum(count))
@@ -141,10 +152,11 @@ class Dealer:
         self._correct(mask * self._sum(mask.shape[0])[:, None])
 
     def _choose(self, number: int, mask: int) -> None:
-        values = self._kept[mask]
-        bits = unpack_bits(self._kept[number], values.shape[1])
-        self._correct(bits)
-        self._correct(bits * values)
+        words, values = self._kept[number], self._kept[mask]
+        for block, part in column_blocks(values.shape[1]):
+            bits = unpack_bits(words[:, part], block.stop - block.start)
+            self._correct(bits)
+            self._correct(bits * values[:, block])
 
 
 class NodeSource:
@@ -221,11 +233,19 @@ class NodeSource:
             self.request("input", first=first, shape=list(shape))
             return first, self.stream.words(shape)
 
-    def bits(self, number: int, index: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray:
-        """Return ring shares (rows, columns) of the masks of wires [index]."""
-        with self.offline():
-            self.request("bits", number=number, columns=shape[1], index=list(index))
-            return self._corrected(shape)
+    def bits(
+        self, number: int, index: tuple[int, ...], shape: tuple[int, int]
+    ) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        """Yield ring shares of the masks of wires [index], (rows, columns), block by block.
+
+        With each block come its columns and its words.
+        """
+        rows, columns = shape
+        self.request("bits", number=number, columns=columns, index=list(index))
+        for block, part in column_blocks(columns):
+            with self.offline():
+                share = self._corrected((rows, block.stop - block.start))
+            yield block, part, share
 
     def products(self, count: int) -> Products:
         """Return `count` multiplication triples."""
@@ -258,11 +278,18 @@ class NodeSource:
 
     def choose(
         self, number: int, mask: int, shape: tuple[int, int]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ring shares of the wires' masks r (rows, columns) and of r times a ring mask."""
-        with self.offline():
-            self.request("choose", number=number, mask=mask)
-            return self._corrected(shape), self._corrected(shape)
+    ) -> Iterator[tuple[slice, slice, np.ndarray, np.ndarray]]:
+        """Yield ring shares of the wires' masks r and of r times a ring mask, block by block.
+
+        With each block come its columns and its words.
+        """
+        rows, columns = shape
+        self.request("choose", number=number, mask=mask)
+        for block, part in column_blocks(columns):
+            size = rows, block.stop - block.start
+            with self.offline():
+                r, product = self._corrected(size), self._corrected(size)
+            yield block, part, r, product
 
 
 def serve(dealer: Dealer, channel: Channel) -> None:

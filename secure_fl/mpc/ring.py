@@ -75,8 +75,9 @@ class Ring(ABC):
 
     def open(self, x: np.ndarray) -> np.ndarray:
         """Return x in the clear, at every node: one round, 8 bytes an element."""
-        total = np.array(x, _INT)
-        for theirs in self.mesh.exchange(total.copy()):
+        total, *others = self.mesh.exchange(x)  # fresh arrays: add in place
+        total += x
+        for theirs in others:
             total += theirs
         return total
 
@@ -318,10 +319,14 @@ class DealerRing(Ring):
 
         The dealer shares the mask's bits [r] in the ring; the bit is m + (1 - 2 m) [r].
         """
-        masked = unpack_bits(wires.masked[index], columns)
-        mask = self.source.bits(wires.number, index, (masked.shape[0], columns))
-        result = mask * (1 - 2 * masked)
-        return result + masked if self.leader else result
+        words = wires.masked[index]
+        result = np.empty((len(words), columns), _INT)
+        shape = result.shape[0], columns
+        for block, part, mask in self.source.bits(wires.number, index, shape):
+            masked = unpack_bits(words[:, part], mask.shape[1])
+            share = mask * (1 - 2 * masked)
+            result[:, block] = share + masked if self.leader else share
+        return result
 
     def choose(self, wires: Wires, y: Masked) -> np.ndarray:
         """Return ring shares of bit * y, for bits in wires (rows, W): no round.
@@ -331,7 +336,12 @@ class DealerRing(Ring):
         bit * y = m [y] + (1 - 2 m) (f [r] + [r a]).
         """
         columns = y.mask.shape[1]
-        masked = unpack_bits(wires.masked, columns)
-        r, product = self.source.choose(wires.number, y.number, masked.shape)
-        own = y.mask + y.opened if self.leader else y.mask
-        return masked * own + (1 - 2 * masked) * (y.opened * r + product)
+        result = np.empty((len(wires.masked), columns), _INT)
+        shape = len(result), columns
+        for block, part, r, product in self.source.choose(wires.number, y.number, shape):
+            masked = unpack_bits(wires.masked[:, part], r.shape[1])
+            opened, own = y.opened[:, block], y.mask[:, block]
+            if self.leader:
+                own = own + opened
+            result[:, block] = masked * own + (1 - 2 * masked) * (opened * r + product)
+        return result
