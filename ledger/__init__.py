@@ -17,11 +17,15 @@ and records nothing. `chain.abandon_round(n)` ends a round that cannot complete.
 `chain.export(path)` writes the chain as JSON lines; `ledger.audit.audit(path)`, or
 ``python -m ledger.audit FILE``, re-executes it and checks everything in it.
 
+`connect` gives the same client on an EVM node by URL.
+
 Modules: `merkle` (commitments to shares; standard library alone), `parameters`, `reputation` (the
-rule in plain Python, the contract's oracle), `keys`, `typed_data`, `members` (who signs what),
-`commitments` (the tree over a round's), `contract` and `artifacts` (ABI), `chain` (py-evm),
-`connection`, `administration`, `client`, `export`, `audit`. Those from `contract` on load the chain
-libraries (about a second), so this module imports them only when a chain is opened.
+rule in plain Python, the contract's oracle), `keys`, `keystore`, `typed_data`, `members` (who signs
+what), `commitments` (the tree over a round's), `contract` and `artifacts` (ABI), `chain` and
+`store` (py-evm), `rpc` and `node` (any EVM node), `connection`, `standings`, `administration`,
+`client`, `export`, `history` (a chain file read), `audit` (a chain file executed). Those from
+`contract` on load the chain libraries (about a second), so this module imports them only when a
+chain is opened.
 """
 
 from typing import TYPE_CHECKING, Any
