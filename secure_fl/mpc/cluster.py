@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import subprocess
 import sys
 import tempfile
@@ -279,11 +280,25 @@ class MpcBackend(Backend):
         """
         for rank in range(self.nodes):
             self.tell(rank, message, payload)
-        answers = [self._receive_raw(process) for process in self.node_processes]
+        answers = self._answers()
         for header, _ in answers:
             if "error" in header:
                 raise _ERRORS.get(header["error"], SecureFLError)(header["message"])
         return answers
+
+    def _answers(self) -> list[tuple[dict[str, Any], bytearray]]:
+        """Wait for every node's answer, however long: peers that fall silent report each other.
+
+        A node that ends closes its connection, which is an answer too: the first bad one counts.
+        """
+        answers: dict[str, tuple[dict[str, Any], bytearray]] = {}
+        waiting = {self._channel(p).socket: p for p in self.node_processes}
+        while waiting:
+            ready, _, _ = select.select(list(waiting), [], [])
+            for sock in ready:
+                process = waiting.pop(sock)
+                answers[process.name] = self._receive_raw(process)
+        return [answers[process.name] for process in self.node_processes]
 
     def tell(self, rank: int, message: dict[str, Any], *payload: bytes) -> None:
         """Send one message to one node."""

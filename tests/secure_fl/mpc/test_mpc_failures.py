@@ -145,7 +145,7 @@ def test_a_node_that_hangs_is_given_up() -> None:
     session = backend.session("median", 4, 6)
     submission = session.submit(X)
     os.kill(pids["node 1"], signal.SIGSTOP)
-    with pytest.raises(NodeFailure, match="is silent for too long"):
+    with pytest.raises(NodeFailure, match="node 0 failed: node 1 is silent for too long"):
         session.aggregate(submission)
     assert gone(pids.values())
 
