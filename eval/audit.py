@@ -286,7 +286,7 @@ def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:
     yield f"measured   {_measured(report)}"
     if report.settings:
         yield f"settings   not compared with the cells: {report.settings}"
-    yield "not held   report.html and figures/: secure-fl report draws them again"
+    yield "not held   report.html, explorer.html and figures/: secure-fl report draws them again"
     yield (
         "Keys are simulated: a folder made anew as a whole, chains and all, passes. To exclude it "
         "give\nthe head that the run printed: secure-fl audit RUN --head 0x..."

@@ -15,7 +15,7 @@ import ledger
 from secure_fl.runfolder import read_json, read_lines, sha256, write_json
 
 MANIFEST, JOB_CHAIN = "manifest.json", "chain.jsonl"
-_DERIVED = {MANIFEST, JOB_CHAIN, "report.html"}
+_DERIVED = {MANIFEST, JOB_CHAIN, "report.html", "explorer.html"}
 
 
 def listed_files(run: Path) -> Iterator[str]:

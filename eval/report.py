@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval import figures, metrics, tables
+from eval.explorer import explorer_html
 from eval.records import Cell, Row, Run, load_run
 from eval.style import (
     NO_ATTACK,
@@ -91,7 +92,10 @@ class Tile(NamedTuple):
 
 
 def write_report(run_folder: Path) -> Path:
-    """Draw the figures of a finished run, write its `report.html`, and return the path.
+    """Draw the figures of a finished run, write `report.html` and `explorer.html` beside it.
+
+    Returns:
+        The path of the report.
 
     Raises:
         InputError: the folder is not a finished run; the message names the file at fault.
@@ -99,6 +103,7 @@ def write_report(run_folder: Path) -> Path:
     run = load_run(run_folder)
     light = figures.draw_all(run)
     figures.save_all(light, run_folder / "figures")
+    explorer_html(run_folder)
     path = run_folder / "report.html"
     write_atomic(path, render(run, light, figures.draw_all(run, dark=True)).encode())
     return path

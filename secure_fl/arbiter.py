@@ -94,6 +94,7 @@ class Chain:
             nodes=nodes,
             seed=seed,
             parameters=config.build(),
+            mode=config.mode,
         )
 
     def open_round(self, number: int, model_sha256: str) -> None:

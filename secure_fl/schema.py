@@ -19,6 +19,7 @@ from secure_fl.errors import ConfigError
 from secure_fl.guard import GuardOptions
 from secure_fl.sessions import BACKENDS, PREPROCESSING
 
+LEDGER_MODES = ("each", "merkle")
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 MAX_MALICIOUS = 0.5
@@ -318,6 +319,8 @@ class LedgerConfig:
         loss_rise: largest gain of their median loss.
         f1_drop: largest loss of their median F1.
         quorum: attestations that a round needs.
+        mode: `each` checks every commitment on the chain; `merkle` posts one root a round, with
+            disputes, for hundreds of hospitals.
     """
 
     initial: float = 1.0
@@ -332,14 +335,17 @@ class LedgerConfig:
     loss_rise: float = 0.25
     f1_drop: float = 0.1
     quorum: int = 4
+    mode: str = "each"
 
     def __post_init__(self) -> None:
+        check_name("ledger.mode", self.mode, LEDGER_MODES)
         self.build()
 
     def build(self) -> ledger.Parameters:
         """Build the contract's parameters; one out of range raises `ConfigError`."""
         try:
-            return ledger.Parameters(**asdict(self))
+            given = {key: value for key, value in asdict(self).items() if key != "mode"}
+            return ledger.Parameters(**given)
         except ValueError as error:
             raise ConfigError(f"ledger.{error}") from error
 
