@@ -1,7 +1,14 @@
 """Robust aggregation rules, each written once for every backend."""
 
 from secure_fl.aggregation.ops import Ops, Secret, Updates
-from secure_fl.aggregation.pipeline import Context, Pipeline, Stage, make_stage, stage, stages
+from secure_fl.aggregation.pipeline import (
+    Context,
+    Pipeline,
+    Stage,
+    make_stage,
+    stage,
+    stage_factories,
+)
 from secure_fl.aggregation.rules import build_rule, describe_rule, rule_names
 
 __all__ = [
@@ -16,5 +23,5 @@ __all__ = [
     "make_stage",
     "rule_names",
     "stage",
-    "stages",
+    "stage_factories",
 ]

@@ -111,7 +111,7 @@ def stage(factory: Callable[..., Stage]) -> Callable[..., Stage]:
     return make
 
 
-def stages() -> dict[str, Callable[..., Stage]]:
+def stage_factories() -> dict[str, Callable[..., Stage]]:
     """Return the shipped stage factories by name, found by walking the package."""
     package = importlib.import_module("secure_fl.aggregation.stages")
     for module in pkgutil.iter_modules(package.__path__):
@@ -137,7 +137,7 @@ def make_stage(name: str, params: Mapping[str, Any]) -> Stage:
     if ":" in name:
         factory = import_name(name)
     else:
-        known = stages()
+        known = stage_factories()
         if name not in known:
             raise ConfigError(f"stage must be one of {', '.join(known)}; got {name!r}")
         factory = known[name]

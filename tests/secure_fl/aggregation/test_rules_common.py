@@ -17,7 +17,7 @@ from secure_fl.aggregation import (
     describe_rule,
     make_stage,
     rule_names,
-    stages,
+    stage_factories,
 )
 from secure_fl.aggregation.pipeline import from_config
 from secure_fl.errors import ConfigError, InputError
@@ -40,7 +40,7 @@ BAD: dict[str, list[Any]] = {
 
 def staged(name: str) -> Pipeline:
     """The shortest rule that has this stage in it."""
-    made = stages()[name]()
+    made = stage_factories()[name]()
     if made.linear or name in ("coordinate_median", "trimmed_mean"):
         return Pipeline((made,), 2.0)
     return Pipeline((made, make_stage("weighted_mean", {})), 2.0)
@@ -48,7 +48,7 @@ def staged(name: str) -> Pipeline:
 
 UNITS = {
     **{f"rule {name}": build_rule(name) for name in rule_names()},
-    **{f"stage {name}": staged(name) for name in stages()},
+    **{f"stage {name}": staged(name) for name in stage_factories()},
 }
 every_unit = pytest.mark.parametrize("unit", sorted(UNITS))
 every_clear = pytest.mark.parametrize("backend", CLEAR)
@@ -66,8 +66,8 @@ def sample(n: int = 9, d: int = 11, seed: int = 3) -> dict[str, Any]:
 def test_every_stage_file_is_found() -> None:
     package = __import__("secure_fl.aggregation.stages", fromlist=["x"])
     files = {p.stem for p in __import__("pathlib").Path(package.__path__[0]).glob("*.py")}
-    assert set(stages()) == files - {"__init__"}
-    assert len(stages()) >= 7
+    assert set(stage_factories()) == files - {"__init__"}
+    assert len(stage_factories()) >= 7
 
 
 @every_unit
@@ -188,9 +188,9 @@ def test_wrong_shapes_and_values_are_refused(unit: str, backend: str) -> None:
             aggregate(unit, backend=backend, **(given | change))
 
 
-@pytest.mark.parametrize("name", sorted(stages()))
+@pytest.mark.parametrize("name", sorted(stage_factories()))
 def test_bad_parameters_of_stages_are_refused(name: str) -> None:
-    parameters = list(inspect.signature(stages()[name]).parameters)
+    parameters = list(inspect.signature(stage_factories()[name]).parameters)
     for parameter in parameters:
         for value in BAD[parameter]:
             with pytest.raises((InputError, ConfigError), match=parameter):
@@ -224,4 +224,4 @@ def test_rules_that_need_a_root_say_so(unit: str) -> None:
 @pytest.mark.parametrize("name", rule_names())
 def test_rules_describe_themselves(name: str) -> None:
     assert 20 < len(describe_rule(name)) <= 100
-    assert stages().keys() >= {s.config[0] for s in build_rule(name).stages}
+    assert stage_factories().keys() >= {s.config[0] for s in build_rule(name).stages}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import secure_fl
-from secure_fl.aggregation import build_rule, rule_names, stages
+from secure_fl.aggregation import build_rule, rule_names, stage_factories
 from secure_fl.backends import open_backend
 from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import KINDS, case
@@ -61,7 +61,7 @@ def test_order_statistics_for_every_number_of_hospitals(cluster: Backend, name: 
         compare(cluster, name, *case(KINDS[n % len(KINDS)], n, 3, seed=n))
 
 
-@pytest.mark.parametrize("name", sorted(stages()))
+@pytest.mark.parametrize("name", sorted(stage_factories()))
 def test_every_stage(cluster: Backend, name: str) -> None:
     for n, kind in ((2, "plain"), (7, "ties")):
         compare(cluster, staged(name), *case(kind, n, 6))
