@@ -147,3 +147,21 @@ def test_the_documented_program_runs(tmp_path: Path) -> None:
     wanted = np.median([[0.6, 0.8], [0.3, 0.4], [0.6, -0.8]], axis=0)
     for output in outputs:
         np.testing.assert_allclose(json.loads(output), wanted, atol=2**-14)
+
+
+UNCHANGED = """
+import crypten
+crypten.init()
+x = crypten.cryptensor([1.0, -2.0], src=0)
+print([type(crypten.communicator.get()).__name__, (x * x).get_plain_text().tolist()])
+"""
+
+
+def test_a_program_runs_unchanged_over_tcp(tmp_path: Path) -> None:
+    path = tmp_path / "unchanged.py"
+    path.write_text(UNCHANGED, encoding="utf-8")
+    command = [sys.executable, "-m", "secure_fl.mpc.over_tcp", str(path)]
+    for output in launch(tmp_path, [command] * 2, 2):
+        name, squares = json.loads(output.replace("'", '"'))
+        assert name == "TcpCommunicator"
+        np.testing.assert_allclose(squares, [1.0, 4.0], atol=2**-14)
