@@ -15,9 +15,9 @@ from eval.style import Look
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
 _PANELS = {
-    "seconds_online": "Online, seconds",
-    "bytes_per_node_online": "Sent by a node, bytes",
-    "peak_mib_per_node": "Memory of a node, MiB",
+    "seconds_online": "Online, s",
+    "bytes_per_node_online": "Sent, bytes",
+    "peak_mib_per_node": "Memory, MiB",
 }
 
 

@@ -144,6 +144,7 @@ def test_a_run_its_report_and_its_audit(tmp_path: Path, capsys: Capture) -> None
     assert "secure-fl audit job" in out
     assert {p.name for p in run.iterdir()} == {
         "cells",
+        "explorer.html",
         "figures",
         "config.yaml",
         "environment.json",
@@ -158,7 +159,7 @@ def test_a_run_its_report_and_its_audit(tmp_path: Path, capsys: Capture) -> None
     assert cli.main(["audit", "job", "--verbose", "--head", job_head(run)]) == 0
     out = capsys.readouterr().out
     assert "PASSED" in out
-    assert "Members (number: key)" in out
+    assert "Members (number: key, hash of the certificate)" in out
     assert cli.main(["run", "--resume", "job"]) == 0
     assert cli.main(["audit", "job", "--no-measure", "--head", "ab" * 32]) == 1
     assert "not the expected" in capsys.readouterr().out
