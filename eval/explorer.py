@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
+from eval.pages import render_page
 from eval.records import Row, cell_key, check_rows
 from eval.style import HONEST_COLOUR, MALICIOUS_COLOUR, NO_ATTACK, attack_label, defence_label
 from ledger.errors import LedgerError
@@ -72,14 +71,8 @@ def explorer_html(run_folder: Path) -> str:
 
 def render(name: str, chains: Sequence[Chain]) -> str:
     """The page of a run's chains."""
-    environment = Environment(
-        loader=PackageLoader("eval", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("explorer.html").render(
+    return render_page(
+        "explorer.html",
         run=name,
         chains=chains,
         plot=(LEFT, WIDTH - RIGHT, TOP, HEIGHT - BOTTOM),

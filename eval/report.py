@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from eval import figures, metrics, tables
 from eval.explorer import explorer_html
+from eval.pages import render_page
 from eval.records import Cell, Row, Run, load_run
 from eval.style import (
     NO_ATTACK,
@@ -111,19 +111,13 @@ def write_report(run_folder: Path) -> Path:
 
 def render(run: Run, light: Mapping[str, bytes], dark: Mapping[str, bytes] | None = None) -> str:
     """Return the report as HTML; `light` and `dark` are PNGs by figure name."""
-    environment = Environment(
-        loader=PackageLoader("eval", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = run.rows
     sheets = tables.sheets(rows, paper=False)
     degradation = tables.degradation_sheet(rows)
     if degradation.body:
         sheets.insert(2, degradation)
-    return environment.get_template("report.html").render(
+    return render_page(
+        "report.html",
         run=run,
         lead=_sentence(str(run.config.get("description") or "")),
         facts=header_facts(run),

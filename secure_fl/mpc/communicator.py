@@ -255,8 +255,9 @@ def install(mesh: Mesh) -> TcpCommunicator:
 def use_tcp(timeout: float = 120.0) -> TcpCommunicator:
     """Move a CrypTen program from gloo to direct TCP connections: one line after `crypten.init()`.
 
-    All parties of the program call it, on one machine. What the trusted third party sends, if there
-    is one, still travels as before.
+    All parties of the program call it, on one machine. A random token keeps strangers out; as with
+    gloo, nothing is encrypted. What the trusted third party sends, if there is one, still travels
+    as before.
 
     Args:
         timeout: seconds that a peer may be silent.
