@@ -44,14 +44,26 @@ def encode(x: torch.Tensor) -> torch.Tensor:
     return torch.round(x.to(torch.float64) * 2**FRACTION_BITS).to(torch.int64)
 
 
-class Root(NamedTuple):
+class Normal(NamedTuple):
     """A non-negative integer s < 2^62 as 4^e u, with e and u secret.
 
-    With 4^(e-1) <= s < 4^e and 1/4 <= u < 1: sqrt(s) = 2^e sqrt(u). All zero for s = 0 but y.
+    With 4^(e-1) <= s < 4^e and 1/4 <= u < 1: sqrt(s) = 2^e sqrt(u). All zero for s = 0.
 
     Attributes:
-        shrink: 2^(31-e).   grow: 2^e.
-        u: 28 fractional bits.   y: 1/sqrt(u), 30 fractional bits, relative error below 2^-23.
+        shrink: 2^(31-e).   grow: 2^e.   u: 28 fractional bits.
+    """
+
+    shrink: Ring
+    grow: Ring
+    u: Ring
+
+
+class Root(NamedTuple):
+    """A `Normal` and its inverse root.
+
+    Attributes:
+        shrink, grow, u: see `Normal`.
+        y: 1/sqrt(u), 30 fractional bits, relative error below 2^-23.
     """
 
     shrink: Ring
@@ -109,20 +121,63 @@ class FixedPointOps(Ops):
         self._check_norm_range(x)
         return self._wrap(self._norms(x.data), (x.shape[0],), x.unit**2)
 
-    def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
-        root = self._root(self.squared_norms(x).data)
+    def _dots(self, x: Updates, reference: torch.Tensor | Secret) -> Ring:
+        """x_i . reference, (m,); a public direction is scaled to length 2^30 before."""
+        self._check_norm_range(x)
         if isinstance(reference, Secret):
             self._check_norm_range(x, x.shape[0], reference.unit)
-            squared = self._vector_norm(reference.data)
-            other = self._root(squared)
-            dot = self._row_dot(x.data, reference.data)
+            return self._row_dot(x.data, reference.data)
+        return self._row_dot_public(x.data, unit_direction(reference))
+
+    def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
+        dot = self._dots(x, reference)
+        root = self._root(self.squared_norms(x).data)
+        if isinstance(reference, Secret):
+            other = self._root(self._vector_norm(reference.data))
             return self._cosine_from(dot, root, other, (x.shape[0],))
-        direction = unit_direction(reference)
-        dot = self._row_dot_public(x.data, direction)
         # |dot| <= 2^e 2^30, so dot 2^(31-e) stays within 2^61.
         q = self._floor_shift(self._product(dot, root.shrink), 31)  # 30 fractional bits
         cosine = self._floor_shift(self._product(q, root.y), 60 - _COSINE_BITS)
         return self._wrap(cosine, (x.shape[0],), 2.0**-_COSINE_BITS)
+
+    def cosine_at_least(
+        self, x: Updates, reference: torch.Tensor | Secret, threshold: float
+    ) -> Secret:
+        """Compare without a root: signs alone for the threshold 0, else signs and squares.
+
+        cos >= t > 0 where dot > 0 and dot^2 >= t^2 s, cos < t < 0 where dot < 0 and
+        dot^2 > t^2 s, s the product of the squared norms. The threshold is lowered by 2^-24, more
+        than the error of dot^2 / s, so that equal directions pass 1 and all pass -1; for 0 the
+        comparison is exact.
+        """
+        dot = self._dots(x, reference)
+        shape = (x.shape[0],)
+        if threshold == 0:
+            return ~self._below_zero(dot, shape)
+        own = self._normal(self.squared_norms(x).data)
+        if isinstance(reference, Secret):
+            other = self._normal(self._vector_norm(reference.data))
+            q = self._product(self._product(dot, own.shrink), other.shrink)
+            q = self._floor_shift(q, 32)  # as in `_cosine_from`
+            u = self._floor_shift(self._product(own.u, other.u), 28)
+        else:
+            q = self._floor_shift(self._product(dot, own.shrink), 31)
+            u = own.u
+        # Both sides have 60 fractional bits and stay below 2^61.
+        lowered = threshold - 2.0**-_COSINE_BITS
+        if threshold > 0:
+            lowered = max(lowered, 0.0)
+        bound = self._times(u, round(lowered**2 * 2**32))
+        square = self._product(q, q)
+        if threshold > 0:
+            far = self._below_zero(self._minus(square, bound), shape)
+            zero = self._minus(dot, dot)
+            return ~far & self._below_zero(self._minus(zero, dot), shape)
+        beyond = self._below_zero(self._minus(bound, square), shape)
+        return ~(beyond & self._below_zero(dot, shape))
+
+    def _below_zero(self, a: Ring, shape: tuple[int, ...]) -> Secret:
+        return Secret(self, self._negative(a), shape, is_bit=True)
 
     def pairwise_cosine(self, x: Updates) -> Secret:
         m = x.shape[0]
@@ -234,7 +289,7 @@ class FixedPointOps(Ops):
 
     def less(self, a: Secret, b: Secret | float) -> Secret:
         difference = self.subtract(a, b)
-        return Secret(self, self._negative(difference.data), difference.shape, is_bit=True)
+        return self._below_zero(difference.data, difference.shape)
 
     def both(self, a: Secret, b: Secret) -> Secret:
         return Secret(self, self._and(a.data, b.data), a.shape, is_bit=True)
@@ -256,12 +311,8 @@ class FixedPointOps(Ops):
             return self._open_bits(secret.data, secret.shape)
         return self._open_ring(secret.data).to(torch.float64) * secret.unit
 
-    def _root(self, squared: Ring) -> Root:
-        """Normalize s in [0, 2^62) and find 1/sqrt(u) by Newton's iteration.
-
-        y <- y (3 - u y^2) / 2 from y0 = 2.16 - 1.25 u, whose relative error is at most 0.1;
-        each step leaves 1.5 times the square of the error before.
-        """
+    def _normal(self, squared: Ring) -> Normal:
+        """Normalize s in [0, 2^62)."""
         steps = self._thermometer(squared)  # (..., 31): [s >= 4^(e-1)] for e = 1..31
         exponent = torch.arange(1, _PAIRS + 1)
         # One-hot of e is the difference of neighbours; fold it into the weights instead.
@@ -269,6 +320,15 @@ class FixedPointOps(Ops):
         grow = self._weigh_last(steps, _differences(2**exponent))
         square = self._weigh_last(steps, _differences(4 ** (_PAIRS - exponent)))
         u = self._floor_shift(self._product(squared, square), 34)  # s 4^(31-e): 62 -> 28 bits
+        return Normal(shrink, grow, u)
+
+    def _root(self, squared: Ring) -> Root:
+        """Normalize s in [0, 2^62) and find 1/sqrt(u) by Newton's iteration.
+
+        y <- y (3 - u y^2) / 2 from y0 = 2.16 - 1.25 u, whose relative error is at most 0.1;
+        each step leaves 1.5 times the square of the error before.
+        """
+        shrink, grow, u = self._normal(squared)
         y = self._minus(self._constant_as(u, round(2.16 * 2**30)), self._times(u, 5))
         for _ in range(_NEWTON_STEPS):
             square_y = self._floor_shift(self._product(y, y), 30)

@@ -194,6 +194,12 @@ class Ops(ABC):
 
     # --- compositions, the same for every backend ---
 
+    def cosine_at_least(
+        self, x: Updates, reference: torch.Tensor | Secret, threshold: float
+    ) -> Secret:
+        """Return bits [cos(x_i, reference) >= threshold], (m,), for a public or secret (d,)."""
+        return self.cosine(x, reference) >= threshold
+
     def median(self, x: Updates) -> Secret:
         """Coordinate-wise median (d,); the mean of the two middle values for even m."""
         ranks = middle_ranks(x.shape[0])

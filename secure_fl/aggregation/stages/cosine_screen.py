@@ -19,24 +19,25 @@ def cosine_screen(reference: str = "median", threshold: float = 0.0) -> Stage:
         root      cos(x_i, g) for a public direction g   (FLTrust; Cao et al., NDSS 2021)
 
     Reveals: accepted, one bit a hospital.  Cost: n inner products of length d (n^2 for
-    pairwise), n inverse roots, n comparisons; a median for `median`.
+    pairwise), n comparisons; a median for `median`; n squared norms for a threshold other than
+    0; n inverse roots for `pairwise`.
     """
     require(reference in REFERENCES, "reference", f"one of {REFERENCES}", reference)
     require(-1 <= threshold <= 1, "threshold", "in [-1, 1]", threshold)
 
-    def score(context: Context) -> Secret:
+    def near(context: Context) -> Secret:
         ops, x = context.ops, context.x
         if reference == "median":
-            return ops.cosine(x, ops.median(x))
+            return ops.cosine_at_least(x, ops.median(x), threshold)
         if reference == "root":
             if context.reference is None:
                 raise InputError("cosine_screen needs a reference (float (d,)); got None")
-            return ops.cosine(x, context.reference)
+            return ops.cosine_at_least(x, context.reference, threshold)
         others = max(x.shape[0] - 1, 1)
-        return ops.sum_last(ops.pairwise_cosine(x)) * (1.0 / others)
+        return ops.sum_last(ops.pairwise_cosine(x)) * (1.0 / others) >= threshold
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
-        accepted = context.ops.open("accepted", score(context) >= threshold)  # (m,)
+        accepted = context.ops.open("accepted", near(context))  # (m,)
         return context.reject(accepted), state
 
     return Stage(apply, opens=("accepted",))

@@ -230,7 +230,10 @@ def test_nothing_outlives_the_program(tmp_path: Path, body: str, number: int | N
             time.sleep(1.0)
             assert all(alive(pid) for pid in pids)
             program.send_signal(number)
-        program.communicate(timeout=60)
+        try:
+            program.communicate(timeout=60)
+        finally:
+            program.kill()  # or leaving the block would wait for one that goes on
         expected = {None: {"forgets": 0, "fails": 7}.get(body)}.get(number)
         assert program.returncode == expected if number is None else program.returncode != 0
     assert gone(pids)
