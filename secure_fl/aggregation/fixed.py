@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from secure_fl.aggregation.fixedpoint import UNIT, FixedPointOps, encode
-from secure_fl.aggregation.ops import Updates
+from secure_fl.aggregation.ops import Updates, middle_ranks
 
 
 class ClearMatrix(NamedTuple):
@@ -130,6 +130,15 @@ class ClearOps(FixedPointOps):
         order = x.values.argsort(dim=0, stable=True)
         mask = torch.zeros(x.values.shape, dtype=torch.bool)
         return mask.scatter_(0, order[trim : len(x.values) - trim], True)
+
+    def _nearest(self, x: ClearMatrix, keep: int) -> torch.Tensor:
+        ordered = x.values.sort(dim=0).values
+        low, high = (ordered[k] for k in (middle_ranks(len(ordered)) * 2)[:2])
+        difference = 2 * x.values - (low + high)  # twice the distance
+        key = torch.where(difference < 0, -2 * difference - 1, 2 * difference)
+        order = key.argsort(dim=0, stable=True)
+        mask = torch.zeros(x.values.shape, dtype=torch.bool)
+        return mask.scatter_(0, order[:keep], True)
 
     def _mix(
         self, mask: torch.Tensor, x: ClearMatrix, other: torch.Tensor | None, factor: int

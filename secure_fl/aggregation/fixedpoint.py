@@ -236,6 +236,9 @@ class FixedPointOps(Ops):
     def middle(self, x: Updates, trim: int) -> Secret:
         return Secret(self, self._middle(x.data, trim), x.shape, is_bit=True)
 
+    def nearest(self, x: Updates, keep: int) -> Secret:
+        return Secret(self, self._nearest(x.data, keep), x.shape, is_bit=True)
+
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         if otherwise is None:
             return Updates(self._mix(mask.data, x.data, None, 1), x.shape, x.unit)
@@ -444,6 +447,9 @@ class FixedPointOps(Ops):
 
     @abstractmethod
     def _middle(self, x: Matrix, trim: int) -> Bits: ...
+
+    @abstractmethod
+    def _nearest(self, x: Matrix, keep: int) -> Bits: ...
 
     @abstractmethod
     def _mix(self, mask: Bits, x: Matrix, other: Ring | None, factor: int) -> Matrix:

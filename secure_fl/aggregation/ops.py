@@ -146,6 +146,13 @@ class Ops(ABC):
         """
 
     @abstractmethod
+    def nearest(self, x: Updates, keep: int) -> Secret:
+        """Return bits (m, d): among the `keep` values nearest to their coordinate's median.
+
+        Ties go to values below the median, then by the row's index.
+        """
+
+    @abstractmethod
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         """Keep x where the mask (m, d) is set, elsewhere take `otherwise` (d,), or 0 for None."""
 

@@ -81,6 +81,15 @@ class PlainOps(Ops):
         mask.scatter_(0, order[trim : x.shape[0] - trim], True)
         return self._secret(mask, is_bit=True)
 
+    def nearest(self, x: Updates, keep: int) -> Secret:
+        difference = x.data - self.median(x).data
+        side = (difference >= 0).to(torch.int8).argsort(dim=0, stable=True)
+        distance = difference.abs().gather(0, side)
+        order = side.gather(0, distance.argsort(dim=0, stable=True))
+        mask = torch.zeros(x.shape, dtype=torch.bool)
+        mask.scatter_(0, order[:keep], True)
+        return self._secret(mask, is_bit=True)
+
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         other = torch.zeros(()) if otherwise is None else otherwise.data
         return Updates(torch.where(mask.data, x.data, other.to(torch.float64)), x.shape)

@@ -111,6 +111,12 @@ def trimmed_mean(beta: float = 0.2, max_abs: float = DEFAULT_MAX_ABS) -> Pipelin
     return Pipeline((make_stage("trimmed_mean", {"beta": beta}),), max_abs)
 
 
+@rule
+def mean_around_median(beta: float = 0.2, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+    """Mean of the values nearest to the median, all but floor(beta n) (Xie et al., 2018)."""
+    return Pipeline((make_stage("mean_around_median", {"beta": beta}),), max_abs)
+
+
 def _mean() -> Stage:
     return make_stage("weighted_mean", {"by": "uniform"})
 

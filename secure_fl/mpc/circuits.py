@@ -74,6 +74,16 @@ def add_prefix(gates: Gates, x: np.ndarray, y: np.ndarray, watch: Sequence[int])
 ADDERS = {"ripple": add_ripple, "prefix": add_prefix}
 
 
+def subtract(gates: Gates, x: np.ndarray, y: np.ndarray, adder: str) -> tuple[np.ndarray, ...]:
+    """Return planes of x - y modulo 2^B, and [x < y], for unsigned planes (B, ...).
+
+    The complement of ~x + y = y - x - 1; that sum carries where y exceeds x.
+    """
+    bits = len(x)
+    total, carries = ADDERS[adder](gates, gates.not_(x), y, (bits,))
+    return gates.not_(total), carries[bits]
+
+
 # --- counting -------------------------------------------------------------------------------
 
 
@@ -346,6 +356,36 @@ def middle(gates: Gates, values: np.ndarray, *, trim: int, method: str = "radix"
     return (reached[0] ^ reached[1],)
 
 
+def nearest(
+    gates: Gates, values: np.ndarray, *, ranks: Sequence[int], keep: int, method: str = "radix"
+) -> Outputs:
+    """Return which of n values are the `keep` nearest to the median, (n, W).
+
+    The median is the mean of the order statistics `ranks`, one or two. Ties go to values below the
+    median, then by row.
+    """
+    bits, n, words = values.shape
+    if keep == n:
+        return (gates.constant(np.full((n, words), ~np.uint64(0))),)
+    adder = {"radix": "ripple", "pairwise": "prefix"}[method]
+    (found,) = order(gates, values, ranks=ranks, method=method)
+    center = found[0]
+    if len(ranks) == 2:  # compare 2 x with the sum of the two
+        total, carries = ADDERS[adder](gates, found[0], found[1], (bits,))
+        center = np.concatenate([total, carries[bits][None]])
+        values = np.concatenate([np.zeros((1, n, words), np.uint64), values])
+    shape = (len(values), n, words)
+    difference, below = subtract(gates, values, np.broadcast_to(center[:, None], shape), adder)
+    # One's complement: |x - median|, less one below it. With the side as lowest bit that is
+    # 2 |x - median|, less one below: in order of distance.
+    distance = np.concatenate([below[None], difference ^ below])
+    if method == "radix":
+        chosen = select(gates, _numbered(gates, distance), (keep - 1,))
+        return (gates.not_(gates.and_(chosen.decided, chosen.last))[0],)
+    count = [plane[None] for plane in ranks_of(gates, distance)]
+    return (gates.not_(at_least(gates, count, np.array([keep])))[0],)
+
+
 def largest(gates: Gates, values: np.ndarray, *, count: int) -> Outputs:
     """Return which of n values are the `count` largest, (n, W); of ties the last rows."""
     n = values.shape[1]
@@ -371,7 +411,17 @@ def both(gates: Gates, x: np.ndarray, y: np.ndarray) -> Outputs:
 
 CIRCUITS: dict[str, Circuit] = {
     circuit.__name__: circuit
-    for circuit in (decompose, negative, thermometer, rank_onehot, order, middle, largest, both)
+    for circuit in (
+        decompose,
+        negative,
+        thermometer,
+        rank_onehot,
+        order,
+        middle,
+        nearest,
+        largest,
+        both,
+    )
 }
 
 

@@ -32,6 +32,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, str], ...]] = {
     "rank_onehot": _ADDERS,
     "order": _METHODS,
     "middle": _METHODS,
+    "nearest": _METHODS,
 }
 
 Shapes = tuple[tuple[int, ...], ...]

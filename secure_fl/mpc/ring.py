@@ -54,6 +54,16 @@ class Decomposed:
     low: int
 
 
+def negated(x: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return -x where `signs` is -1 and x where it is 0, without a multiplication.
+
+    Processors without wide 64-bit multiplications take several times as long for (1 - 2 bit) * x.
+    """
+    result = np.bitwise_xor(x, signs)
+    result -= signs
+    return result
+
+
 class Ring(ABC):
     """Protocols between nodes on ring shares; where masks come from is left to subclasses."""
 
@@ -323,9 +333,11 @@ class DealerRing(Ring):
         result = np.empty((len(words), columns), _INT)
         shape = result.shape[0], columns
         for block, part, mask in self.source.bits(wires.number, index, shape):
-            masked = unpack_bits(words[:, part], mask.shape[1])
-            share = mask * (1 - 2 * masked)
-            result[:, block] = share + masked if self.leader else share
+            signs = -unpack_bits(words[:, part], mask.shape[1])
+            share = negated(mask, signs)
+            if self.leader:
+                share -= signs
+            result[:, block] = share
         return result
 
     def choose(self, wires: Wires, y: Masked) -> np.ndarray:
@@ -339,9 +351,13 @@ class DealerRing(Ring):
         result = np.empty((len(wires.masked), columns), _INT)
         shape = len(result), columns
         for block, part, r, product in self.source.choose(wires.number, y.number, shape):
-            masked = unpack_bits(wires.masked[:, part], r.shape[1])
+            signs = -unpack_bits(wires.masked[:, part], r.shape[1])
             opened, own = y.opened[:, block], y.mask[:, block]
             if self.leader:
                 own = own + opened
-            result[:, block] = masked * own + (1 - 2 * masked) * (opened * r + product)
+            r *= opened
+            r += product
+            share = negated(r, signs)
+            share += own & signs
+            result[:, block] = share
         return result

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from secure_fl.aggregation.fixedpoint import UNIT, FixedPointOps
-from secure_fl.aggregation.ops import FRACTION_BITS, Updates
+from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.ring import Decomposed, Masked, Ring
 from secure_fl.mpc.wires import Wires
@@ -267,6 +267,11 @@ class SharedOps(FixedPointOps):
 
     def _middle(self, x: SharedMatrix, trim: int) -> SharedBits:
         (kept,) = self.ring.run("middle", self.decomposed(x).planes, trim=trim)
+        return self._packed(kept, x.share.shape[1])
+
+    def _nearest(self, x: SharedMatrix, keep: int) -> SharedBits:
+        ranks = list(middle_ranks(len(x.share)))
+        (kept,) = self.ring.run("nearest", self.decomposed(x).planes, ranks=ranks, keep=keep)
         return self._packed(kept, x.share.shape[1])
 
     def _mix(

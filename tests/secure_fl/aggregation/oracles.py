@@ -86,6 +86,17 @@ def trimmed_mean(x, reputation, root, beta=0.2) -> Outcome:
     return Outcome(np.array([sum(k) / len(k) for k in kept]), np.ones(len(x), bool))
 
 
+def mean_around_median(x, reputation, root, beta=0.2) -> Outcome:
+    keep = len(x) - _floor_share(beta, len(x))
+    update = []
+    for column in x.T:
+        middle = Fraction(_middle([float(v) for v in column]))
+        # Python's sort is stable: ties go below the median first, then by row.
+        near = sorted(column, key=lambda v: (abs(Fraction(v) - middle), v > middle))
+        update.append(sum(near[:keep]) / keep)
+    return Outcome(np.array(update), np.ones(len(x), bool))
+
+
 def _screened(x: np.ndarray, scores: list[float], threshold: float = 0.0) -> Outcome:
     accepted = np.array([s >= threshold for s in scores])
     margin = min(abs(s - threshold) for s in scores)
@@ -179,6 +190,7 @@ ORACLES: dict[str, Callable[..., Outcome]] = {
         clipped_mean,
         median,
         trimmed_mean,
+        mean_around_median,
         cosine_median,
         cosine_pairwise,
         cosine_root,

@@ -63,7 +63,7 @@ def test_order_statistics(case: tuple[np.ndarray, int], data: st.DataObject) -> 
 
 @settings(deadline=None, max_examples=60)
 @given(matrices(), st.data())
-def test_trimming_and_largest(case: tuple[np.ndarray, int], data: st.DataObject) -> None:
+def test_trimming(case: tuple[np.ndarray, int], data: st.DataObject) -> None:
     values, bits = case
     n, d = values.shape
     trim = data.draw(st.integers(0, (n - 1) // 2))
@@ -72,6 +72,32 @@ def test_trimming_and_largest(case: tuple[np.ndarray, int], data: st.DataObject)
         (kept,) = circuits.middle(CLEAR, to_planes(values, bits), trim=trim, method=method)
         wanted = (place >= trim) & (place < n - trim)
         np.testing.assert_array_equal(unpack_bits(kept, d), wanted)
+
+
+@settings(deadline=None, max_examples=60)
+@given(matrices(), st.data())
+def test_nearest_to_the_median(case: tuple[np.ndarray, int], data: st.DataObject) -> None:
+    values, bits = case
+    n, d = values.shape
+    keep = data.draw(st.integers(1, n))
+    ordered = np.sort(values, axis=0)
+    ranks = [n // 2] if n % 2 else [n // 2 - 1, n // 2]
+    twice = 2 * values - ordered[ranks].sum(axis=0) * (3 - len(ranks))
+    place = np.lexsort((np.indices((n, d))[0], twice > 0, np.abs(twice)), axis=0)
+    for method in ("radix", "pairwise"):
+        (near,) = circuits.nearest(
+            CLEAR, to_planes(values, bits), ranks=ranks, keep=keep, method=method
+        )
+        wanted = np.argsort(place, axis=0) < keep
+        np.testing.assert_array_equal(unpack_bits(near, d), wanted)
+
+
+@settings(deadline=None, max_examples=60)
+@given(matrices(), st.data())
+def test_largest(case: tuple[np.ndarray, int], data: st.DataObject) -> None:
+    values, bits = case
+    n, d = values.shape
+    place = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
     count = data.draw(st.integers(1, n))
     (top,) = circuits.largest(CLEAR, to_planes(values, bits), count=count)
     np.testing.assert_array_equal(unpack_bits(top, d), place >= n - count)
@@ -168,6 +194,7 @@ def wired(nodes: int) -> list[Wire]:
 TASKS: dict[str, dict[str, Any]] = {
     "order": {"ranks": [2, 3]},
     "middle": {"trim": 1},
+    "nearest": {"ranks": [2, 3], "keep": 4},
     "largest": {"count": 2},
     "both": {},
 }

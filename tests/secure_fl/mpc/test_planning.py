@@ -45,6 +45,35 @@ def test_formulas_of_radix_selection(n: int, bits: int, ranks: int) -> None:
     assert counted("order", [(bits, n, 1)], params) == (ranks * each, rounds)
 
 
+def sides(n: int, bits: int, ranks: int) -> tuple[int, int]:
+    """S(K, b) of the page: ANDs and layers."""
+    ands, layers = count(n)
+    compare = n.bit_length() - 1
+    each = bits * (ands + compare) + 2 * n * (bits - 1)
+    return ranks * each, bits * (layers + compare) + 2 * (bits - 1)
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+@pytest.mark.parametrize("bits", [2, 18, 24])
+def test_formulas_of_bounds_on_both_ends(n: int, bits: int) -> None:
+    ands, layers = sides(n, bits + (n - 1).bit_length(), 2)
+    params = {"trim": 0, "method": "radix"}
+    assert counted("middle", [(bits, n, 1)], params) == (ands + 2 * n, layers + 1)
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+@pytest.mark.parametrize("bits", [2, 18, 24])
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_formulas_of_the_nearest(n: int, bits: int, ranks: int) -> None:
+    order = counted("order", [(bits, n, 1)], {"ranks": [0] * ranks, "method": "radix"})
+    far = sides(n, bits + ranks + (n - 1).bit_length(), 1)
+    wider = bits + ranks - 1
+    ands = order[0] + (ranks - 1) * bits + n * wider + far[0] + n
+    layers = order[1] + (ranks - 1) * bits + wider + far[1] + 1
+    params = {"ranks": [0] * ranks, "keep": n - 1, "method": "radix"}
+    assert counted("nearest", [(bits, n, 1)], params) == (ands, layers)
+
+
 @pytest.mark.parametrize("n", SIZES[1:])
 @pytest.mark.parametrize("bits", [2, 18, 24])
 @pytest.mark.parametrize("ranks", [1, 2])
