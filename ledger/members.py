@@ -1,9 +1,10 @@
 """Who takes part, and the typed messages each of them signs."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from ledger.errors import require
+from ledger.errors import LedgerError, require
 from ledger.keys import Signature, Signer, keccak, simulation_key
 from ledger.typed_data import Domain, to_words
 
@@ -20,6 +21,26 @@ MAX_SEATS = 32
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """A member whose key another process holds; here its 20-byte address alone is known."""
+
+    address: bytes
+
+    @property
+    def secret(self) -> NoReturn:
+        """Not here.
+
+        Raises:
+            LedgerError: always.
+        """
+        raise LedgerError(f"the key of 0x{self.address.hex()} is held by another process")
+
+    def sign(self, digest: bytes) -> Signature:
+        """Not here: raises `LedgerError`."""
+        return self.secret
+
+
+@dataclass(frozen=True)
 class Members:
     """Keys of all members. In a deployment each holds its own; a simulation holds them all.
 
@@ -27,14 +48,15 @@ class Members:
         administrators: approve registrations and changes, `threshold` of them each time.
         threshold: how many administrators must approve.
         coordinator: opens rounds and carries the others' signed messages.
-        hospitals, nodes, validators: in the order of their numbers on the chain.
+        hospitals, nodes, validators: in the order of their numbers on the chain. Nodes that are
+            processes of their own hold their keys themselves (`without_node_keys`).
     """
 
     administrators: tuple[Signer, ...]
     threshold: int
     coordinator: Signer
     hospitals: tuple[Signer, ...]
-    nodes: tuple[Signer, ...]
+    nodes: tuple[Signer | Elsewhere, ...]
     validators: tuple[Signer, ...]
 
     def __post_init__(self) -> None:
@@ -77,6 +99,10 @@ class Members:
             nodes=keys(NODE, nodes),
             validators=keys(VALIDATOR, validators),
         )
+
+    def without_node_keys(self) -> "Members":
+        """The same members; the nodes are known by their addresses and sign elsewhere."""
+        return replace(self, nodes=tuple(Elsewhere(node.address) for node in self.nodes))
 
     def of_role(self, role: int) -> tuple[Signer, ...]:
         """Keys of one role, in seat order."""
