@@ -54,14 +54,14 @@ class Decomposed:
     low: int
 
 
-def negated(x: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return -x where `signs` is -1 and x where it is 0, without a multiplication.
+def negated(x: np.ndarray, signs: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Put -x where `signs` is -1, x where it is 0, into `out`, without a multiplication.
 
     Processors without wide 64-bit multiplications take several times as long for (1 - 2 bit) * x.
     """
-    result = np.bitwise_xor(x, signs)
-    result -= signs
-    return result
+    np.bitwise_xor(x, signs, out=out)
+    out -= signs
+    return out
 
 
 class Ring(ABC):
@@ -114,15 +114,15 @@ class Ring(ABC):
         mine, inputs = self._reduced(x, bits + drop)
         planes, words = self.run("decompose", *inputs, drop=drop, carries=carries)
         self.release(inputs)
-        high = (mine >> np.uint64(drop)).view(_INT)
+        high = (mine >> np.uint64(drop) if drop else mine).view(_INT)
         return Decomposed(planes, high, words, self.mesh.size - 1 if drop else 0)
 
     def _reduced(self, x: np.ndarray, total: int) -> tuple[np.ndarray, list[Wires]]:
         """Return this node's share of x + 2^(B-1) modulo 2^B, and all nodes' as wires."""
         offset = -(2**63) if total == 64 else 1 << (total - 1)
-        mine = (x + self.constant(offset, ())).view(np.uint64)
+        mine = (x + _INT(offset if self.leader else 0)).view(np.uint64)
         if total < 64:
-            mine = mine & np.uint64((1 << total) - 1)
+            mine &= np.uint64((1 << total) - 1)
         return mine, self.enter(to_planes(mine.view(_INT), total))
 
     def on_bits(self, circuit: str, x: np.ndarray, **params: Any) -> Wires:
@@ -136,12 +136,14 @@ class Ring(ABC):
         """Return ring shares of the signed integer whose bits were found: no round."""
         columns = parts.high.shape[1]
         bits = len(parts.planes.masked)
-        result = parts.high - self.constant(1 << (bits - 1), (1, 1))
+        result = parts.high - _INT(1 << (bits - 1) if self.leader else 0)
         for i in range(len(parts.carries.masked)):
             if i < parts.low:
                 result += self.inject(parts.carries, columns, (i,))
             elif bits < 64:
-                result -= self.inject(parts.carries, columns, (i,)) << bits
+                carry = self.inject(parts.carries, columns, (i,))
+                carry <<= bits
+                result -= carry
         return result
 
     # --- what subclasses provide ---
@@ -334,10 +336,9 @@ class DealerRing(Ring):
         shape = result.shape[0], columns
         for block, part, mask in self.source.bits(wires.number, index, shape):
             signs = -unpack_bits(words[:, part], mask.shape[1])
-            share = negated(mask, signs)
+            share = negated(mask, signs, out=result[:, block])
             if self.leader:
                 share -= signs
-            result[:, block] = share
         return result
 
     def choose(self, wires: Wires, y: Masked) -> np.ndarray:
@@ -357,7 +358,6 @@ class DealerRing(Ring):
                 own = own + opened
             r *= opened
             r += product
-            share = negated(r, signs)
+            share = negated(r, signs, out=result[:, block])
             share += own & signs
-            result[:, block] = share
         return result

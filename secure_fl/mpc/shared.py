@@ -248,7 +248,7 @@ class SharedOps(FixedPointOps):
         return _ring(self.ring.row_dot(self._under_mask(x), _share(v)))
 
     def _row_dot_public(self, x: SharedMatrix, v: torch.Tensor) -> ArithmeticSharedTensor:
-        return _ring(self.lifted(x) @ v.numpy())
+        return _ring(np.einsum("nd,d->n", self.lifted(x), v.numpy()))
 
     def _scale_rows(
         self, x: SharedMatrix, factors: ArithmeticSharedTensor, drop: int
@@ -290,4 +290,5 @@ class SharedOps(FixedPointOps):
         return SharedMatrix(chosen, bits, lifted=True)
 
     def _weigh(self, x: SharedMatrix, weights: torch.Tensor) -> ArithmeticSharedTensor:
-        return _ring(weights.numpy() @ self.lifted(x))
+        # einsum: NumPy's matrix product of integers takes twice as long
+        return _ring(np.einsum("n,nd->d", weights.numpy(), self.lifted(x)))
