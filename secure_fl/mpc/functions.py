@@ -79,8 +79,7 @@ def _at_unit(ops: SharedOps, value: Secret) -> np.ndarray:
     if ratio == 1:
         return value.data.share.numpy()
     drop = round(math.log2(ratio))
-    parts = ops.ring.decompose(value.data.share.numpy()[None], 64 - drop, drop)
-    return ops.ring.compose(parts)[0]
+    return ops.ring.floor_shift(value.data.share.numpy()[None], drop)[0]
 
 
 def kth_value(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS) -> MPCTensor:
@@ -166,7 +165,7 @@ def topk_mask(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS
     rows = _Rows(x, dim, max_abs)
     require(1 <= k <= rows.count, "k", f"from 1 to {rows.count}", k)
     ring = rows.ops.ring
-    planes = rows.ops.decomposed(rows.matrix).planes
+    planes = rows.ops.planes(rows.matrix)
     (mask,) = ring.run("largest", planes, count=k)
     ones = ring.inject(mask, rows.matrix.share.shape[1])
     return rows.whole(ones << FRACTION_BITS)
@@ -197,7 +196,7 @@ def trimmed_mean(
     room = min(40, 62 - rows.matrix.bits - math.ceil(math.log2(rows.count + 1)))
     scaled = total * np.int64(round(2**room / left))
     ring = rows.ops.ring
-    mean = ring.compose(ring.decompose(scaled[None], 64 - room, room))
+    mean = ring.floor_shift(scaled[None], room)
     return _tensor(mean, rows.rest)
 
 
@@ -297,7 +296,7 @@ def bit_planes(x: MPCTensor, max_abs: float = ORDER_MAX_ABS) -> BinarySharedTens
     """
     require(len(x.shape) == 2, "x's shape", "(n, d)", tuple(x.shape))
     rows = _Rows(x, 0, max_abs)
-    wires = rows.ops.decomposed(rows.matrix).planes
+    wires = rows.ops.planes(rows.matrix)
     share = wires.xor_share(rows.ops.ring.leader).view(np.int64)
     return BinarySharedTensor.from_shares(torch.from_numpy(share), precision=0)
 

@@ -38,17 +38,15 @@ class Masked:
 
 
 @dataclass
-class Decomposed:
-    """Bits of a shared integer, offset to be unsigned.
+class Rest:
+    """What is left of a shared integer beside its bits: enough to put it together in the ring.
 
     Attributes:
-        planes: (bits, rows, W), floor(x / 2^drop) + 2^(bits-1).
         high: (rows, columns), this node's share modulo 2^(bits + drop), shifted right by drop.
         carries: (c, rows, W), into bit `drop` (the first `low`), then out of the top.
         low: number of carries into bit `drop`.
     """
 
-    planes: Wires
     high: np.ndarray
     carries: Wires
     low: int
@@ -100,7 +98,7 @@ class Ring(ABC):
 
     def decompose(
         self, x: np.ndarray, bits: int, drop: int = 0, carries: bool = True
-    ) -> Decomposed:
+    ) -> tuple[Wires, Rest]:
         """Find the bits of floor(x / 2^drop), -2^(bits-1) <= floor(x / 2^drop) < 2^(bits-1).
 
         x (rows, columns) is shared modulo at least 2^B, B = bits + drop.
@@ -115,7 +113,7 @@ class Ring(ABC):
         planes, words = self.run("decompose", *inputs, drop=drop, carries=carries)
         self.release(inputs)
         high = (mine >> np.uint64(drop) if drop else mine).view(_INT)
-        return Decomposed(planes, high, words, self.mesh.size - 1 if drop else 0)
+        return planes, Rest(high, words, self.mesh.size - 1 if drop else 0)
 
     def _reduced(self, x: np.ndarray, total: int) -> tuple[np.ndarray, list[Wires]]:
         """Return this node's share of x + 2^(B-1) modulo 2^B, and all nodes' as wires."""
@@ -132,10 +130,9 @@ class Ring(ABC):
         self.release(inputs)
         return result
 
-    def compose(self, parts: Decomposed) -> np.ndarray:
-        """Return ring shares of the signed integer whose bits were found: no round."""
+    def compose(self, bits: int, parts: Rest) -> np.ndarray:
+        """Return ring shares of the signed integer whose `bits` bits were found: no round."""
         columns = parts.high.shape[1]
-        bits = len(parts.planes.masked)
         result = parts.high - _INT(1 << (bits - 1) if self.leader else 0)
         for i in range(len(parts.carries.masked)):
             if i < parts.low:
@@ -145,6 +142,11 @@ class Ring(ABC):
                 carry <<= bits
                 result -= carry
         return result
+
+    def floor_shift(self, x: np.ndarray, drop: int) -> np.ndarray:
+        """Return ring shares of floor(x / 2^drop), exactly, for signed x (rows, columns)."""
+        _, rest = self.decompose(x, 64 - drop, drop)
+        return self.compose(64 - drop, rest)
 
     # --- what subclasses provide ---
 

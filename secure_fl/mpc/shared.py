@@ -8,7 +8,7 @@ import torch
 from secure_fl.aggregation.fixedpoint import UNIT, FixedPointOps
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
 from secure_fl.mpc.compat import import_crypten
-from secure_fl.mpc.ring import Decomposed, Masked, Ring
+from secure_fl.mpc.ring import Masked, Rest, Ring
 from secure_fl.mpc.wires import Wires
 from secure_fl.mpc.words import unpack_bits
 
@@ -45,39 +45,56 @@ class SharedBits:
 class SharedMatrix:
     """Updates (m, d) shared between the nodes, with their bits once somebody needs them.
 
+    The sum of all nodes' `share`, modulo 2^(bits + drop), divided by 2^drop and rounded down, is
+    the value; once lifted, drop is 0, the sum holds modulo 2^64, and a CrypTen tensor carries it.
+
     Attributes:
-        share: int64 (m, d); its sum over nodes, modulo 2^(bits + drop), divided by 2^drop and
-            rounded down, is the value. If `lifted`, drop is 0 and the sum holds modulo 2^64.
         bits: width of the values, sign included.
+        drop: see above.
+        tensor: an `MPCTensor` at 16 fractional bits, None until lifted.
+        planes: the values' bits, None until found.
+        rest: what lifting still needs, None before the bits are found and after lifting.
+        masked: the values under a mask of the dealer's, None until somebody multiplies them.
     """
 
     def __init__(self, share: np.ndarray, bits: int, drop: int = 0, lifted: bool = False) -> None:
-        self.share = share
         self.bits = bits
         self.drop = drop
-        self.lifted = lifted
-        self.parts: Decomposed | None = None
         self.tensor: MPCTensor | None = None
+        self.planes: Wires | None = None
+        self.rest: Rest | None = None
         self.masked: Masked | None = None
+        self._narrow = share
+        if lifted:
+            self.lift(share)
+
+    def lift(self, share: np.ndarray) -> None:
+        """Take shares modulo 2^64 in the place of narrower ones, which are let go."""
+        self.tensor = MPCTensor.from_shares(torch.from_numpy(share), precision=FRACTION_BITS)
+        self._narrow = share[:0]
+        self.drop = 0
+        self.rest = None
+
+    @property
+    def share(self) -> np.ndarray:
+        """This node's share, int64 (m, d)."""
+        return self._narrow if self.tensor is None else self.tensor.share.numpy()
+
+    def forget(self) -> None:
+        """Let go of what rests on the dealer's masks."""
+        self.planes = self.rest = self.masked = None
 
     def rows(self, indices: list[int], ring: Ring) -> SharedMatrix:
         """Return some rows, with what is known about them; a mask is not carried over."""
-        kept = SharedMatrix(self.share[indices], self.bits, self.drop, self.lifted)
-        if self.parts is not None:
-            kept.parts = Decomposed(
-                ring.rows(self.parts.planes, indices),
-                self.parts.high[indices],
-                ring.rows(self.parts.carries, indices),
-                self.parts.low,
+        share = self.share[indices]
+        kept = SharedMatrix(share, self.bits, self.drop, self.tensor is not None)
+        if self.planes is not None:
+            kept.planes = ring.rows(self.planes, indices)
+        if self.rest is not None:
+            kept.rest = Rest(
+                self.rest.high[indices], ring.rows(self.rest.carries, indices), self.rest.low
             )
-        if self.tensor is not None:
-            kept.tensor = _carried(self.tensor.share.numpy()[indices])
         return kept
-
-
-def _carried(share: np.ndarray) -> MPCTensor:
-    """Return updates as CrypTen carries them: an `MPCTensor` at 16 fractional bits."""
-    return MPCTensor.from_shares(torch.from_numpy(share), precision=FRACTION_BITS)
 
 
 def wrap(share: np.ndarray, bits: int) -> Updates:
@@ -98,7 +115,7 @@ class SharedOps(FixedPointOps):
         """Let the dealer forget its masks, and forget what was opened under them."""
         self.ring.finish()
         for matrix in self._known:
-            matrix.masked = matrix.parts = None
+            matrix.forget()
         self._known.clear()
 
     # --- small arrays ---
@@ -131,8 +148,7 @@ class SharedOps(FixedPointOps):
     def _floor_shift(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
         share = _share(a)
         flat = share.reshape(1, -1)
-        result = self.ring.compose(self.ring.decompose(flat, 64 - drop, drop))
-        return _ring(result.reshape(share.shape))
+        return _ring(self.ring.floor_shift(flat, drop).reshape(share.shape))
 
     def _packed(self, wires: Wires, columns: int) -> SharedBits:
         return SharedBits(wires, columns, self.ring.leader)
@@ -198,20 +214,23 @@ class SharedOps(FixedPointOps):
 
     # --- updates ---
 
-    def decomposed(self, x: SharedMatrix) -> Decomposed:
+    def planes(self, x: SharedMatrix) -> Wires:
         """Return the bits of updates, found once."""
-        if x.parts is None:
-            x.parts = self.ring.decompose(x.share, x.bits, x.drop, carries=not x.lifted)
-            self._known.append(x)
-        return x.parts
+        return self._find(x)[0] if x.planes is None else x.planes
+
+    def _find(self, x: SharedMatrix) -> tuple[Wires, Rest]:
+        narrow = x.tensor is None
+        x.planes, rest = self.ring.decompose(x.share, x.bits, x.drop, carries=narrow)
+        x.rest = rest if narrow else None
+        self._known.append(x)
+        return x.planes, rest
 
     def lifted(self, x: SharedMatrix) -> np.ndarray:
         """Return shares modulo 2^64 of the values, (m, d)."""
-        if x.lifted:
-            return x.share
         if x.tensor is None:
-            x.tensor = _carried(self.ring.compose(self.decomposed(x)))
-        return x.tensor.share.numpy()
+            rest = self._find(x)[1] if x.rest is None else x.rest
+            x.lift(self.ring.compose(x.bits, rest))
+        return x.share
 
     def _under_mask(self, x: SharedMatrix) -> Masked:
         if x.masked is None:
@@ -224,7 +243,7 @@ class SharedOps(FixedPointOps):
 
     def _rows(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
         kept = x.rows(indices, self.ring)
-        if kept.parts is not None:
+        if kept.planes is not None:
             self._known.append(kept)
         return kept
 
@@ -257,7 +276,7 @@ class SharedOps(FixedPointOps):
         return SharedMatrix(share, x.bits, drop)
 
     def _order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
-        (found,) = self.ring.run("order", self.decomposed(x).planes, ranks=list(ranks))
+        (found,) = self.ring.run("order", self.planes(x), ranks=list(ranks))
         d = x.share.shape[1]
         values = self.ring.constant(-(1 << (x.bits - 1)), (len(ranks), d))
         for k, value in enumerate(values):
@@ -266,12 +285,12 @@ class SharedOps(FixedPointOps):
         return [_ring(value) for value in values]
 
     def _middle(self, x: SharedMatrix, trim: int) -> SharedBits:
-        (kept,) = self.ring.run("middle", self.decomposed(x).planes, trim=trim)
+        (kept,) = self.ring.run("middle", self.planes(x), trim=trim)
         return self._packed(kept, x.share.shape[1])
 
     def _nearest(self, x: SharedMatrix, keep: int) -> SharedBits:
         ranks = list(middle_ranks(len(x.share)))
-        (kept,) = self.ring.run("nearest", self.decomposed(x).planes, ranks=ranks, keep=keep)
+        (kept,) = self.ring.run("nearest", self.planes(x), ranks=ranks, keep=keep)
         return self._packed(kept, x.share.shape[1])
 
     def _mix(
