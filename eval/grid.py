@@ -23,9 +23,11 @@ from eval.environment import environment
 from eval.evaluate import Judge
 from eval.manifest import write_manifest
 from eval.progress import Reporter
+from secure_fl import seeds
 from secure_fl.backends import open_backend
 from secure_fl.config import load_defence, read_config, save_config
-from secure_fl.errors import InputError
+from secure_fl.consortium import check_ledger
+from secure_fl.errors import ConfigError, InputError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.federation import Federation, prepare
 from secure_fl.runfolder import (
@@ -112,6 +114,7 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     """
     refuse_existing(folder)  # before the data are read
     federation = prepare(config)
+    check_chain(config)
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
         rehearse(make_setting(run, federation))
@@ -119,6 +122,28 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     save_config(config, folder / "config.yaml")
     write_json(folder / "environment.json", environment(config, shlex.join(command)))
     return federation
+
+
+def check_chain(config: ExperimentConfig) -> None:
+    """Check the node of the ledger before anything is written.
+
+    Raises:
+        SecureFLError, LedgerError: it is not there, or keys, funds or contract are missing.
+    """
+    with_ledger = [cell.run for cell in plan(config) if cell.run.defence.ledger]
+    if config.ledger.contract is not None and len(with_ledger) > 1:
+        raise ConfigError(
+            f"ledger.contract must be null where several cells have a ledger, here "
+            f"{len(with_ledger)}: a contract serves one run, and each cell makes its own"
+        )
+    if with_ledger:
+        check_ledger(
+            config.ledger,
+            config.data.hospitals,
+            config.data.validators,
+            max(run.defence.nodes for run in with_ledger),
+            seeds.integer(config.seed, "keys"),
+        )
 
 
 def resume_job(folder: Path) -> ExperimentConfig:

@@ -9,6 +9,9 @@
 3. A `Witness` follows every call in plain Python: each signature, verdict, median and reputation.
 4. The validators' signatures on the head are those of a quorum.
 
+A file from an external node holds blocks that others' transactions are in; `ledger.audit_node` says
+what is done in the place of steps 1 and 2.
+
 What a file alone cannot show: somebody who makes a whole new chain with validators of their own
 writes a file that passes. Give `head` or `validators` from another source to exclude it.
 """
@@ -19,22 +22,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rlp
-from trie import HexaryTrie
 
-from ledger import contract, export
+from ledger import audit_node, export
+from ledger.blocks import trie_root
 from ledger.chain import Executed, Genesis, InProcessChain
 from ledger.errors import LedgerError
-from ledger.export import BlockLine, ExportError, GenesisLine, SealLine
+from ledger.export import BlockLine, ChainFile, ExportError, NodeFile
+from ledger.follow import MOVING, contract_words, follow
 from ledger.keys import keccak
 from ledger.members import HOSPITAL, VALIDATOR, Messages
 from ledger.report import AuditReport, render
-from ledger.reputation import Standing
 from ledger.typed_data import Domain
 from ledger.witness import Fault, Witness
-from ledger.words import hospital_record
-
-# Calls that change what the contract holds of a hospital.
-_MOVING = {"register", "replace_key", "reinstate", "finalize"}
 
 
 def audit(
@@ -49,12 +48,14 @@ def audit(
     """
     report = AuditReport(Path(path))
     try:
-        genesis, blocks, seal = _read(report.path)
-        _check_links(blocks, seal, report)
-        if head is not None and seal.hash != head:
+        file = export.read(report.path)
+        _check_links(file, report)
+        if head is not None and file.seal.hash != head:
             report.faults.append(Fault("seal", f"head is not the expected 0x{head.hex()}"))
         if report.ok:
-            _replay(genesis, blocks, seal, report)
+            witness = _replay(file, report)
+            witness.check_seal(file.seal.number, file.seal.hash, file.seal.signatures)
+            _take_over(witness, report)
     except ExportError as error:
         report.faults.append(Fault(error.place, error.fault))
     if report.ok and validators is not None and report.seats[VALIDATOR] != list(validators):
@@ -62,38 +63,17 @@ def audit(
     return report
 
 
-def _read(path: Path) -> tuple[GenesisLine, list[BlockLine], SealLine]:
-    """Parse all lines and check their order."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ExportError(str(path), f"cannot be read: {error.strerror}") from error
-    lines = []
-    for number, text in enumerate(raw.splitlines(keepends=True), start=1):
-        lines.append(export.parse(text, f"line {number}"))
-    if len(lines) < 3:
-        raise ExportError(str(path), "holds no chain: genesis, blocks and seal expected")
-    genesis, *blocks, seal = lines
-    if not isinstance(genesis, GenesisLine):
-        raise ExportError("line 1", "is not the genesis")
-    if not isinstance(seal, SealLine):
-        raise ExportError(f"line {len(lines)}", "is not the seal: the file is cut off")
-    checked = []
-    for number, block in enumerate(blocks, start=1):
-        if not isinstance(block, BlockLine) or block.number != number:
-            raise ExportError(f"line {number + 1}", f"is not block {number}")
-        checked.append(block)
-    return genesis, checked, seal
-
-
-def _check_links(blocks: Sequence[BlockLine], seal: SealLine, report: AuditReport) -> None:
+def _check_links(file: ChainFile | NodeFile, report: AuditReport) -> None:
     """Hash each header and body, and follow the chain of hashes to the seal."""
+    if isinstance(file, NodeFile):
+        audit_node.check_links(file, report)
+        return
     parent = None
-    for block in blocks:
+    for block in file.blocks:
         place = _place(block)
         try:
             header, transactions, *rest = rlp.decode(block.rlp)
-            header_hash, root = keccak(rlp.encode(header)), _root(transactions)
+            header_hash, root = keccak(rlp.encode(header)), trie_root(transactions)
             named, stated_root = header[0], header[4]
         except (rlp.exceptions.RLPException, ValueError, IndexError, TypeError) as error:
             raise ExportError(place, f"is not a block ({error})") from error
@@ -106,75 +86,51 @@ def _check_links(blocks: Sequence[BlockLine], seal: SealLine, report: AuditRepor
         if parent is not None and named != parent:
             report.faults.append(Fault(place, "does not follow from the block before it"))
         parent = block.hash
-    if (seal.number, seal.hash) != (len(blocks), parent):
+    if (file.seal.number, file.seal.hash) != (len(file.blocks), parent):
         report.faults.append(Fault("seal", "does not name the last block"))
 
 
-def _root(transactions: Sequence[bytes]) -> bytes:
-    """Root of the trie over the transactions, as a header states it."""
-    trie = HexaryTrie({})
-    for index, transaction in enumerate(transactions):
-        trie[rlp.encode(index)] = transaction
-    return bytes(trie.root_hash)
-
-
-def _replay(
-    genesis: GenesisLine, blocks: Sequence[BlockLine], seal: SealLine, report: AuditReport
-) -> None:
+def _replay(file: ChainFile | NodeFile, report: AuditReport) -> Witness:
     """Execute every block and let the witness follow."""
+    if isinstance(file, NodeFile):
+        return audit_node.replay(file, report)
+    genesis, address = file.genesis, file.genesis.contract
     chain = InProcessChain(Genesis(genesis.chain_id, genesis.timestamp, genesis.funded))
-    if rlp.decode(blocks[0].rlp)[0][0] != chain.head_hash:
+    if rlp.decode(file.blocks[0].rlp)[0][0] != chain.head_hash:
         raise ExportError("line 1, genesis", "block 1 does not follow from it")
-    witness = Witness(Messages(Domain(genesis.chain_id, genesis.contract)))
-    for block in blocks:
+    witness = Witness(Messages(Domain(genesis.chain_id, address)))
+    for block in file.blocks:
         try:
             executed = chain.replay(block.rlp)
-            names = [
-                _follow(witness, genesis.contract, block.number, transaction)
-                for transaction in executed
-            ]
+            names = [_follow(witness, address, block.number, one) for one in executed]
         except LedgerError as error:
             raise ExportError(_place(block), str(error)) from error
         report.blocks += 1
         report.times[block.number] = chain.timestamp
         report.transactions += len(executed)
-        if not _MOVING.isdisjoint(names):
-            words = _hospital_words(chain, genesis.contract, len(witness.seats[HOSPITAL]))
+        if not MOVING.isdisjoint(names):
+            words = contract_words(chain.call, address, len(witness.seats[HOSPITAL]))
             witness.check_words(words, _place(block))
-    witness.check_seal(seal.number, seal.hash, seal.signatures)
     report.head = chain.head_hash
-    report.faults += witness.faults
-    report.signatures = witness.signatures
-    report.rounds = witness.rounds
-    report.administration = witness.administration
-    report.seats = witness.seats
-    report.certificates = witness.certificates
+    return witness
 
 
 def _follow(witness: Witness, address: bytes, block: int, transaction: Executed) -> str:
     """Let the witness see one transaction; returns the name of the call."""
     if transaction.to != address:
         raise LedgerError(f"a transaction to 0x{transaction.to.hex()}, which is not the contract")
-    if not transaction.receipt.succeeded:
-        return "reverted"
-    if not witness.started:
-        witness.created(contract.decode_creation(transaction.data))
-        return "__init__"
-    name, args = contract.decode_call(transaction.data)
-    witness.called(
-        block, name, args, [contract.decode_event(log) for log in transaction.receipt.logs]
-    )
-    return name
+    receipt = transaction.receipt
+    return follow(witness, block, transaction.data, receipt.succeeded, receipt.logs)
 
 
-def _hospital_words(
-    chain: InProcessChain, address: bytes, size: int
-) -> list[tuple[bytes, Standing]]:
-    """The contract's own record of every hospital."""
-    name = "hospital_words"
-    output = chain.call(name, address, contract.encode_call(name, 0, size))
-    (words,) = contract.decode_output(name, output)
-    return [(record.account, record.standing) for record in map(hospital_record, words)]
+def _take_over(witness: Witness, report: AuditReport) -> None:
+    """What the witness saw, for the report."""
+    report.faults += witness.faults
+    report.signatures = witness.signatures
+    report.rounds = witness.rounds
+    report.administration = witness.administration
+    report.seats = witness.seats
+    report.certificates = witness.certificates
 
 
 def _place(block: BlockLine) -> str:

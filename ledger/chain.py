@@ -6,7 +6,7 @@ so two identical runs have identical blocks down to the hash of the head.
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -24,9 +24,10 @@ from eth.vm.forks import CancunVM
 from eth.vm.spoof import SpoofTransaction
 from eth_utils import ValidationError
 
+from ledger.blocks import contract_address
 from ledger.contract import Log, revert_reason
 from ledger.errors import LedgerError, Reverted
-from ledger.export import BlockLine
+from ledger.export import BlockLine, GenesisLine, Line
 from ledger.keys import Signer, keccak
 from ledger.store import HEADERS, BlockFile, prune
 
@@ -143,6 +144,9 @@ class Chain(Protocol):
     def call(self, name: str, to: bytes, data: bytes) -> bytes:
         """Result of a read-only call."""
 
+    def lines(self, contract: bytes) -> Iterator[Line]:
+        """A chain file of the contract, without its seal."""
+
 
 def sign_transaction(
     transaction: Transaction, signer: Signer, nonce: int, chain_id: int, max_fee: int = MAX_FEE
@@ -162,11 +166,6 @@ def sign_transaction(
     signature = signer.sign(keccak(b"\x02" + rlp.encode(fields)))
     fields += [signature.parity, int.from_bytes(signature.r, "big"), signature.s]
     return b"\x02" + bytes(rlp.encode(fields))
-
-
-def contract_address(creator: bytes, nonce: int) -> bytes:
-    """Address of the contract that `creator` makes with transaction number `nonce`."""
-    return keccak(rlp.encode([creator, nonce]))[12:]
 
 
 class _Chain(MiningChain):
@@ -238,9 +237,12 @@ class InProcessChain:
         """Seconds since 1970 of the newest block, as the chain counts them."""
         return int(self._headers[-1].timestamp)
 
-    def block_lines(self) -> Sequence[BlockLine]:
-        """Blocks 1 to `height`, as they go into a chain file."""
-        return self._blocks
+    def lines(self, contract: bytes) -> Iterator[Line]:
+        """A chain file of the contract, without its seal: genesis and blocks 1 to `height`."""
+        yield GenesisLine(
+            self.genesis.chain_id, self.genesis.timestamp, self.genesis.funded, contract
+        )
+        yield from self._blocks
 
     def nonce(self, address: bytes) -> int:
         """Number of transactions that `address` has sent."""
@@ -292,6 +294,14 @@ class InProcessChain:
         if computation.is_error:
             raise Reverted(name, revert_reason(computation.output))
         return bytes(computation.output)
+
+    def bare_state(self) -> tuple[Any, Any]:
+        """The newest state outside of any block, gas being free, and what decodes transactions for
+        it. Nothing done to it reaches the chain."""
+        vm = self._chain.get_vm()
+        header = vm.get_header().copy(base_fee_per_gas=0)
+        state = vm.build_state(vm.chaindb.db, header, vm.chain_context)
+        return state, vm.get_transaction_builder()
 
     def replay(self, block_rlp: bytes) -> list[Executed]:
         """Execute a block from elsewhere and append it if every hash in its header comes out.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ledger import export
 from ledger.administration import Administration, pair
-from ledger.chain import Chain, InProcessChain
+from ledger.chain import Chain
 from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
 from ledger.connection import Call, Connection
 from ledger.errors import LedgerError, require
@@ -366,24 +366,15 @@ class LedgerClient:
         """CPU milliseconds spent in the methods of a round so far."""
         return sum(self.cost_ms_by_call.values())
 
-    def export(self, path: str | Path) -> None:
-        """Write genesis, blocks and the validators' signatures on the head as JSON lines."""
-        chain = self.connection.chain
-        if not isinstance(chain, InProcessChain):
-            raise LedgerError("only a chain in this process can be written to a file")
-        number, head = chain.height, chain.head_hash
-        digest = self.connection.messages.head(number, head)
-        seal = {i: signer.sign(digest) for i, signer in enumerate(self.members.validators)}
-        genesis = chain.genesis
-        export.write(
-            Path(path),
-            [
-                export.GenesisLine(
-                    genesis.chain_id, genesis.timestamp, genesis.funded, self.connection.address
-                ),
-                *chain.block_lines(),
-                export.SealLine(number, head, seal),
-            ],
+    def export(self, path: str | Path) -> bytes:
+        """Write the chain and the validators' signatures on its head as JSON lines.
+
+        Returns:
+            Hash of the last block written.
+        """
+        lines = self.connection.chain.lines(self.connection.address)
+        return export.write_sealed(
+            Path(path), lines, self.connection.messages, self.members.validators
         )
 
     def _shares_call(self, round_number: int, opened: Sequence[Collection[int]] | None) -> Call:

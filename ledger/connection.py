@@ -9,9 +9,9 @@ from eth_abi.exceptions import DecodingError
 from ledger import contract
 from ledger.chain import Chain, Transaction
 from ledger.contract import Event
-from ledger.errors import ContractMissing, Reverted
+from ledger.errors import ContractMissing, Reverted, WrongMembers
 from ledger.keys import Signer
-from ledger.members import Members, Messages
+from ledger.members import ROLE_NAMES, Members, Messages
 from ledger.parameters import Parameters
 from ledger.standings import Standings
 from ledger.typed_data import Domain
@@ -67,6 +67,24 @@ class Connection:
         if domain != connection.messages.domain.separator:
             raise ContractMissing(f"the contract {place} is not a consortium's of this version")
         return connection
+
+    def require_seats(self, members: Members) -> None:
+        """Check that the contract seats these members and nobody else.
+
+        Raises:
+            WrongMembers: naming the first seat that differs.
+        """
+        for role, name in ROLE_NAMES.items():
+            keys = [signer.address for signer in members.of_role(role)]
+            held = [self.read("seat", role, i)[2:] for i in range(self.read("count", role))]
+            place = f"the contract 0x{self.address.hex()}"
+            if len(held) != len(keys):
+                raise WrongMembers(f"{place} seats {len(held)} {name}(s), not {len(keys)}")
+            for i, (theirs, mine) in enumerate(zip(held, keys, strict=True)):
+                if bytes.fromhex(theirs) != mine:
+                    raise WrongMembers(
+                        f"{place} seats the key 0x{theirs} as {name} {i}, not 0x{mine.hex()}"
+                    )
 
     def send(self, calls: Sequence[Call], sender: Signer | None = None) -> list[list[Event]]:
         """Put the calls into one block, all or none; returns the events of each.

@@ -37,6 +37,10 @@ class ContractMissing(LedgerError):
     """There is no contract at the address, or not this one."""
 
 
+class WrongMembers(LedgerError):
+    """The contract seats others than those whose keys are here."""
+
+
 def require(condition: bool, name: str, rule: str, value: Any) -> None:
     """Raise `ValueError` naming the argument, the rule and the value received."""
     if not condition:

@@ -1,21 +1,32 @@
-"""The chain as a file: genesis, blocks and seal, one JSON object a line.
+"""The chain as a file of JSON lines: start, blocks and seal.
 
 Each line has one spelling (sorted keys, no spaces, lower-case hex), so any changed byte shows.
 
+A chain in this process:
+
 * ``{"kind": "genesis", "format": 1, "chain_id", "timestamp", "funded": [...], "contract"}``
 * ``{"kind": "block", "number", "hash", "rlp"}`` for blocks 1, 2, ...
-* ``{"kind": "seal", "number", "hash", "signatures": {validator: signature}}``
+
+A contract on a node's chain:
+
+* ``{"kind": "node", "format": 1, "chain_id", "contract"}``
+* ``{"kind": "visited", "number", "hash", "header", "transactions": [...], "receipts": [...]}`` for
+  the block that created the contract and each one that may hold its events
+* ``{"kind": "header", "number", "hash", "header"}`` for each block between and after them
+
+Both end with ``{"kind": "seal", "number", "hash", "signatures": {validator: signature}}``.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError
-from ledger.keys import Signature
+from ledger.keys import Signature, Signer
+from ledger.members import Messages
 
 FORMAT = 1
 
@@ -54,6 +65,34 @@ class BlockLine:
 
 
 @dataclass(frozen=True)
+class NodeLine:
+    """Which contract on which chain."""
+
+    chain_id: int
+    contract: bytes
+
+
+@dataclass(frozen=True)
+class HeaderLine:
+    """A node's block that holds nothing of the contract: its header alone."""
+
+    number: int
+    hash: bytes
+    header: bytes
+
+
+@dataclass(frozen=True)
+class VisitedLine:
+    """A node's block that may: its header, and all its transactions and receipts as hashed."""
+
+    number: int
+    hash: bytes
+    header: bytes
+    transactions: tuple[bytes, ...]
+    receipts: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
 class SealLine:
     """The validators' signatures on the head."""
 
@@ -62,7 +101,26 @@ class SealLine:
     signatures: dict[int, Signature]
 
 
-Line = GenesisLine | BlockLine | SealLine
+NodeBlock = HeaderLine | VisitedLine
+Line = GenesisLine | BlockLine | NodeLine | NodeBlock | SealLine
+
+
+@dataclass(frozen=True)
+class ChainFile:
+    """A file with a chain of this process: genesis, blocks 1, 2, ... and seal."""
+
+    genesis: GenesisLine
+    blocks: list[BlockLine]
+    seal: SealLine
+
+
+@dataclass(frozen=True)
+class NodeFile:
+    """A file with a contract's part of a node's chain: blocks without a gap, and seal."""
+
+    start: NodeLine
+    blocks: list[NodeBlock]
+    seal: SealLine
 
 
 def dump(line: Line) -> bytes:
@@ -84,6 +142,29 @@ def dump(line: Line) -> bytes:
                 "number": line.number,
                 "hash": _hex(line.hash),
                 "rlp": _hex(line.rlp),
+            }
+        case NodeLine():
+            fields = {
+                "kind": "node",
+                "format": FORMAT,
+                "chain_id": line.chain_id,
+                "contract": _hex(line.contract),
+            }
+        case HeaderLine():
+            fields = {
+                "kind": "header",
+                "number": line.number,
+                "hash": _hex(line.hash),
+                "header": _hex(line.header),
+            }
+        case VisitedLine():
+            fields = {
+                "kind": "visited",
+                "number": line.number,
+                "hash": _hex(line.hash),
+                "header": _hex(line.header),
+                "transactions": [_hex(raw) for raw in line.transactions],
+                "receipts": [_hex(raw) for raw in line.receipts],
             }
         case SealLine():
             fields = {
@@ -111,9 +192,9 @@ def parse(raw: bytes, place: str) -> Line:
 
 def _build(fields: dict[str, Any]) -> Line:
     kind = fields["kind"]
+    if kind in ("genesis", "node") and fields["format"] != FORMAT:
+        raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")
     if kind == "genesis":
-        if fields["format"] != FORMAT:
-            raise ValueError(f"format {fields['format']!r}, expected {FORMAT}")
         return GenesisLine(
             _count(fields["chain_id"]),
             _count(fields["timestamp"]),
@@ -122,6 +203,16 @@ def _build(fields: dict[str, Any]) -> Line:
         )
     if kind == "block":
         return BlockLine(_count(fields["number"]), _bytes(fields["hash"]), _bytes(fields["rlp"]))
+    if kind == "node":
+        return NodeLine(_count(fields["chain_id"]), _bytes(fields["contract"]))
+    if kind in ("header", "visited"):
+        header = _count(fields["number"]), _bytes(fields["hash"]), _bytes(fields["header"])
+        if kind == "header":
+            return HeaderLine(*header)
+        transactions, receipts = (
+            tuple(_bytes(raw) for raw in fields[key]) for key in ("transactions", "receipts")
+        )
+        return VisitedLine(*header, transactions, receipts)
     if kind == "seal":
         return SealLine(
             _count(fields["number"]),
@@ -134,15 +225,92 @@ def _build(fields: dict[str, Any]) -> Line:
     raise ValueError(f"unknown kind {kind!r}")
 
 
+def read(path: Path) -> ChainFile | NodeFile:
+    """Read a chain file; its lines are in their order, and nothing else is checked.
+
+    Raises:
+        ExportError: it cannot be read or is not a chain file.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ExportError(str(path), f"cannot be read: {error.strerror}") from error
+    lines = [
+        parse(text, f"line {number}")
+        for number, text in enumerate(raw.splitlines(keepends=True), start=1)
+    ]
+    if len(lines) < 3:
+        raise ExportError(str(path), "holds no chain: genesis, blocks and seal expected")
+    start, *between, seal = lines
+    if not isinstance(start, GenesisLine | NodeLine):
+        raise ExportError("line 1", "is not the genesis")
+    if not isinstance(seal, SealLine):
+        raise ExportError(f"line {len(lines)}", "is not the seal: the file is cut off")
+    if isinstance(start, GenesisLine):
+        return ChainFile(start, _blocks(between), seal)
+    return NodeFile(start, _node_blocks(between), seal)
+
+
+def _blocks(lines: Sequence[Line]) -> list[BlockLine]:
+    """Blocks 1, 2, ..."""
+    checked = []
+    for number, line in enumerate(lines, start=1):
+        if not isinstance(line, BlockLine) or line.number != number:
+            raise ExportError(f"line {number + 1}", f"is not block {number}")
+        checked.append(line)
+    return checked
+
+
+def _node_blocks(lines: Sequence[Line]) -> list[NodeBlock]:
+    """Blocks without a gap, from the one that created the contract."""
+    checked: list[NodeBlock] = []
+    for place, line in enumerate(lines, start=2):
+        if not isinstance(line, HeaderLine | VisitedLine):
+            raise ExportError(f"line {place}", "is not a block of a node's chain")
+        if checked and line.number != checked[-1].number + 1:
+            raise ExportError(f"line {place}", f"is not block {checked[-1].number + 1}")
+        checked.append(line)
+    if not isinstance(checked[0], VisitedLine):
+        raise ExportError("line 2", "is not the block that created the contract")
+    return checked
+
+
 def write(path: Path, lines: Iterable[Line]) -> None:
     """Write a chain file under a temporary name and rename it when it is whole."""
     part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    try:
+        with part.open("wb") as file:
+            for line in lines:
+                file.write(dump(line))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_sealed(
+    path: Path, lines: Iterable[Line], messages: Messages, validators: Sequence[Signer]
+) -> bytes:
+    """Write a chain file with the validators' signatures on its last block.
+
+    Returns:
+        Hash of that block.
+    """
+    head = bytes(32)
+
+    def sealed() -> Iterator[Line]:
+        nonlocal head
+        number = 0
         for line in lines:
-            file.write(dump(line))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+            if isinstance(line, BlockLine | HeaderLine | VisitedLine):
+                number, head = line.number, line.hash
+            yield line
+        digest = messages.head(number, head)
+        yield SealLine(number, head, {i: key.sign(digest) for i, key in enumerate(validators)})
+
+    write(path, sealed())
+    return head
 
 
 def _hex(data: bytes) -> str:

@@ -4,24 +4,27 @@ For a picture of what happened. Whether it really happened so is what `ledger.au
 nothing here is checked but the form of the file.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import rlp
 
-from ledger import contract, export
+from ledger import blocks, contract, export
+from ledger.blocks import call_data, read_header, read_receipt, recipient
 from ledger.errors import LedgerError
-from ledger.export import BlockLine, ExportError, GenesisLine, SealLine
+from ledger.export import (
+    BlockLine,
+    ChainFile,
+    ExportError,
+    HeaderLine,
+    NodeFile,
+    VisitedLine,
+)
 from ledger.keys import keccak
 from ledger.members import Messages
 from ledger.typed_data import Domain
 from ledger.witness import RoundRecord, Witness
-
-# Positions in a block's header.
-_GAS_USED, _TIMESTAMP = 10, 11
-_TYPED = 2
 
 
 @dataclass(frozen=True)
@@ -33,17 +36,19 @@ class Call:
         name: function of the contract; "__init__" creates it.
         args: its arguments by name.
         size: bytes of the transaction.
+        refused: whether the contract refused it.
     """
 
     hash: bytes
     name: str
     args: dict[str, Any]
     size: int
+    refused: bool = False
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block with its calls."""
+    """One block with its calls of the contract; its gas is that of all its transactions."""
 
     number: int
     hash: bytes
@@ -61,10 +66,11 @@ class History:
         contract: address of the contract.
         head: hash of the last block.
         sealed_by: validators who signed the head.
-        blocks: in their order.
+        blocks: in their order; of a node's chain those with calls of the contract.
         rounds: what the calls amount to, as an honest contract takes them.
         seats: addresses by role, in seat order.
         administration: administrators' changes, as (block, words).
+        node_blocks: of a node's chain, numbers of the first and last block in the file.
     """
 
     chain_id: int
@@ -75,6 +81,7 @@ class History:
     rounds: list[RoundRecord] = field(default_factory=list)
     seats: dict[int, list[bytes]] = field(default_factory=dict)
     administration: list[tuple[int, str]] = field(default_factory=list)
+    node_blocks: tuple[int, int] | None = None
 
 
 def read_history(path: Path) -> History:
@@ -83,13 +90,25 @@ def read_history(path: Path) -> History:
     Raises:
         ExportError: it cannot be read, or is not a chain file.
     """
-    genesis, lines, seal = _lines(path)
-    witness = Witness(Messages(Domain(genesis.chain_id, genesis.contract)))
-    history = History(genesis.chain_id, genesis.contract, seal.hash, tuple(sorted(seal.signatures)))
-    for line in lines:
+    try:
+        file = export.read(path)
+    except ExportError as error:
+        place = error.place if error.place == str(path) else f"{path} {error.place}"
+        raise ExportError(place, error.fault) from error
+    start = file.genesis if isinstance(file, ChainFile) else file.start
+    witness = Witness(Messages(Domain(start.chain_id, start.contract)))
+    signed_by = tuple(sorted(file.seal.signatures))
+    history = History(start.chain_id, start.contract, file.seal.hash, signed_by)
+    if isinstance(file, NodeFile):
+        history.node_blocks = (file.blocks[0].number, file.blocks[-1].number)
+    for line in file.blocks:
+        if isinstance(line, HeaderLine):
+            continue
         try:
-            block = _block(line, genesis.contract)
+            block = _block(line, start.contract)
             for call in block.calls:
+                if call.refused:
+                    continue
                 if call.name == "__init__":
                     witness.created(call.args)
                 else:
@@ -104,49 +123,35 @@ def read_history(path: Path) -> History:
         ) as error:
             place = f"{path}, block {line.number}"
             raise ExportError(place, f"does not read as a block of calls ({error})") from error
-        history.blocks.append(block)
+        if block.calls or isinstance(line, BlockLine):
+            history.blocks.append(block)
     history.rounds, history.seats = witness.rounds, witness.seats
     history.administration = witness.administration
     return history
 
 
-def _lines(path: Path) -> tuple[GenesisLine, list[BlockLine], SealLine]:
-    try:
-        raw = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise ExportError(str(path), f"cannot be read: {error.strerror}") from error
-    lines = [export.parse(text, f"{path} line {number}") for number, text in enumerate(raw, 1)]
-    blocks = [line for line in lines if isinstance(line, BlockLine)]
-    if len(lines) < 3 or len(blocks) != len(lines) - 2:
-        raise ExportError(str(path), "is not genesis, blocks and seal")
-    genesis, seal = lines[0], lines[-1]
-    if not isinstance(genesis, GenesisLine) or not isinstance(seal, SealLine):
-        raise ExportError(str(path), "is not genesis, blocks and seal")
-    return genesis, blocks, seal
+def _block(line: BlockLine | VisitedLine, address: bytes) -> Block:
+    if isinstance(line, VisitedLine):
+        calls = [
+            _call(raw, not read_receipt(receipt).succeeded)
+            for raw, receipt in zip(line.transactions, line.receipts, strict=True)
+            if blocks.calls(raw, address)
+        ]
+        header = read_header(line.header)
+        return Block(line.number, line.hash, header.timestamp, header.gas_used, tuple(calls))
+    fields, transactions, *_ = rlp.decode(line.rlp)
+    for raw in transactions:
+        to = recipient(raw)
+        if to not in (b"", address):
+            raise LedgerError(f"a transaction to 0x{to.hex()}, which is not the contract")
+    header = read_header(rlp.encode(fields))
+    calls = [_call(raw) for raw in transactions]
+    return Block(line.number, line.hash, header.timestamp, header.gas_used, tuple(calls))
 
 
-def _block(line: BlockLine, address: bytes) -> Block:
-    header, transactions, *_ = rlp.decode(line.rlp)
-    return Block(
-        number=line.number,
-        hash=line.hash,
-        timestamp=int.from_bytes(header[_TIMESTAMP], "big"),
-        gas_used=int.from_bytes(header[_GAS_USED], "big"),
-        calls=tuple(_call(raw, address) for raw in _raw(transactions)),
-    )
-
-
-def _raw(transactions: Sequence[bytes]) -> Sequence[bytes]:
-    if not all(isinstance(raw, bytes) and raw[:1] == bytes([_TYPED]) for raw in transactions):
-        raise LedgerError("a transaction of another type than this program makes")
-    return transactions
-
-
-def _call(raw: bytes, address: bytes) -> Call:
-    _, _, _, _, _, to, _, data, *_ = rlp.decode(raw[1:])
-    if to == b"":
-        return Call(keccak(raw), "__init__", contract.decode_creation(data), len(raw))
-    if to != address:
-        raise LedgerError(f"a transaction to 0x{to.hex()}, which is not the contract")
+def _call(raw: bytes, refused: bool = False) -> Call:
+    data = call_data(raw)
+    if recipient(raw) == b"":
+        return Call(keccak(raw), "__init__", contract.decode_creation(data), len(raw), refused)
     name, args = contract.decode_call(data)
-    return Call(keccak(raw), name, args, len(raw))
+    return Call(keccak(raw), name, args, len(raw), refused)

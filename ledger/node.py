@@ -7,11 +7,19 @@ are sent again in their order; the chain takes each number once. A call that end
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ledger.chain import MAX_FEE, Receipt, Transaction, sign_transaction
+from ledger.capture import node_lines
+from ledger.chain import (
+    BALANCE,
+    MAX_FEE,
+    TRANSACTION_GAS,
+    Receipt,
+    Transaction,
+    sign_transaction,
+)
 from ledger.contract import Log, revert_reason
 from ledger.errors import (
     ContractMissing,
@@ -21,6 +29,7 @@ from ledger.errors import (
     Reverted,
     WrongChain,
 )
+from ledger.export import Line
 from ledger.keys import Signer, keccak
 from ledger.rpc import JsonRpc, NodeError
 
@@ -127,6 +136,10 @@ class NodeChain:
         self._require_code(to)
         return self._view(name, {"to": _hex(to), "data": _hex(data)}, "latest")
 
+    def lines(self, contract: bytes) -> Iterator[Line]:
+        """A chain file of the contract, without its seal; see `ledger.capture`."""
+        return node_lines(self.rpc, self.chain_id, contract)
+
     def send(self, transactions: Sequence[Transaction], signer: Signer) -> list[Receipt]:
         """Sign the transactions, send them in one batch, and wait for their receipts.
 
@@ -156,6 +169,34 @@ class NodeChain:
         journal.answered(mine)
         return [self._receipt(sent, receipt) for sent, receipt in zip(mine, receipts, strict=True)]
 
+    def require_funds(self, address: bytes) -> None:
+        """Refuse an account that cannot pay for one transaction.
+
+        Raises:
+            NoFunds: with the address, what it holds and what it needs.
+        """
+        balance = self._balance(address)
+        needed = TRANSACTION_GAS * self._fee()
+        if balance < needed:
+            raise NoFunds(
+                f"the key 0x{address.hex()} holds {balance} wei on chain {self.chain_id} "
+                f"({self.rpc.place}); a transaction needs {needed} wei at hand"
+            )
+
+    def fund_on_development_node(self, address: bytes, wei: int = BALANCE) -> None:
+        """Give an account funds where the node does that when asked to (anvil, hardhat); on
+        another node nothing happens."""
+        if self._balance(address) < wei:
+            self.rpc.batch([("anvil_setBalance", [_hex(address), hex(wei)])])
+
+    def _balance(self, address: bytes) -> int:
+        return _number(self.rpc.one("eth_getBalance", _hex(address), "latest"))
+
+    def _fee(self) -> int:
+        """Wei for a unit of gas that the next blocks accept."""
+        base = self.rpc.one("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0")
+        return max(2 * _number(base), MAX_FEE)
+
     # ---- sending ----
 
     def _signed(
@@ -184,8 +225,7 @@ class NodeChain:
         if transaction.to:
             fields["to"] = _hex(transaction.to)
         self._view(transaction.call, fields, "latest")
-        base = self.rpc.one("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0")
-        return max(2 * _number(base), MAX_FEE)
+        return self._fee()
 
     def _deliver(self, sent: Sequence[_Sent], journal: _Journal, signer: Signer) -> None:
         """Send raw transactions in one batch; a node that has one already is content."""
@@ -200,12 +240,12 @@ class NodeChain:
             if "nonce too low" in words:
                 raise _NumberTaken
             if "insufficient funds" in words:
-                balance = _number(self.rpc.one("eth_getBalance", _hex(signer.address), "latest"))
+                held = self._balance(signer.address)
                 raise NoFunds(
-                    f"the key 0x{signer.address.hex()} holds {balance} wei on chain "
-                    f"{self.chain_id} ({self.rpc.url}) and cannot pay for {one.transaction.call}"
+                    f"the key 0x{signer.address.hex()} holds {held} wei on chain {self.chain_id} "
+                    f"({self.rpc.place}) and cannot pay for {one.transaction.call}"
                 )
-            raise LedgerError(f"{self.rpc.url} refused {one.transaction.call}: {answer.message}")
+            raise LedgerError(f"{self.rpc.place} refused {one.transaction.call}: {answer.message}")
 
     def _await(
         self, sent: Sequence[_Sent], journal: _Journal, signer: Signer
@@ -219,7 +259,7 @@ class NodeChain:
                 return found
             if time.monotonic() > give_up:
                 raise NodeUnavailable(
-                    f"{self.rpc.url} put no block around {sent[-1].transaction.call} within "
+                    f"{self.rpc.place} put no block around {sent[-1].transaction.call} within "
                     f"{self.rpc.patience:g} s; call again, nothing is recorded twice"
                 )
             if self._was_away():
@@ -242,7 +282,7 @@ class NodeChain:
         known = [one for one in missing if one is not None]
         if len(known) < len(missing):
             raise LedgerError(
-                f"{self.rpc.url} came back without {len(missing)} transactions of the key "
+                f"{self.rpc.place} came back without {len(missing)} transactions of the key "
                 f"0x{signer.address.hex()}, of which this client keeps only {len(known)}"
             )
         self._deliver(known, journal, signer)
@@ -275,12 +315,12 @@ class NodeChain:
             return _bytes(answer)
         if answer.data or "revert" in answer.message.lower():
             raise Reverted(name, revert_reason(answer.data))
-        raise LedgerError(f"{self.rpc.url} refused {name}: {answer.message}")
+        raise LedgerError(f"{self.rpc.place} refused {name}: {answer.message}")
 
     def _check_chain(self, found: int) -> None:
         if found != self.chain_id:
             raise WrongChain(
-                f"{self.rpc.url} serves chain {found}, not chain {self.chain_id}; signatures for "
+                f"{self.rpc.place} serves chain {found}, not chain {self.chain_id}; signatures for "
                 "one chain are void on the other"
             )
 
@@ -291,7 +331,7 @@ class NodeChain:
             return
         if not self.code(address):
             raise ContractMissing(
-                f"no contract at 0x{address.hex()} on chain {self.chain_id} ({self.rpc.url})"
+                f"no contract at 0x{address.hex()} on chain {self.chain_id} ({self.rpc.place})"
             )
         self._seen.add(address)
 

@@ -25,6 +25,8 @@ class AuditReport:
         seats: addresses by role, in seat order.
         certificates: certificate hash by (role, seat).
         times: seconds since 1970 by block, as the chain counts them.
+        node_blocks: of a node's chain, numbers of the first and last block that were followed;
+            None for a chain in one process.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class AuditReport:
     seats: dict[int, list[bytes]] = field(default_factory=dict)
     certificates: dict[tuple[int, int], bytes] = field(default_factory=dict)
     times: dict[int, int] = field(default_factory=dict)
+    node_blocks: tuple[int, int] | None = None
 
     @property
     def ok(self) -> bool:
@@ -59,13 +62,20 @@ def _lines(report: AuditReport) -> Iterator[str]:
         yield f"FAILED: {len(report.faults)} fault(s)."
         for fault in report.faults:
             yield f"  {fault.place}: {fault.fault}"
-    yield (
-        f"Executed again: {report.blocks} blocks, {report.transactions} transactions. "
-        f"Signatures checked: {report.signatures}."
-    )
+    what = f"{report.blocks} blocks, {report.transactions} transactions"
+    if report.node_blocks:
+        what = f"the contract's {report.transactions} transactions, in {report.blocks} blocks"
+    yield f"Executed again: {what}. Signatures checked: {report.signatures}."
     if report.head:
         yield f"Head of the chain: 0x{report.head.hex()}"
-    if report.times:
+    if report.node_blocks:
+        first, last = report.node_blocks
+        yield (
+            f"On an external node: the headers of blocks {first} to {last} follow from each other. "
+            "Executed again is\nwhat the contract did; that the node's chain agreed on these "
+            "blocks is not checked. Times are those\nthat its blocks state."
+        )
+    elif report.times:
         yield "Times count the chain's blocks from its genesis; they are not a clock's."
     if report.seats:
         yield ""

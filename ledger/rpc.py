@@ -1,17 +1,21 @@
 """JSON-RPC over HTTP: batches, time limits, and patience while a node is away.
 
+An address may hold secrets (``user:password@``, a key in path or query). They go to the node and
+nowhere else: messages name scheme, host and port alone.
+
 A request that the node did not answer is sent again until `patience` runs out. That is safe for
 everything this package asks: reading changes nothing, and a signed transaction carries a number
 that a chain takes once.
 """
 
+import base64
 import http.client
 import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ledger.errors import LedgerError, NodeUnavailable, require
 
@@ -42,24 +46,24 @@ class JsonRpc:
     """One node by URL, over one connection that is kept open.
 
     Attributes:
-        url: ``http://host:port/path`` or ``https://...``.
+        place: scheme, host and port of the node, for messages.
         patience: seconds to go on asking a node that does not answer.
         outages: how often the node was found away.
     """
 
     def __init__(self, url: str, patience: float = 60.0) -> None:
         parts = urlsplit(url)
-        require(
-            parts.scheme in ("http", "https") and bool(parts.hostname),
-            "url",
-            "http://... or https://...",
-            url,
-        )
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+        require(known, "url", "http://... or https://...", f"{parts.scheme}:...")
         require(patience >= 0, "patience", ">= 0 seconds", patience)
-        self.url = url
+        self.place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.patience = patience
         self.outages = 0
         self._parts = parts
+        self._headers = {"Content-Type": "application/json"}
+        if parts.username is not None:
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
         self._connection: http.client.HTTPConnection | None = None
 
     def one(self, method: str, *params: Any) -> Any:
@@ -71,7 +75,7 @@ class JsonRpc:
         """
         (result,) = self.batch([(method, list(params))])
         if isinstance(result, NodeError):
-            raise LedgerError(f"{self.url} refused {method}: {result.message}")
+            raise LedgerError(f"{self.place} refused {method}: {result.message}")
         return result
 
     def batch(self, requests: Sequence[Request]) -> list[Any]:
@@ -105,7 +109,7 @@ class JsonRpc:
                     self.outages += 1
                 if time.monotonic() + pause > give_up:
                     raise NodeUnavailable(
-                        f"no answer from {self.url} within {self.patience:g} s ({error!r}); "
+                        f"no answer from {self.place} within {self.patience:g} s ({error!r}); "
                         "call again when the node is back, nothing is recorded twice"
                     ) from error
             time.sleep(pause)
@@ -117,14 +121,14 @@ class JsonRpc:
             kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
             self._connection = kind(str(self._parts.hostname), self._parts.port, timeout=TIMEOUT)
         path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
-        self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+        self._connection.request("POST", path, body, self._headers)
         answer = self._connection.getresponse()
         text = answer.read()
         if answer.status >= 400 and answer.status not in (429, 502, 503, 504):
-            raise LedgerError(f"{self.url} answered HTTP {answer.status} {answer.reason}")
+            raise LedgerError(f"{self.place} answered HTTP {answer.status} {answer.reason}")
         parsed = json.loads(text)
         if not isinstance(parsed, list):
-            raise LedgerError(f"{self.url} does not take batches: {text[:200]!r}")
+            raise LedgerError(f"{self.place} does not take batches: {text[:200]!r}")
         return parsed
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import ledger
-from secure_fl.schema import LedgerConfig
+from secure_fl.consortium import open_ledger
+from secure_fl.ledger_settings import LedgerConfig
 from secure_fl.validation import Verdict
 
 
@@ -83,19 +83,14 @@ class Nobody:
 
 
 class Chain:
-    """A chain in this process, with simulated keys for all members."""
+    """A contract on a chain in this process or on a node, with the keys of all members."""
 
     def __init__(
         self, config: LedgerConfig, hospitals: int, validators: int, nodes: int, seed: int
     ) -> None:
-        self.client = ledger.open_chain(
-            hospitals,
-            validators=validators,
-            nodes=nodes,
-            seed=seed,
-            parameters=config.build(),
-            mode=config.mode,
-        )
+        self.client = open_ledger(config, hospitals, validators, nodes, seed)
+        # Of the exported chain: others may go on writing to a node's.
+        self._exported: bytes | None = None
 
     def open_round(self, number: int, model_sha256: str) -> None:
         """Open the round on the last accepted model, or the contract refuses."""
@@ -133,9 +128,9 @@ class Chain:
 
     @property
     def head(self) -> str:
-        """Hash of the newest block, hexadecimal."""
-        return self.client.head_hash.hex()
+        """Hash of the newest block, of the exported chain once there is one; hexadecimal."""
+        return (self._exported or self.client.head_hash).hex()
 
     def export(self, path: Path) -> None:
         """Write the chain as JSON lines."""
-        self.client.export(path)
+        self._exported = self.client.export(path)

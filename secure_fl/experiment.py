@@ -20,6 +20,7 @@ from secure_fl.data import Split
 from secure_fl.errors import ConfigError, SecureFLError, require
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
+from secure_fl.ledger_settings import PLACES
 from secure_fl.round import Setting, State, close, craft, measured, model_hash, play
 from secure_fl.runfolder import (
     append_line,
@@ -87,12 +88,15 @@ class RunConfig:
     def sha256(self) -> str:
         """Hash of all settings of this run, which its first record carries.
 
-        Where the data lie is no setting; nor are the other cells of the job and its name.
+        Where data, keys and the ledger's node are is no setting; nor are the other cells of the
+        job and its name.
         """
         experiment = asdict(self.experiment)
         for key in ("name", "description", "attacks", "defences", "malicious"):
             del experiment[key]
         del experiment["data"]["path"]
+        for key in PLACES:
+            del experiment["ledger"][key]
         settings = [experiment, asdict(self.defence), asdict(self.attack), self.fraction]
         return sha256(canonical_json(settings).encode())
 

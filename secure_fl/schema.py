@@ -9,35 +9,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import attacks
-import ledger
 from secure_fl import aggregation, data, models
+from secure_fl.checks import check, check_name, positive
 from secure_fl.errors import ConfigError
 from secure_fl.guard import GuardOptions
+from secure_fl.ledger_settings import LedgerConfig
 from secure_fl.sessions import BACKENDS, PREPROCESSING
 
-LEDGER_MODES = ("each", "merkle")
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 MAX_MALICIOUS = 0.5
-
-
-def check(condition: bool, key: str, rule: str, value: object) -> None:
-    """Raise `ConfigError` naming the key, the rule and the value unless `condition` holds."""
-    if not condition:
-        raise ConfigError(f"{key} must be {rule}; got {value!r}")
-
-
-def check_name(key: str, value: str, allowed: list[str] | tuple[str, ...]) -> None:
-    """Refuse a name that is not in `allowed`; the error lists the real choices."""
-    check(value in allowed, key, f"one of {', '.join(allowed)}", value)
-
-
-def _positive(value: float) -> bool:
-    return 0 < value < math.inf
 
 
 @dataclass
@@ -73,7 +58,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         check_name("data.name", self.name, data.names())
         check(1 <= self.hospitals <= 500, "data.hospitals", "from 1 to 500", self.hospitals)
-        check(_positive(self.alpha), "data.alpha", "> 0 and finite", self.alpha)
+        check(positive(self.alpha), "data.alpha", "> 0 and finite", self.alpha)
         for key in ("test_fraction", "validation_fraction"):
             value = getattr(self, key)
             check(0 < value < 1, f"data.{key}", "between 0 and 1, both excluded", value)
@@ -110,7 +95,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check(self.epochs >= 1, "train.epochs", "at least 1", self.epochs)
         check(self.batch_size >= 1, "train.batch_size", "at least 1", self.batch_size)
-        check(_positive(self.lr), "train.lr", "> 0 and finite", self.lr)
+        check(positive(self.lr), "train.lr", "> 0 and finite", self.lr)
         check_name("train.optimizer", self.optimizer, OPTIMIZERS)
         mu = self.proximal_mu
         check(0 <= mu < math.inf, "train.proximal_mu", ">= 0 and finite", mu)
@@ -134,7 +119,7 @@ class PrivacyConfig:
 
     def __post_init__(self) -> None:
         norm, sigma = self.clip_norm, self.noise_sigma
-        check(norm is None or _positive(norm), "privacy.clip_norm", "null or > 0", norm)
+        check(norm is None or positive(norm), "privacy.clip_norm", "null or > 0", norm)
         check(0 <= sigma < math.inf, "privacy.noise_sigma", ">= 0 and finite", sigma)
         check(
             norm is not None or sigma == 0,
@@ -300,54 +285,6 @@ def malicious_fractions(value: Any) -> list[float]:
 def malicious_count(fraction: float, hospitals: int) -> int:
     """Whole number of malicious hospitals, rounded down: never above the stated share."""
     return math.floor(fraction * hospitals + 1e-9)
-
-
-@dataclass
-class LedgerConfig:
-    """The contract's rule on reputations and its limits of degradation; see `ledger.Parameters`.
-
-    Attributes:
-        initial: reputation of a newly registered hospital.
-        growth: share of the gap to 1 gained when accepted, R += growth (1 - R).
-        rejection_keep: factor on R at the first rejection.
-        repetition_step: subtracted from that factor for each rejection directly before.
-        abnormal_keep: factor on R for those accepted into a round that was rolled back.
-        floor: suspension below it.
-        reinstated: reputation after a reinstatement.
-        probation_rounds: accepted rounds until a reinstated hospital is in full standing again.
-        accuracy_drop: largest loss of the validators' median accuracy.
-        loss_rise: largest gain of their median loss.
-        f1_drop: largest loss of their median F1.
-        quorum: attestations that a round needs.
-        mode: `each` checks every commitment on the chain; `merkle` posts one root a round, with
-            disputes, for hundreds of hospitals.
-    """
-
-    initial: float = 1.0
-    growth: float = 0.1
-    rejection_keep: float = 0.5
-    repetition_step: float = 0.1
-    abnormal_keep: float = 0.9
-    floor: float = 0.2
-    reinstated: float = 0.3
-    probation_rounds: int = 5
-    accuracy_drop: float = 0.05
-    loss_rise: float = 0.25
-    f1_drop: float = 0.1
-    quorum: int = 4
-    mode: str = "each"
-
-    def __post_init__(self) -> None:
-        check_name("ledger.mode", self.mode, LEDGER_MODES)
-        self.build()
-
-    def build(self) -> ledger.Parameters:
-        """Build the contract's parameters; one out of range raises `ConfigError`."""
-        try:
-            given = {key: value for key, value in asdict(self).items() if key != "mode"}
-            return ledger.Parameters(**given)
-        except ValueError as error:
-            raise ConfigError(f"ledger.{error}") from error
 
 
 @dataclass
