@@ -189,6 +189,9 @@ def check_against_chain(cell: CellRecords, chain: AuditReport) -> Iterator[Findi
 def _against(place: str, row: Row, entry: RoundRecord, before: str) -> Iterator[Finding]:
     """One round's row against the chain's record of it; `before`: the model it started from."""
     flags = list(enumerate(row["accepted"]))
+    disputes = [(d["hospital"], d["node"], d["at_fault"]) for d in row.get("disputes", ())]
+    decided = [(*place, at_fault) for *place, at_fault in disputes if at_fault]
+    faulty = {hospital for hospital, _, at_fault in decided if at_fault == "hospital"}
     facts: dict[str, tuple[Any, Any]] = {
         "model before": (before, entry.model.hex()),
         "result_sha256": (row["result_sha256"], entry.result.hex()),
@@ -196,8 +199,18 @@ def _against(place: str, row: Row, entry: RoundRecord, before: str) -> Iterator[
         "model_sha256": (row["model_sha256"], entry.next_model.hex()),
         "status": (row["status"], entry.status),
         "accepted": ([i for i, flag in flags if flag is True], sorted(entry.accepted)),
-        "rejected": ([i for i, flag in flags if flag is False], sorted(entry.rejected)),
-        "committed": ([i for i, flag in flags if flag is not None], sorted(entry.commitments)),
+        "rejected": (
+            sorted({i for i, flag in flags if flag is False} | faulty),
+            sorted(entry.rejected),
+        ),
+        "committed": (
+            sorted([i for i, flag in flags if flag is not None] + row.get("unopened", [])),
+            sorted(entry.commitments),
+        ),
+        "disputes": (
+            decided,
+            [(h, node, "hospital" if guilty else "node") for h, node, guilty in entry.disputes],
+        ),
     }
     if "reputation" in row:
         out = [i for i, suspended in enumerate(entry.suspended) if suspended]

@@ -24,12 +24,12 @@ from eval.evaluate import Judge
 from eval.manifest import write_manifest
 from eval.progress import Reporter
 from secure_fl import seeds
-from secure_fl.backends import open_backend
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.consortium import check_ledger
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.federation import Federation, prepare
+from secure_fl.parties import minimum_hospitals, open_nodes
 from secure_fl.runfolder import (
     create_run,
     read_json,
@@ -90,18 +90,15 @@ class Backends:
     def __exit__(self, *exc_info: object) -> None:
         self._stack.close()
 
-    def get(self, defence: DefenceConfig) -> Backend:
-        """Return the backend that a defence runs on."""
-        key = (defence.backend, defence.nodes, defence.keys, defence.preprocessing)
+    def get(self, run: RunConfig) -> Backend:
+        """Return the backend that a cell runs on; cells of one job share it where they can."""
+        defence = run.defence
+        key: tuple[str | int | None, ...] = (defence.backend,)
+        if defence.backend == "mpc":
+            least = minimum_hospitals(defence, run.experiment)
+            key += (defence.nodes, defence.keys, defence.preprocessing, least)
         if key not in self._open:
-            options: dict[str, Any] = {}
-            if defence.backend == "mpc":
-                options = {
-                    "keys": defence.keys,
-                    "preprocessing": defence.preprocessing,
-                    "insecure_preprocessing": defence.insecure_preprocessing,
-                }
-            opened = open_backend(defence.backend, nodes=defence.nodes, **options)
+            opened = open_nodes(defence, run.experiment)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]
 
@@ -198,7 +195,7 @@ def run_cell(
     result = run_rounds(
         cell.run,
         federation,
-        backends.get(cell.run.defence),
+        backends.get(cell.run),
         target,
         observe=judge.observe,
         report=reporter.round_done,

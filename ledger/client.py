@@ -11,7 +11,8 @@ from ledger.administration import Administration, pair
 from ledger.chain import Chain
 from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
 from ledger.connection import Call, Connection
-from ledger.errors import LedgerError, require
+from ledger.disputes import DeniedShare, Ruling, SignedOpened, WrongShare
+from ledger.errors import LedgerError, Reverted, require
 from ledger.keys import Signature, Signer
 from ledger.members import HOSPITAL, NODE, VALIDATOR, Members, verdicts
 from ledger.parameters import Parameters, from_fixed, loss_to_fixed, to_fixed
@@ -193,16 +194,37 @@ class LedgerClient:
         self.connection.send([("claim_commitment", (round_number, commitment.words()))], sender)
 
     def attest_shares(
-        self, round_number: int, opened: Sequence[Collection[int]] | None = None
+        self,
+        round_number: int,
+        opened: Sequence[Collection[int]] | Sequence[SignedOpened] | None = None,
     ) -> None:
         """Record, signed by each node, whose shares opened their commitments there.
 
         Args:
             round_number: the round, its commitments closed, its aggregate not yet recorded.
-            opened: hospitals by node; if not given, all who committed, at every node.
+            opened: hospitals by node, signed here with the nodes' keys; or what nodes signed
+                elsewhere; if not given, all who committed, at every node.
         """
         with self._timed("attest_shares"):
             self.connection.send([self._shares_call(round_number, opened)])
+
+    def dispute(
+        self, round_number: int, evidence: Sequence[WrongShare | DeniedShare]
+    ) -> list[Ruling]:
+        """Take disputes to the contract, one by one; it refuses evidence that is none."""
+        with self._timed("dispute"):
+            return [self._ruling(round_number, piece) for piece in evidence]
+
+    def _ruling(self, round_number: int, piece: WrongShare | DeniedShare) -> Ruling:
+        hospital, node = piece.hospital, piece.node
+        try:
+            if not any(self.connection.read("commitments", hospital, 1)[0]):
+                self.reveal_commitment(round_number, hospital)
+            (events,) = self.connection.send([piece.call(round_number)])
+        except Reverted as refusal:
+            return Ruling(hospital, node, "", str(refusal))
+        (event,) = (event for event in events if event.name == "ShareDisputed")
+        return Ruling(hospital, node, "hospital" if event.args["hospital_at_fault"] else "node")
 
     def record_aggregate(
         self,
@@ -210,6 +232,7 @@ class LedgerClient:
         result_hash: bytes,
         accepted: Sequence[bool | None] | Mapping[int, bool],
         model_hash: bytes | None = None,
+        signatures: Sequence[Signature] | None = None,
     ) -> None:
         """Record the aggregate, the model made from it and the verdicts, signed by every node.
 
@@ -221,6 +244,7 @@ class LedgerClient:
             result_hash: hash of the opened aggregate.
             accepted: per hospital True, False or None (absent: nothing changes).
             model_hash: hash of the new global model; `result_hash` if not given.
+            signatures: the nodes' own, made elsewhere; if not given, made here with their keys.
         """
         candidate = result_hash if model_hash is None else model_hash
         _require_hash("result_hash", result_hash)
@@ -229,15 +253,16 @@ class LedgerClient:
         for hospital in (*good, *bad):
             self._require_hospital(hospital)
         with self._timed("record_aggregate"):
-            digest = self.connection.messages.result(
-                round_number, result_hash, candidate, good, bad
-            )
-            signatures = [pair(node.sign(digest)) for node in self.members.nodes]
+            if signatures is None:
+                digest = self.connection.messages.result(
+                    round_number, result_hash, candidate, good, bad
+                )
+                signatures = [node.sign(digest) for node in self.members.nodes]
             words = (to_words(good), to_words(bad))
             calls: list[Call] = []
             if not self.connection.read("heard"):
                 calls.append(self._shares_call(round_number, None))
-            args = (round_number, result_hash, candidate, *words, signatures)
+            args = (round_number, result_hash, candidate, *words, [pair(s) for s in signatures])
             self.connection.send([*calls, ("record_aggregate", args)])
 
     def attest(
@@ -377,16 +402,27 @@ class LedgerClient:
             Path(path), lines, self.connection.messages, self.members.validators
         )
 
-    def _shares_call(self, round_number: int, opened: Sequence[Collection[int]] | None) -> Call:
+    def posted_root(self) -> bytes:
+        """Root over the current round's commitments; zero where each was verified."""
+        return bytes(self.connection.read("posted_root"))
+
+    def _shares_call(
+        self,
+        round_number: int,
+        opened: Sequence[Collection[int]] | Sequence[SignedOpened] | None,
+    ) -> Call:
         """Every node's signed statement on its shares, as one call."""
         nodes = self.members.nodes
+        sets: Sequence[Collection[int] | SignedOpened]
         sets = [self.committed()] * len(nodes) if opened is None else opened
         require(len(sets) == len(nodes), "opened", f"{len(nodes)} nodes' sets", len(sets))
-        root = self.connection.read("posted_root")
+        root = self.posted_root()
         entries = []
-        for node, (signer, hospitals) in enumerate(zip(nodes, sets, strict=True)):
-            digest = self.connection.messages.opened(round_number, root, hospitals)
-            entries.append((node, to_words(hospitals), *pair(signer.sign(digest))))
+        for node, (signer, said) in enumerate(zip(nodes, sets, strict=True)):
+            if not isinstance(said, SignedOpened):
+                digest = self.connection.messages.opened(round_number, root, said)
+                said = SignedOpened(node, tuple(said), signer.sign(digest))
+            entries.append(said.words())
         return "attest_shares", (round_number, entries)
 
     def _require_hospital(self, hospital: int) -> None:

@@ -6,13 +6,17 @@ ledger: it keeps every model and knows no reputations.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from ledger.disputes import Ruling
 from secure_fl.consortium import open_ledger
 from secure_fl.ledger_settings import LedgerConfig
+from secure_fl.statements import Findings, Signed, Ties
 from secure_fl.validation import Verdict
+
+ZERO = bytes(32)
 
 
 class Decision(NamedTuple):
@@ -31,6 +35,20 @@ class Decision(NamedTuple):
     suspended: list[bool]
 
 
+class Settlement(NamedTuple):
+    """Whose shares count in a round.
+
+    Attributes:
+        in_play: hospitals whose shares opened at every node, or count as opened by a ruling.
+        ruled: (hospital, node) of shares that count by a ruling against the node.
+        rulings: all disputes, as the contract decided them.
+    """
+
+    in_play: set[int]
+    ruled: tuple[tuple[int, int], ...] = ()
+    rulings: tuple[Ruling, ...] = ()
+
+
 class Arbiter(Protocol):
     """The steps of a round that concern more than the aggregation."""
 
@@ -40,6 +58,15 @@ class Arbiter(Protocol):
     def commit(self, number: int, roots: Mapping[int, bytes]) -> dict[int, bytes] | None:
         """Record the hospitals' commitments; what the nodes will hold them to."""
 
+    @property
+    def posted_root(self) -> bytes:
+        """Root over the round's commitments; zero where each is recorded by itself."""
+
+    def settle(
+        self, number: int, committed: Collection[int], findings: Findings | None
+    ) -> Settlement:
+        """Record what nodes attest of the shares, and have disputes decided."""
+
     def decide(
         self,
         number: int,
@@ -47,6 +74,7 @@ class Arbiter(Protocol):
         accepted: Sequence[bool | None],
         candidate_sha256: str,
         verdicts: Sequence[Verdict],
+        signed: Signed | None = None,
     ) -> Decision:
         """Record the aggregate and the validators' verdicts; end the round."""
 
@@ -59,6 +87,7 @@ class Nobody:
     """No ledger: every candidate is kept."""
 
     cost_ms = 0.0
+    posted_root = ZERO
 
     def __init__(self, hospitals: int) -> None:
         self.hospitals = hospitals
@@ -70,6 +99,12 @@ class Nobody:
         """Nothing to record."""
         return None
 
+    def settle(
+        self, number: int, committed: Collection[int], findings: Findings | None
+    ) -> Settlement:
+        """All who committed are in play, as far as anybody here knows."""
+        return Settlement(set(committed))
+
     def decide(
         self,
         number: int,
@@ -77,6 +112,7 @@ class Nobody:
         accepted: Sequence[bool | None],
         candidate_sha256: str,
         verdicts: Sequence[Verdict],
+        signed: Signed | None = None,
     ) -> Decision:
         """Keep the candidate."""
         return Decision("unchecked", True, None, [False] * self.hospitals)
@@ -89,6 +125,7 @@ class Chain:
         self, config: LedgerConfig, hospitals: int, validators: int, nodes: int, seed: int
     ) -> None:
         self.client = open_ledger(config, hospitals, validators, nodes, seed)
+        self._elsewhere_ms = 0.0
         # Of the exported chain: others may go on writing to a node's.
         self._exported: bytes | None = None
 
@@ -101,6 +138,32 @@ class Chain:
         self.client.commit(number, roots)
         return self.client.commitments(number)
 
+    @property
+    def posted_root(self) -> bytes:
+        """Root over the round's commitments; zero where each is recorded by itself."""
+        return self.client.posted_root()
+
+    def settle(
+        self, number: int, committed: Collection[int], findings: Findings | None
+    ) -> Settlement:
+        """Record the nodes' own statements, then let the contract decide on the evidence.
+
+        Where the nodes hold no keys of their own, all who committed count as opened.
+        """
+        if findings is None:
+            return Settlement(set(committed))
+        self._elsewhere_ms += findings.cpu_ms
+        self.client.attest_shares(number, findings.opened)
+        rulings = self.client.dispute(number, [*findings.accusations, *findings.denials])
+        ruled = {(r.hospital, r.node) for r in rulings if r.at_fault == "node"}
+        faulty = {r.hospital for r in rulings if r.at_fault == "hospital"}
+        in_play = {
+            hospital
+            for hospital in set(committed) - faulty
+            if all(hospital in s.hospitals or (hospital, s.node) in ruled for s in findings.opened)
+        }
+        return Settlement(in_play, tuple(sorted(ruled)), tuple(rulings))
+
     def decide(
         self,
         number: int,
@@ -108,10 +171,17 @@ class Chain:
         accepted: Sequence[bool | None],
         candidate_sha256: str,
         verdicts: Sequence[Verdict],
+        signed: Signed | None = None,
     ) -> Decision:
         """Record, attest, finalize; the contract keeps the candidate or the model before it."""
         candidate = bytes.fromhex(candidate_sha256)
-        self.client.record_aggregate(number, bytes.fromhex(result_sha256), accepted, candidate)
+        signatures = None
+        if signed is not None:
+            signatures = signed.signatures
+            self._elsewhere_ms += signed.cpu_ms
+        self.client.record_aggregate(
+            number, bytes.fromhex(result_sha256), accepted, candidate, signatures
+        )
         self.client.attest(number, list(verdicts), candidate)
         outcome = self.client.finalize(number)
         return Decision(
@@ -123,8 +193,19 @@ class Chain:
 
     @property
     def cost_ms(self) -> float:
-        """CPU milliseconds spent since the chain was set up."""
-        return float(self.client.cost_ms)
+        """CPU milliseconds spent since the chain was set up, by nodes and hospitals too."""
+        return float(self.client.cost_ms) + self._elsewhere_ms
+
+    def entrust_nodes(self) -> Ties:
+        """Leave the nodes' keys to the nodes: nobody signs for them here from now on.
+
+        Returns:
+            What a session needs so that hospitals and nodes sign for this contract.
+        """
+        client = self.client
+        client.members = client.members.without_node_keys()
+        connection = client.connection
+        return Ties(connection.chain.chain_id, connection.address, client.members.hospitals)
 
     @property
     def head(self) -> str:

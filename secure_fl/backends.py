@@ -8,6 +8,7 @@ with open_backend("mpc", nodes=2) as backend:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from time import perf_counter
 from typing import Any
@@ -21,6 +22,7 @@ from secure_fl.aggregation.ops import Ops, Updates
 from secure_fl.aggregation.pipeline import run
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import InputError, require
+from secure_fl.faults import Fault
 from secure_fl.sessions import (
     BACKENDS,
     SALT_BYTES,
@@ -29,6 +31,7 @@ from secure_fl.sessions import (
     Session,
     Submission,
 )
+from secure_fl.statements import Ties
 from secure_fl.types import AggregateResult, Cost
 
 
@@ -40,9 +43,16 @@ class ClearBackend(Backend):
         self.name = name
 
     def session(
-        self, rule: Any, hospitals: int, dim: int, simulation_key: bytes | None = None
+        self,
+        rule: Any,
+        hospitals: int,
+        dim: int,
+        simulation_key: bytes | None = None,
+        ties: Ties | None = None,
+        faults: Sequence[Fault] = (),
     ) -> Session:
-        """Open a session in the clear."""
+        """Open a session in the clear: there are no nodes to sign, or to cheat."""
+        require(not faults, "faults", "empty for a clear backend", len(faults))
         return ClearSession(
             self.name, build_rule(rule), hospitals, dim, HospitalSecrets(simulation_key)
         )
@@ -76,6 +86,7 @@ class ClearSession(Session):
         reputation: torch.Tensor,
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
+        ruled: Sequence[tuple[int, int]],
     ) -> AggregateResult:
         taken = submission.commitments
         hospitals = [h for h in submission.shares if commitments.get(h) == taken[h]]

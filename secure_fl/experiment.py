@@ -14,20 +14,20 @@ import torch
 from attacks import Attack
 from secure_fl import seeds
 from secure_fl.arbiter import Chain, Nobody
-from secure_fl.backends import open_backend
 from secure_fl.config import load_config
 from secure_fl.data import Split
 from secure_fl.errors import ConfigError, SecureFLError, require
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
 from secure_fl.ledger_settings import PLACES
+from secure_fl.parties import keys_seed, open_nodes, signs
 from secure_fl.round import Setting, State, close, craft, measured, model_hash, play
 from secure_fl.runfolder import (
     append_line,
     canonical_json,
     model_bytes,
     model_path,
-    records_digest,
+    records_content,
     sha256,
     write_atomic,
     write_json,
@@ -41,6 +41,7 @@ from secure_fl.schema import (
 )
 from secure_fl.server import make_server
 from secure_fl.sessions import Backend, Session
+from secure_fl.statements import Ties
 from secure_fl.validation import validate
 
 Row = dict[str, Any]
@@ -181,7 +182,9 @@ def make_setting(config: RunConfig, federation: Federation) -> Setting:
     )
 
 
-def open_session(config: RunConfig, federation: Federation, backend: Backend) -> Session:
+def open_session(
+    config: RunConfig, federation: Federation, backend: Backend, ties: Ties | None = None
+) -> Session:
     """A session of the defence's rule, its sharing keys derived from the seed.
 
     Simulated hospitals need no secrets from each other's simulator; with derived keys a run
@@ -194,6 +197,8 @@ def open_session(config: RunConfig, federation: Federation, backend: Backend) ->
         federation.hospitals,
         federation.model.num_parameters,
         simulation_key=key,
+        ties=ties,
+        faults=() if ties is None else config.experiment.faults,
     )
 
 
@@ -210,7 +215,7 @@ def run_rounds(
     Args:
         config: what to run.
         federation: data, model, initial parameters.
-        backend: where the rule runs; it stays open.
+        backend: where the rule runs (`secure_fl.parties.open_nodes`); it stays open.
         folder: existing folder, for the files of a cell (see `secure_fl.runfolder`).
         observe: extra fields of a row from (round, model kept after it), for figures on data that
             the federation itself must not see.
@@ -220,16 +225,18 @@ def run_rounds(
     setting = make_setting(config, federation)
     server = make_server(federation, config.defence, setting.options, experiment.seed)
     arbiter: Chain | Nobody = Nobody(federation.hospitals)
+    ties = None
     if config.defence.ledger:
         arbiter = Chain(
             experiment.ledger,
             federation.hospitals,
             len(federation.data.validators),
             config.defence.nodes,
-            seeds.integer(experiment.seed, "keys"),
+            keys_seed(experiment),
         )
+        ties = arbiter.entrust_nodes() if signs(config.defence) else None
     records = Records(folder, observe, report)
-    session = open_session(config, federation, backend)
+    session = open_session(config, federation, backend, ties)
     try:
         state = State(
             model=federation.initial,
@@ -242,9 +249,10 @@ def run_rounds(
             records.add(row, opened, state.model)
             if state.stopped:
                 break
+        entry = len(records.rows)
+        model, closing = close(setting, server, arbiter, session, state, entry, records.content())
     finally:
         session.close()
-    model, closing = close(setting, server, arbiter, state, len(records.rows), records.digest())
     records.finish(closing, model)
     if isinstance(arbiter, Chain):
         arbiter.export(folder / "chain.jsonl")
@@ -289,9 +297,9 @@ class Records:
         write_atomic(self.folder / "models" / "final.npy", model_bytes(model))
         write_json(self.folder / "closing.json", closing)
 
-    def digest(self) -> str:
-        """SHA-256 over the rounds and openings written so far, for the chain's closing entry."""
-        return records_digest(self.rows, self.openings)
+    def content(self) -> bytes:
+        """The rounds and openings written so far, whose hash is the chain's closing entry."""
+        return records_content(self.rows, self.openings)
 
 
 def first_row(config: RunConfig, federation: Federation) -> Row:
@@ -340,5 +348,5 @@ def run(
         require(not target.exists(), "folder", "one that does not exist yet", str(target))
         target.mkdir(parents=True)
         defence = config.defence
-        with open_backend(defence.backend, nodes=defence.nodes) as backend:
+        with open_nodes(defence, experiment) as backend:
             return run_rounds(config, federation, backend, target, observe)

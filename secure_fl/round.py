@@ -5,7 +5,8 @@
 3. attack        malicious hospitals craft what they send (their rows were poisoned before)
 4. clip, noise   bound each update's norm, optionally add Gaussian noise
 5. share         hospitals encode and split their updates
-6. commit        signed commitments go on the chain before anything is combined
+6. commit        signed commitments go on the chain before anything is combined; nodes attest whose
+                 shares opened there, and the contract decides on disputes
 7. aggregate     the defence's rule, on its backend
 8. validate      each validator tests the candidate; the chain keeps it or rolls it back
 9. record        hashes, metrics and verdicts on each hospital
@@ -17,7 +18,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -28,16 +29,13 @@ from secure_fl.arbiter import Arbiter
 from secure_fl.data import Split
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
+from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.hospitals import TrainOptions, clip_and_noise, train
-from secure_fl.runfolder import canonical_json, model_bytes, sha256
+from secure_fl.runfolder import model_bytes, sha256
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.server import Server
 from secure_fl.sessions import Session
-from secure_fl.types import AggregateResult
 from secure_fl.validation import Verdict, medians, validate
-
-# An opening with more numbers than this is recorded by its hash alone.
-RECORDED_NUMBERS = 64
 
 
 @dataclass(frozen=True)
@@ -179,56 +177,6 @@ def craft(
     return sent
 
 
-def verdicts_on_hospitals(accepted: torch.Tensor, present: Sequence[bool]) -> list[bool | None]:
-    """Verdict on each hospital: True or False where it took part, None where it did not."""
-    return [
-        bool(verdict) if took_part else None
-        for verdict, took_part in zip(accepted.tolist(), present, strict=True)
-    ]
-
-
-def openings(number: int, result: AggregateResult) -> list[dict[str, Any]]:
-    """Rows of `openings.jsonl`: every value that was opened, by name, shape and hash.
-
-    The hash is over the values as float64, little-endian, in row-major order.
-    """
-    rows = []
-    for opening in result.opened:
-        row: dict[str, Any] = {
-            "round": number,
-            "name": opening.name,
-            "shape": list(opening.shape),
-        }
-        value = result.values.get(opening.name)
-        if value is None and opening.name == "update":  # MPC hands it over as the result alone
-            value = result.update
-        if value is not None:
-            array = value.detach().to(torch.float64).contiguous().numpy().astype("<f8")
-            row["sha256"] = sha256(array.tobytes())
-            if array.size <= RECORDED_NUMBERS:
-                row["value"] = [float(v) if math.isfinite(v) else None for v in array.ravel()]
-        rows.append(row)
-    return rows
-
-
-def result_hash(
-    number: int, accepted: list[bool | None], opened: list[dict[str, Any]], update_sha256: str
-) -> str:
-    """Hash of an aggregation, which the nodes sign: SHA-256 of its canonical JSON."""
-    record = {
-        "round": number,
-        "accepted": accepted,
-        "openings": opened,
-        "update_sha256": update_sha256,
-    }
-    return sha256(canonical_json(record).encode())
-
-
-def update_hash(update: torch.Tensor) -> str:
-    """SHA-256 of a combined update (d,) as float64, little-endian."""
-    return sha256(update.detach().to(torch.float64).contiguous().numpy().astype("<f8").tobytes())
-
-
 def model_hash(model: torch.Tensor) -> str:
     """SHA-256 of the model's file, as it is on the chain and in the run folder."""
     return sha256(model_bytes(model))
@@ -264,28 +212,39 @@ def play(
         submission = session.submit(_saturated(setting, updates, session.rule.limit), present)
     with clock.phase("ledger"):
         recorded = arbiter.commit(number, submission.commitments)
+    committed = submission.commitments if recorded is None else recorded
+    with clock.phase("share"):
+        findings = session.check_shares(committed, arbiter.posted_root)
+    with clock.phase("ledger"):
+        settled = arbiter.settle(number, committed, findings)
     result = session.aggregate(
         submission,
         reputation=state.reputation if setting.defence.reputation else None,
         reference=None if root is None else root.update,
         commitments=recorded,
+        ruled=settled.ruled,
     )
     with clock.phase("server"):
         step = server.step(state.model, result, root, state.server)
     candidate = step.candidate
     with clock.phase("validate"):
         verdicts = validate(setting.federation, candidate)
-    committed = submission.commitments if recorded is None else recorded
-    accepted = verdicts_on_hospitals(result.accepted, [i in committed for i in range(len(updates))])
+    accepted = verdicts_on_hospitals(result.accepted, settled.in_play)
     opened = openings(number, result)
     update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
     result_sha256 = result_hash(number, accepted, opened, update_sha256)
     with clock.phase("ledger"):
-        decision = arbiter.decide(number, result_sha256, accepted, candidate_sha256, verdicts)
+        signed = session.sign_result(result_sha256, candidate_sha256)
+        decision = arbiter.decide(
+            number, result_sha256, accepted, candidate_sha256, verdicts, signed
+        )
     model = candidate if decision.keep else state.model
     following = State(
         model, torch.tensor(decision.suspended), decision.reputation, step.state, step.stopped
     )
+    unopened = sorted(set(committed) - settled.in_play)
+    said = {} if findings is None else findings.refused
+    refused = submission.refused | {h: said[h] for h in unopened if h in said}
     cost = result.cost
     shared = setting.defence.backend == "mpc"
     clock.seconds["mpc_online" if shared else "aggregate"] = cost.seconds_online
@@ -296,7 +255,9 @@ def play(
         "status": decision.status,
         "stopped": step.stopped,
         "accepted": accepted,
-        "refused": {str(hospital): why for hospital, why in submission.refused.items()},
+        "refused": {str(hospital): why for hospital, why in refused.items()},
+        "unopened": unopened,
+        "disputes": [asdict(ruling) for ruling in settled.rulings],
         "suspended": [i for i, out in enumerate(decision.suspended) if out],
         "reputation": decision.reputation,
         "seconds": clock.seconds,
@@ -315,7 +276,13 @@ def play(
 
 
 def close(
-    setting: Setting, server: Server, arbiter: Arbiter, state: State, number: int, digest: str
+    setting: Setting,
+    server: Server,
+    arbiter: Arbiter,
+    session: Session,
+    state: State,
+    number: int,
+    records: bytes,
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Finish the model and record it: one more entry on the chain, in which no hospital takes part.
 
@@ -324,8 +291,9 @@ def close(
         server: finishes the model.
         arbiter: the chain, or nobody.
         state: after the last round.
+        session: whose nodes sign, if they do.
         number: of the entry, one above the last round.
-        digest: SHA-256 over all records of the run; the nodes sign it.
+        records: all records of the run (`records_content`); the nodes sign their SHA-256.
 
     Returns:
         The final model, float32 (d,), and the content of `closing.json`.
@@ -336,7 +304,10 @@ def close(
     arbiter.open_round(number, model_hash(state.model))
     arbiter.commit(number, {})
     absent = [None] * setting.federation.hospitals
-    decision = arbiter.decide(number, digest, absent, model_hash(final), verdicts)
+    findings, signed = session.sign_closing(number, model_hash(final), records) or (None, None)
+    arbiter.settle(number, (), findings)
+    digest = sha256(records)
+    decision = arbiter.decide(number, digest, absent, model_hash(final), verdicts, signed)
     model = final if decision.keep else state.model
     return model, {
         "entry": number,

@@ -103,13 +103,18 @@ def read_model(path: Path) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def records_digest(rows: Iterable[Row], openings: Iterable[Row]) -> str:
-    """SHA-256 over all rounds and openings of a cell: the last entry of its chain.
+def records_content(rows: Iterable[Row], openings: Iterable[Row]) -> bytes:
+    """All rounds and openings of a cell as canonical JSON; nodes read it before they sign.
 
     Timings are left out, so that two identical runs have identical chains.
     """
     timeless = [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]
-    return sha256(canonical_json([timeless, list(openings)]).encode())
+    return canonical_json([timeless, list(openings)]).encode()
+
+
+def records_digest(rows: Iterable[Row], openings: Iterable[Row]) -> str:
+    """SHA-256 over all rounds and openings of a cell: the last entry of its chain."""
+    return sha256(records_content(rows, openings))
 
 
 def model_path(cell: Path, round_number: int) -> Path:

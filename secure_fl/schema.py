@@ -16,6 +16,7 @@ import attacks
 from secure_fl import aggregation, data, models
 from secure_fl.checks import check, check_name, positive
 from secure_fl.errors import ConfigError
+from secure_fl.faults import build_faults, check_places
 from secure_fl.guard import GuardOptions
 from secure_fl.ledger_settings import LedgerConfig
 from secure_fl.sessions import BACKENDS, PREPROCESSING
@@ -169,6 +170,8 @@ class DefenceConfig:
         preprocessing: where correlated randomness comes from: `dealer`, a process of its own, or
             `first_party`, CrypTen's TFP, whose node 0 could decrypt everything.
         insecure_preprocessing: must be true for `first_party`.
+        minimum_hospitals: fewest that nodes combine, whoever asks, for `mpc` alone; null: 3, or all
+            where there are fewer.
         ledger: commit, record and validate on the chain.
         reference: train a public root direction each round and hand it to the rule.
         reputation: weight hospitals by their reputation on the chain; needs `ledger`.
@@ -191,6 +194,7 @@ class DefenceConfig:
     keys: str | None = None
     preprocessing: str = "dealer"
     insecure_preprocessing: bool = False
+    minimum_hospitals: int | None = None
     ledger: bool = False
     reference: bool = False
     reputation: bool = False
@@ -212,6 +216,8 @@ class DefenceConfig:
             "true with preprocessing: first_party, where node 0 could decrypt every update",
             self.insecure_preprocessing,
         )
+        least = self.minimum_hospitals
+        check(least is None or least >= 1, key + "minimum_hospitals", "null or at least 1", least)
         check_name(key + "validation", self.validation, VALIDATIONS)
         check(
             self.ledger or not self.reputation,
@@ -300,6 +306,8 @@ class ExperimentConfig:
         malicious: one share of malicious hospitals or a list of them.
         attacks: attacks of the job; the clean run of every defence is always added.
         defences: defences of the job.
+        faults: breaches of the protocol to carry out (`secure_fl.faults`), in every cell; all its
+            defences then need nodes that sign: `ledger: true` and `backend: mpc`.
     """
 
     name: str = "custom"
@@ -315,6 +323,7 @@ class ExperimentConfig:
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     attacks: list[Any] = field(default_factory=list)
     defences: list[Any] = field(default_factory=list)
+    faults: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # It becomes part of a folder's name.
@@ -337,6 +346,33 @@ class ExperimentConfig:
             )
         self._check_items("attacks", AttackConfig, lambda attack: attack.label)
         self._check_items("defences", DefenceConfig, lambda defence: defence.name)
+        self.faults = build_faults(self.faults)
+        for defence in self.defences if self.faults else ():
+            key, signing = (
+                f"defence {defence.name!r}: ",
+                defence.ledger and defence.backend == "mpc",
+            )
+            check(signing, key + "ledger and backend", "true and mpc with faults", defence.backend)
+            check_places(self.faults, self.rounds, self.data.hospitals, defence.nodes)
+        for defence in self.defences:
+            least, most = defence.minimum_hospitals or 1, self.data.hospitals
+            key = f"defence {defence.name!r}: minimum_hospitals"
+            check(least <= most, key, f"at most data.hospitals, {most}", least)
+
+    def _check_nodes(self) -> None:
+        """Hold what concerns the computing nodes to the hospitals, rounds and nodes there are."""
+        self.faults = build_faults(self.faults)
+        most = self.data.hospitals
+        for defence in self.defences:
+            key, least = f"defence {defence.name!r}: ", defence.minimum_hospitals or 1
+            check(
+                least <= most, key + "minimum_hospitals", f"at most data.hospitals, {most}", least
+            )
+            if self.faults:
+                place, rule = key + "backend and ledger", "mpc and true with faults"
+                given = (defence.backend, defence.ledger)
+                check(given == ("mpc", True), place, rule, given)
+                check_places(self.faults, self.rounds, most, defence.nodes)
 
     def _check_items(self, key: str, kind: type, label: Callable[[Any], str]) -> None:
         """Hold `attacks` and `defences` to their type, and their names to one use each."""

@@ -19,6 +19,8 @@ import torch
 
 from secure_fl.aggregation.pipeline import Pipeline
 from secure_fl.errors import require
+from secure_fl.faults import Fault
+from secure_fl.statements import Findings, Signed, Ties
 from secure_fl.types import AggregateResult
 
 BACKENDS = ("plain", "fixed", "mpc")
@@ -120,18 +122,23 @@ class Session(ABC):
         reputation: Any = None,
         reference: Any = None,
         commitments: Mapping[int, bytes] | None = None,
+        ruled: Sequence[tuple[int, int]] = (),
     ) -> AggregateResult:
-        """Combine the submitted updates.
+        """Combine the submitted updates, once.
 
         Args:
             submission: what `submit` returned last.
             reputation: float (n,), public, in [0, 1]; all ones by default.
             reference: float (d,), a public root direction, where the rule wants one.
             commitments: roots as read from the chain; by default those of the submission. A
-                hospital without one, or whose shares do not open it, does not take part.
+                hospital without one, or whose shares do not open it, does not take part. After
+                `check_shares` those that it was given count.
+            ruled: (hospital, node) of shares that the node denied and that opened by the
+                contract's ruling.
 
         Raises:
-            InputError: wrong shapes or values.
+            InputError: wrong shapes or values; under MPC also a round combined already, or fewer
+                hospitals in play than the nodes combine.
         """
         n, d = self.hospitals, self.dim
         weights = torch.ones(n) if reputation is None else torch.as_tensor(reputation)
@@ -145,7 +152,7 @@ class Session(ABC):
             require(shape == (d,), "reference's shape", f"({d},)", shape)
             require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
         roots = submission.commitments if commitments is None else commitments
-        return self._aggregate(submission, weights, direction, dict(roots))
+        return self._aggregate(submission, weights, direction, dict(roots), ruled)
 
     @abstractmethod
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
@@ -158,7 +165,29 @@ class Session(ABC):
         reputation: torch.Tensor,
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
+        ruled: Sequence[tuple[int, int]],
     ) -> AggregateResult: ...
+
+    def check_shares(
+        self, commitments: Mapping[int, bytes], posted_root: bytes = bytes(32)
+    ) -> Findings | None:
+        """What nodes that hold keys found of the shares; None: nobody signs in this session.
+
+        Args:
+            commitments: roots as read from the chain.
+            posted_root: root over them where the chain holds one, else zero.
+        """
+        return None
+
+    def sign_result(self, result_sha256: str, candidate_sha256: str) -> Signed | None:
+        """Nodes' signatures on the last result and the model from it; None: nobody signs."""
+        return None
+
+    def sign_closing(
+        self, entry: int, candidate_sha256: str, records: bytes
+    ) -> tuple[Findings, Signed] | None:
+        """Nodes' signatures on a run's last entry; None: nobody signs."""
+        return None
 
     def close(self) -> None:  # noqa: B027
         """Forget the session's state."""
@@ -169,9 +198,24 @@ class Backend(ABC):
 
     @abstractmethod
     def session(
-        self, rule: Any, hospitals: int, dim: int, simulation_key: bytes | None = None
+        self,
+        rule: Any,
+        hospitals: int,
+        dim: int,
+        simulation_key: bytes | None = None,
+        ties: Ties | None = None,
+        faults: Sequence[Fault] = (),
     ) -> Session:
-        """Open a session; `rule` is anything that `build_rule` takes."""
+        """Open a session.
+
+        Args:
+            rule: anything that `build_rule` takes.
+            hospitals: how many there are.
+            dim: coordinates of an update.
+            simulation_key: hospitals derive their secrets from it; default: the system's.
+            ties: a contract for which hospitals and nodes sign; nodes in the clear sign nothing.
+            faults: cheating to carry out, for nodes that sign.
+        """
 
     def close(self) -> None:  # noqa: B027
         """Stop whatever was started."""

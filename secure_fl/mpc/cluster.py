@@ -1,57 +1,35 @@
-"""Starts the nodes and the dealer, speaks for the hospitals, and collects what was opened."""
+"""Starts the nodes and the dealer, and carries commands to the nodes and their answers back."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import secrets
 import select
-import subprocess
 import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from secure_fl.aggregation.pipeline import Pipeline
+from ledger.keys import Signer
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.faults import Fault
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
-from secure_fl.mpc.prg import KEY_BYTES, Stream
-from secure_fl.mpc.sharing import commit, split
+from secure_fl.mpc.processes import Process, start, stop
+from secure_fl.mpc.session import MpcSession
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
 from secure_fl.mpc.transport import Channel, accept, listen
-from secure_fl.sessions import (
-    PREPROCESSING,
-    SALT_BYTES,
-    Backend,
-    HospitalSecrets,
-    Session,
-    Submission,
-)
-from secure_fl.types import AggregateResult, Cost, Opening
+from secure_fl.sessions import PREPROCESSING, Backend, HospitalSecrets
+from secure_fl.statements import Ties
 
-_GRACE_SECONDS = 5.0
 # Exit status of a process that lost a peer.
 _GAVE_UP = 3
 _ERRORS = {"InputError": InputError, "ConfigError": ConfigError}
-
-
-# Circuits allocate and free the same megabytes hundreds of times a second: let glibc keep them
-# instead of giving them back to the system each time (a fifth of the time of a median).
-_ALLOCATOR = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-    "MALLOC_TOP_PAD_": str(64 << 20),
-}
 
 
 def check_preprocessing(preprocessing: str, insecure: bool) -> None:
@@ -70,49 +48,6 @@ def check_preprocessing(preprocessing: str, insecure: bool) -> None:
         )
 
 
-@dataclass
-class _Process:
-    name: str
-    handle: subprocess.Popen[bytes]
-    control: Channel | None = None
-
-
-def _start(name: str, module: str, options: dict[str, Any]) -> _Process:
-    """Start one process in a session of its own, so that Ctrl-C reaches only us."""
-    handle = subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        env={**os.environ, **_ALLOCATOR},
-    )
-    process = _Process(name, handle)
-    if handle.stdin is None:
-        raise NodeFailure(f"{name} was started without standard input")
-    with contextlib.suppress(BrokenPipeError):  # reported when it does not connect
-        handle.stdin.write((json.dumps(options) + "\n").encode())
-        handle.stdin.close()
-    return process
-
-
-def _stop(processes: list[_Process]) -> None:
-    """Ask all to stop, wait, and kill what is left."""
-    for process in processes:
-        if process.control is not None:
-            with contextlib.suppress(NodeFailure):
-                process.control.send({"do": "stop"})
-            process.control.close()
-    deadline = time.monotonic() + _GRACE_SECONDS
-    for process in processes:
-        if process.control is None:
-            process.handle.kill()
-        try:
-            process.handle.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.handle.kill()
-            process.handle.wait()
-    processes.clear()
-
-
 class MpcBackend(Backend):
     """Computing nodes and a dealer as local processes, started once and used for many sessions.
 
@@ -127,6 +62,10 @@ class MpcBackend(Backend):
         preprocessing: "dealer", a process of its own; or "first_party", CrypTen's TFP, where node
             0 makes all correlated randomness and could decrypt everything.
         insecure_preprocessing: must be true for "first_party".
+        minimum_hospitals: fewest that each node combines by itself, whatever it is asked. Below 3
+            the opened update tells a hospital, or the coordinator, another's.
+        signers: the nodes' ledger keys in order of rank, each a key or the path of its keystore
+            file; handed over on standard input. Without them nodes sign nothing.
 
     Raises:
         InputError: a number out of range, or a party's keys are missing.
@@ -145,16 +84,21 @@ class MpcBackend(Backend):
         keys: Path | str | None = None,
         preprocessing: str = "dealer",
         insecure_preprocessing: bool = False,
+        minimum_hospitals: int = 1,
+        signers: Sequence[Signer | Path] = (),
     ) -> None:
         check_preprocessing(preprocessing, insecure_preprocessing)
         require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
         require(timeout > 0, "timeout", "positive", timeout)
+        require(minimum_hospitals >= 1, "minimum_hospitals", "at least 1", minimum_hospitals)
+        require(len(signers) in (0, nodes), "signers", f"none or {nodes}", len(signers))
         import_crypten()
         self.nodes = nodes
+        self.signing = bool(signers)
         self._sessions = 0
         self._ready = False
-        self._processes: list[_Process] = []
-        self._finalizer = weakref.finalize(self, _stop, self._processes)
+        self._processes: list[Process] = []
+        self._finalizer = weakref.finalize(self, stop, self._processes)
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_unless_ready)
             if keys is None:
@@ -168,8 +112,9 @@ class MpcBackend(Backend):
                 "network": asdict(network or Network()),
                 "keys": str(Path(keys).resolve()),
                 "preprocessing": preprocessing,
+                "minimum": minimum_hospitals,
             }
-            self._launch(common, route)
+            self._launch(common, route, [_handed(s) for s in signers] or [None] * nodes)
             self._ready = True
 
     def _close_unless_ready(self) -> None:
@@ -177,7 +122,12 @@ class MpcBackend(Backend):
         if not self._ready:
             self.close()
 
-    def _launch(self, settings: dict[str, Any], route: Callable[[int], int]) -> None:
+    def _launch(
+        self,
+        settings: dict[str, Any],
+        route: Callable[[int], int],
+        signers: Sequence[dict[str, str] | None],
+    ) -> None:
         token, timeout = secrets.token_bytes(32), settings["timeout"]
         tls = Tls(Path(settings["keys"]), "coordinator")
         with listen() as server:
@@ -188,10 +138,10 @@ class MpcBackend(Backend):
                 "nodes": self.nodes,
                 "path": [p or str(Path.cwd()) for p in sys.path],
             }
-            self._processes.append(_start("dealer", "secure_fl.mpc.dealer", common))
+            self._processes.append(start("dealer", "secure_fl.mpc.dealer", common))
             for rank in range(self.nodes):
-                options = {**common, "rank": rank}
-                self._processes.append(_start(f"node {rank}", "secure_fl.mpc.node", options))
+                options = {**common, "rank": rank, "signer": signers[rank]}
+                self._processes.append(start(f"node {rank}", "secure_fl.mpc.node", options))
             self._collect(server, token, timeout, tls)
         ports = {p.name: self._receive(p)["port"] for p in self._processes}
         plan = {
@@ -222,7 +172,7 @@ class MpcBackend(Backend):
             waiting.pop(channel.peer).control = channel
 
     @property
-    def node_processes(self) -> list[_Process]:
+    def node_processes(self) -> list[Process]:
         """The nodes, in order of rank."""
         return self._processes[1:]
 
@@ -232,12 +182,12 @@ class MpcBackend(Backend):
         return {p.name: p.handle.pid for p in self._processes}
 
     @staticmethod
-    def _channel(process: _Process) -> Channel:
+    def _channel(process: Process) -> Channel:
         if process.control is None:
             raise NodeFailure(f"{process.name} is not connected")
         return process.control
 
-    def _failure(self, process: _Process | None, cause: Exception) -> NodeFailure:
+    def _failure(self, process: Process | None, cause: Exception) -> NodeFailure:
         """Say which process ended, if one was killed or crashed: complaints are consequences."""
         time.sleep(0.2)
         for other in self._processes:
@@ -248,7 +198,7 @@ class MpcBackend(Backend):
         name = "a process" if process is None else process.name
         return NodeFailure(f"{name} failed: {cause}")
 
-    def _receive_raw(self, process: _Process) -> tuple[dict[str, Any], bytearray]:
+    def _receive_raw(self, process: Process) -> tuple[dict[str, Any], bytearray]:
         if not self._processes:
             raise NodeFailure("the nodes are stopped")
         try:
@@ -261,7 +211,7 @@ class MpcBackend(Backend):
             raise error from failure
         return header, payload
 
-    def _receive(self, process: _Process) -> dict[str, Any]:
+    def _receive(self, process: Process) -> dict[str, Any]:
         return self._receive_raw(process)[0]
 
     @property
@@ -270,16 +220,24 @@ class MpcBackend(Backend):
         return bool(self._processes)
 
     def ask(
-        self, message: dict[str, Any], payload: bytes = b""
+        self,
+        message: dict[str, Any],
+        payload: bytes = b"",
+        each: Sequence[Mapping[str, Any]] | None = None,
     ) -> list[tuple[dict[str, Any], bytearray]]:
         """Send one command to all nodes and return their answers, in order of rank.
+
+        Args:
+            message: for all of them.
+            payload: for all of them.
+            each: what every node is told beside it, in order of rank.
 
         Raises:
             NodeFailure: a node or the dealer is gone; all are stopped then.
             SecureFLError: the rule refused its input.
         """
         for rank in range(self.nodes):
-            self.tell(rank, message, payload)
+            self.tell(rank, {**message, **(each[rank] if each else {})}, payload)
         answers = self._answers()
         for header, _ in answers:
             if "error" in header:
@@ -313,112 +271,42 @@ class MpcBackend(Backend):
             raise error from failure
 
     def session(
-        self, rule: Any, hospitals: int, dim: int, simulation_key: bytes | None = None
-    ) -> Session:
-        """Open a session on the nodes."""
+        self,
+        rule: Any,
+        hospitals: int,
+        dim: int,
+        simulation_key: bytes | None = None,
+        ties: Ties | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> MpcSession:
+        """Open a session on the nodes.
+
+        Raises:
+            InputError: fewer hospitals than the nodes combine; ties without `signers`, or faults
+                without ties.
+        """
+        if ties is not None and not self.signing:
+            raise InputError("the nodes hold no ledger keys: open the backend with signers")
+        require(ties is not None or not faults, "faults", "empty without a contract", len(faults))
         self._sessions += 1
         return MpcSession(
-            self, self._sessions, build_rule(rule), hospitals, dim, HospitalSecrets(simulation_key)
+            self,
+            self._sessions,
+            build_rule(rule),
+            hospitals,
+            dim,
+            HospitalSecrets(simulation_key),
+            ties,
+            faults,
         )
 
     def close(self) -> None:
         """Stop all processes."""
-        _stop(self._processes)
+        stop(self._processes)
 
 
-class MpcSession(Session):
-    """A session on the nodes; here live the hospitals, who split and send."""
-
-    def __init__(
-        self,
-        backend: MpcBackend,
-        number: int,
-        rule: Pipeline,
-        hospitals: int,
-        dim: int,
-        hospital_secrets: HospitalSecrets,
-    ) -> None:
-        super().__init__(rule, hospitals, dim, hospital_secrets)
-        self._backend = backend
-        self._number = number
-        size = {"hospitals": hospitals, "dim": dim}
-        backend.ask({"do": "open", "session": number, "rule": rule.to_config(), **size})
-
-    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
-        """Each hospital splits its update, commits, and sends every node its share."""
-        roots: dict[int, bytes] = {}
-        nodes = self._backend.nodes
-        for hospital, row in rows.items():
-            label = f"{self._round} {hospital}"
-            stream = Stream(self._secrets.draw(f"share {label}", KEY_BYTES))
-            shares = split(row, self.rule.bits, nodes, stream)
-            salts = [self._secrets.draw(f"salt {label} {i}", SALT_BYTES) for i in range(nodes)]
-            roots[hospital], messages = commit(shares, salts)
-            for rank, message in enumerate(messages):
-                header = {
-                    "do": "share",
-                    "session": self._number,
-                    "hospital": hospital,
-                    "proof": [part.hex() for part in message.proof],
-                }
-                self._backend.tell(rank, header, message.salt, message.share)
-        return roots, None
-
-    def _aggregate(
-        self,
-        submission: Submission,
-        reputation: torch.Tensor,
-        reference: torch.Tensor | None,
-        commitments: dict[int, bytes],
-    ) -> AggregateResult:
-        message = {
-            "do": "aggregate",
-            "session": self._number,
-            "roots": {h: root.hex() for h, root in sorted(commitments.items())},
-            "reputation": reputation.tolist(),
-        }
-        payload = b"" if reference is None else reference.numpy().astype("<f8").tobytes()
-        answers = self._backend.ask(message, payload)
-        header, data = answers[0]
-        for rank, (other, theirs) in enumerate(answers[1:], start=1):
-            if theirs != data or other["accepted"] != header["accepted"]:
-                raise NodeFailure(f"node {rank} opened other values than node 0")
-        submission.refused.update(
-            {int(h): why for other, _ in answers[::-1] for h, why in other["refused"].items()}
-        )
-        values = _unpack(header["values"], data)
-        return AggregateResult(
-            update=values.pop("update"),
-            accepted=torch.tensor(header["accepted"], dtype=torch.bool),
-            opened=[Opening(name, tuple(shape)) for name, shape in header["opened"]],
-            values=values,
-            cost=_cost([other for other, _ in answers]),
-        )
-
-    def close(self) -> None:
-        """Let the nodes forget the session's state; nodes that are gone already have."""
-        if self._backend.running:
-            self._backend.ask({"do": "close", "session": self._number})
-
-
-def _unpack(layout: list[Any], data: bytearray) -> dict[str, torch.Tensor]:
-    values, offset = {}, 0
-    for name, dtype, shape in layout:
-        count = int(np.prod(shape, dtype=np.int64))
-        array = np.frombuffer(data, dtype, count, offset).reshape(shape)
-        values[name] = torch.from_numpy(array.copy())
-        offset += array.nbytes
-    return values
-
-
-def _cost(reports: list[dict[str, Any]]) -> Cost:
-    # Node 0 alone waits for the dealer; the others' wait for node 0 would look like online time.
-    first = reports[0]
-    return Cost(
-        seconds_online=first["seconds"] - first["seconds_offline"],
-        seconds_offline=first["seconds_offline"],
-        rounds=first["rounds"],
-        bytes_online=max(report["bytes_online"] for report in reports),
-        bytes_offline=max(report["bytes_offline"] for report in reports),
-        peak_mib=max(report["peak_mib"] for report in reports),
-    )
+def _handed(signer: Signer | Path) -> dict[str, str]:
+    """How a key is named in a node's start-up line."""
+    if isinstance(signer, Signer):
+        return {"secret": signer.secret.hex()}
+    return {"keystore": str(signer.resolve())}

@@ -11,49 +11,60 @@ import json
 import os
 import resource
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from secure_fl.aggregation.pipeline import Pipeline, State, from_config, run
-from secure_fl.errors import InputError, NodeFailure, SecureFLError
+from ledger.errors import LedgerError
+from secure_fl.aggregation.pipeline import from_config, run
+from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.door import NodeSession
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.provider import ProviderRing
 from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
-from secure_fl.mpc.sharing import SALT_BYTES, ShareMessage, check
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel, Mesh, connect, connect_peers, listen
+from secure_fl.types import AggregateResult
+
+if TYPE_CHECKING:  # a node without a key does not load what signs
+    from ledger.keys import Signer
+    from secure_fl.mpc.notary import Notary
 
 FAILED = 3
 
 
-@dataclass
-class NodeSession:
-    """One rule's state at this node."""
-
-    rule: Pipeline
-    hospitals: int
-    dim: int
-    states: tuple[State, ...]
-    inbox: dict[int, ShareMessage] = field(default_factory=dict)
-
-
 class Node:
-    """Serves the commands that arrive on the control channel."""
+    """Serves the commands that arrive on the control channel.
 
-    def __init__(self, mesh: Mesh, source: NodeSource, ring: Ring) -> None:
+    Args:
+        mesh, source, ring: what rules are computed with.
+        minimum: fewest hospitals that this node combines, whoever asks; with none at all in play
+            nothing of anybody is opened, and that is allowed.
+        signer: the node's ledger key; None where nothing is signed.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        source: NodeSource,
+        ring: Ring,
+        minimum: int = 1,
+        signer: Signer | None = None,
+    ) -> None:
         self.mesh = mesh
         self.source = source
         self.ring = ring
+        self.minimum = minimum
+        self.signer = signer
         self.sessions: dict[int, NodeSession] = {}
+        self.notaries: dict[int, Notary] = {}
 
     def serve(self, control: Channel) -> None:
         """Answer until told to stop.
@@ -67,7 +78,7 @@ class Node:
             if command == "stop":
                 return
             if command == "share":
-                self._take_share(header, payload)
+                self.sessions[header["session"]].take(header, payload)
                 continue
             try:
                 reply, parts = self._answer(command, header, payload)
@@ -81,60 +92,93 @@ class Node:
     def _answer(
         self, command: str, header: dict[str, Any], payload: bytearray
     ) -> tuple[dict[str, Any], list[bytes]]:
-        if command == "open":
-            rule = from_config(header["rule"])
-            session = NodeSession(rule, header["hospitals"], header["dim"], rule.init())
-            self.sessions[header["session"]] = session
-            return {}, []
-        if command == "close":
-            self.sessions.pop(header["session"], None)
-            return {}, []
         if command == "aggregate":
             return self._aggregate(header, payload)
-        raise InputError(f"command must be open, close, share, aggregate or stop; got {command!r}")
+        answers = {
+            "open": self._open,
+            "close": self._close,
+            "receipts": self._receipts,
+            "check": self._check,
+            "sign": self._sign,
+        }
+        require(command in answers, "command", f"one of {', '.join(answers)}", command)
+        start = process_time()
+        reply = answers[command](header, payload)
+        return {**reply, "cpu_ms": 1000 * (process_time() - start)}, []
 
-    def _take_share(self, header: dict[str, Any], payload: bytearray) -> None:
-        """Keep a hospital's share until the aggregation; it is checked there."""
-        salt, share = bytes(payload[:SALT_BYTES]), bytes(payload[SALT_BYTES:])
-        proof = [bytes.fromhex(part) for part in header["proof"]]
-        inbox = self.sessions[header["session"]].inbox
-        inbox[int(header["hospital"])] = ShareMessage(salt, share, proof)
+    def _open(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        rule, number, hospitals = (
+            from_config(header["rule"]),
+            header["session"],
+            header["hospitals"],
+        )
+        require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
+        if header["ties"] is not None:
+            if self.signer is None:
+                raise InputError(f"node {self.mesh.rank} was started without a ledger key")
+            from secure_fl.mpc.notary import Notary
 
-    def _checked(
-        self, session: NodeSession, roots: dict[int, bytes]
-    ) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-        """Open commitments; agree with the other nodes on whose shares all of them could open."""
-        rows: dict[int, np.ndarray] = {}
-        refused: dict[int, str] = {}
-        for hospital, root in roots.items():
-            if hospital not in session.inbox:
-                refused[hospital] = f"node {self.mesh.rank} has no share"
-                continue
-            message = session.inbox[hospital]
-            try:
-                rows[hospital] = check(
-                    message, root, self.mesh.rank, session.rule.bits, session.dim
-                )
-            except (InputError, ValueError) as error:
-                refused[hospital] = f"node {self.mesh.rank}: {error}"
-        session.inbox.clear()
+            rank = self.mesh.rank
+            self.notaries[number] = Notary(self.signer, rank, header["ties"], header["faults"])
+        self.sessions[number] = NodeSession(rule, hospitals, header["dim"], rule.init())
+        return {}
+
+    def _close(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        self.sessions.pop(header["session"], None)
+        self.notaries.pop(header["session"], None)
+        return {}
+
+    def _receipts(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        """Sign a receipt for every share that came in."""
+        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
+        return {"receipts": notary.receipts(session, header["round"])}
+
+    def _check(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        """Open commitments; say whose opened, signed, before hearing what others found."""
+        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
+        roots = _roots(header)
+        checked = session.open_commitments(header["round"], roots, self.mesh.rank)
+        posted_root = bytes.fromhex(header["posted_root"])
+        session.checked, said = notary.statement(checked, roots, posted_root)
+        return {"refused": session.checked.refused, **said}
+
+    def _sign(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        """Sign a round's result, or with records as payload the run's last entry."""
+        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
+        number, candidate = header["round"], header["candidate"]
+        if payload:
+            return {"signatures": notary.closing(session, number, candidate, bytes(payload))}
+        return {"signatures": [notary.result(session, number, header["result"], candidate)]}
+
+    def _agreed(self, session: NodeSession, mine: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Shares that every node has opened; the nodes tell each other, in the clear.
+
+        Raises:
+            InputError: too few to hide one among them. All nodes find the same.
+        """
         good = np.zeros(session.hospitals, np.uint8)
-        good[list(rows)] = 1
+        good[list(mine)] = 1
         # Each node names its own reasons; what a peer refuses is dropped here without one.
         for theirs in self.mesh.exchange(good):
-            rows = {hospital: row for hospital, row in rows.items() if theirs[hospital]}
-        return rows, refused
+            mine = {hospital: row for hospital, row in mine.items() if theirs[hospital]}
+        if mine:
+            rule = f"at least {self.minimum}, or none"
+            require(len(mine) >= self.minimum, "hospitals in play", rule, len(mine))
+        return mine
 
     def _aggregate(
         self, header: dict[str, Any], payload: bytearray
     ) -> tuple[dict[str, Any], list[bytes]]:
-        session = self.sessions[header["session"]]
-        roots = {int(h): bytes.fromhex(root) for h, root in header["roots"].items()}
+        session, number, rank = self.sessions[header["session"]], header["round"], self.mesh.rank
         reference = None
         if payload:
             reference = torch.from_numpy(np.frombuffer(payload, "<f8").copy())
         reputation = torch.tensor(header["reputation"], dtype=torch.float64)
-        rows, refused = self._checked(session, roots)
+        if "roots" in header:
+            session.open_commitments(number, _roots(header), rank)
+        checked = session.waiting(number)
+        ruled = [hospital for hospital, node in header["ruled"] if node == rank]
+        rows = self._agreed(session, checked.in_play(ruled))
         start, before = perf_counter(), self._counters()
         ops = SharedOps(self.ring)
         hospitals = sorted(rows)
@@ -154,11 +198,13 @@ class Node:
         offline, rounds, sent, received = (
             after - was for after, was in zip(self._counters(), before, strict=True)
         )
+        opened = AggregateResult(update, accepted, ops.opened, ops.values)
+        session.result = number, frozenset(rows), opened
         values = {name: value.numpy() for name, value in ops.values.items()}
         values["update"] = update.numpy()
         reply = {
             "accepted": accepted.int().tolist(),
-            "refused": refused,
+            "refused": checked.refused,
             "opened": [[name, list(shape)] for name, shape in ops.opened],
             "values": [[name, v.dtype.str, list(v.shape)] for name, v in values.items()],
             "seconds": elapsed,
@@ -173,6 +219,10 @@ class Node:
     def _counters(self) -> tuple[float, int, int, int]:
         mesh, source = self.mesh, self.source
         return source.seconds, mesh.rounds, mesh.bytes_sent, source.bytes_received
+
+
+def _roots(header: dict[str, Any]) -> dict[int, bytes]:
+    return {int(h): bytes.fromhex(root) for h, root in header["roots"].items()}
 
 
 def peak_mib() -> float:
@@ -215,10 +265,24 @@ def main() -> int:
     except NodeFailure as failure:
         print(f"node {options['rank']}: {failure}", file=sys.stderr)
         return FAILED
+    except LedgerError as error:
+        print(f"node {options['rank']}: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
+def _signer(options: dict[str, Any]) -> Signer | None:
+    """Take the node's ledger key out of its start-up line."""
+    given = options.pop("signer")
+    if given is None:
+        return None
+    from secure_fl.mpc.notary import read_signer
+
+    return read_signer(given)
+
+
 def _serve(options: dict[str, Any]) -> None:
+    signer = _signer(options)
     token, rank = bytes.fromhex(options["token"]), options["rank"]
     name, timeout = f"node {rank}", float(options["timeout"])
     tls = Tls(Path(options["keys"]), name)
@@ -239,7 +303,7 @@ def _serve(options: dict[str, Any]) -> None:
     if options["preprocessing"] == "first_party":
         ring = ProviderRing(network)
     try:
-        Node(mesh, source, ring).serve(control)
+        Node(mesh, source, ring, options["minimum"], signer).serve(control)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
             control.send({"error": "NodeFailure", "message": str(failure)})

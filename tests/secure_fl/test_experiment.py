@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import secure_fl
-from secure_fl.backends import open_backend
 from secure_fl.config import presets
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.experiment import RunConfig, RunResult, choose_malicious, run, run_rounds
 from secure_fl.federation import Federation, prepare
+from secure_fl.parties import open_nodes
 from secure_fl.runfolder import (
     TIMINGS,
     model_path,
@@ -57,7 +57,7 @@ def run_cell(
     fraction = 0.0 if attack == "none" else 0.25
     cell = RunConfig(config, chosen, AttackConfig(attack), fraction)
     folder.mkdir()
-    with open_backend(chosen.backend, nodes=chosen.nodes) as opened:
+    with open_nodes(chosen, config) as opened:
         return run_rounds(cell, federation, opened, folder)
 
 

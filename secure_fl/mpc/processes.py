@@ -1,0 +1,69 @@
+"""Nodes and dealer as local processes: started, and stopped without leaving one behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from secure_fl.errors import NodeFailure
+from secure_fl.mpc.transport import Channel
+
+_GRACE_SECONDS = 5.0
+# Circuits allocate and free the same megabytes hundreds of times a second: let glibc keep them
+# instead of giving them back to the system each time (a fifth of the time of a median).
+_ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
+
+
+@dataclass
+class Process:
+    """A started process, with its control channel once it has connected."""
+
+    name: str
+    handle: subprocess.Popen[bytes]
+    control: Channel | None = None
+
+
+def start(name: str, module: str, options: dict[str, Any]) -> Process:
+    """Start one process in a session of its own, so that Ctrl-C reaches only us."""
+    handle = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, **_ALLOCATOR},
+    )
+    process = Process(name, handle)
+    if handle.stdin is None:
+        raise NodeFailure(f"{name} was started without standard input")
+    with contextlib.suppress(BrokenPipeError):  # reported when it does not connect
+        handle.stdin.write((json.dumps(options) + "\n").encode())
+        handle.stdin.close()
+    return process
+
+
+def stop(processes: list[Process]) -> None:
+    """Ask all to stop, wait, and kill what is left."""
+    for process in processes:
+        if process.control is not None:
+            with contextlib.suppress(NodeFailure):
+                process.control.send({"do": "stop"})
+            process.control.close()
+    deadline = time.monotonic() + _GRACE_SECONDS
+    for process in processes:
+        if process.control is None:
+            process.handle.kill()
+        try:
+            process.handle.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.handle.kill()
+            process.handle.wait()
+    processes.clear()

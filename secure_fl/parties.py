@@ -1,0 +1,67 @@
+"""Who holds which key in a run: what the computing nodes are handed at their start.
+
+A node's ledger key goes to its process over standard input, as the simulation's secret or as the
+path of its keystore file, and to nobody else: it is no setting and stands in no record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ledger.keys import Signer, simulation_key
+from secure_fl import seeds
+from secure_fl.backends import open_backend
+from secure_fl.schema import DefenceConfig, ExperimentConfig
+from secure_fl.sessions import Backend
+
+# Fewest hospitals that nodes of a run combine, where there are as many.
+MINIMUM_HOSPITALS = 3
+
+
+def keys_seed(experiment: ExperimentConfig) -> int:
+    """Seed of the members' simulation keys."""
+    return seeds.integer(experiment.seed, "keys")
+
+
+def signs(defence: DefenceConfig) -> bool:
+    """Whether the nodes of a defence are processes that sign for a ledger."""
+    return defence.ledger and defence.backend == "mpc"
+
+
+def node_keys(experiment: ExperimentConfig, nodes: int) -> list[Signer | Path]:
+    """Keys of the nodes in order of rank: keystore files, or simulation keys."""
+    keystore = experiment.ledger.keystore
+    if keystore is not None:
+        return [Path(keystore) / f"node-{rank}.json" for rank in range(nodes)]
+    return [simulation_key(keys_seed(experiment), "node", rank) for rank in range(nodes)]
+
+
+def minimum_hospitals(defence: DefenceConfig, experiment: ExperimentConfig) -> int:
+    """Fewest hospitals that the nodes of a run combine."""
+    if defence.minimum_hospitals is not None:
+        return defence.minimum_hospitals
+    return min(MINIMUM_HOSPITALS, experiment.data.hospitals)
+
+
+def backend_options(defence: DefenceConfig, experiment: ExperimentConfig) -> dict[str, Any]:
+    """Options of the backend on which a defence runs in an experiment.
+
+    Defences that agree in them share a backend: nodes have keys if any of the job's sign.
+    """
+    if defence.backend != "mpc":
+        return {}
+    signing = any(signs(each) for each in (defence, *experiment.defences))
+    return {
+        "nodes": defence.nodes,
+        "keys": defence.keys,
+        "preprocessing": defence.preprocessing,
+        "insecure_preprocessing": defence.insecure_preprocessing,
+        "minimum_hospitals": minimum_hospitals(defence, experiment),
+        "signers": node_keys(experiment, defence.nodes) if signing else (),
+    }
+
+
+def open_nodes(defence: DefenceConfig, experiment: ExperimentConfig) -> Backend:
+    """Open the backend on which a defence runs in an experiment."""
+    return open_backend(defence.backend, **backend_options(defence, experiment))

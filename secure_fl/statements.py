@@ -1,0 +1,57 @@
+"""What binds a session to a contract, and what nodes say to it, signed in their own processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger.disputes import DeniedShare, SignedOpened, WrongShare
+from ledger.keys import Signature, Signer
+from ledger.members import Messages
+from ledger.typed_data import Domain
+
+
+@dataclass(frozen=True)
+class Ties:
+    """The contract that a session's members sign for.
+
+    Attributes:
+        chain_id: EIP-155 chain id.
+        contract: 20-byte address.
+        hospitals: keys of the hospitals, whose side the session plays.
+    """
+
+    chain_id: int
+    contract: bytes
+    hospitals: tuple[Signer, ...]
+
+    @property
+    def messages(self) -> Messages:
+        """Digests that members sign for this contract."""
+        return Messages(Domain(self.chain_id, self.contract))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the nodes said of a round's shares, and what the hospitals answer.
+
+    Attributes:
+        opened: every node's signed statement, in order of rank.
+        accusations: nodes' evidence of shares that are not those committed to.
+        denials: hospitals' evidence of receipts for shares that a node says did not open.
+        refused: why a hospital's share was not taken, by hospital, in words.
+        cpu_ms: CPU milliseconds that hospitals and nodes spent on signing and checking.
+    """
+
+    opened: tuple[SignedOpened, ...]
+    accusations: tuple[WrongShare, ...]
+    denials: tuple[DeniedShare, ...]
+    refused: dict[int, str]
+    cpu_ms: float
+
+
+@dataclass(frozen=True)
+class Signed:
+    """Every node's signature on one statement, in order of rank, and what signing cost."""
+
+    signatures: tuple[Signature, ...]
+    cpu_ms: float
