@@ -56,6 +56,7 @@ class RunAudit:
         chains: audits of the cells' chains, by cell; cells without a ledger have none.
         cells: number of cells.
         measured: what measuring again found; None if it was not asked for.
+        keys: whose keys signed, in words.
         settings: why the settings could not be compared with the cells; empty if they were.
     """
 
@@ -66,6 +67,7 @@ class RunAudit:
     chains: dict[str, AuditReport] = field(default_factory=dict)
     cells: int = 0
     measured: Measured | None = None
+    keys: str = "Keys are simulated"
     settings: str = ""
 
     @property
@@ -113,6 +115,8 @@ def audit_run(
         if not (run / "config.yaml").is_file():
             report.findings.append(Finding("config.yaml", "is missing"))
         return report
+    if config.ledger.keystore is not None:
+        report.keys = "Keys are not compared with anybody's, and the job chain's are simulated"
     report.findings += _check_settings(config, run, cells)
     if measures:
         report.measured = Measured()
@@ -278,6 +282,14 @@ def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:
     )
     yield "           settings, models of each round, commitments, accepted hospitals, openings,"
     yield "           update, validators' metrics, reputations, all rows but their times"
+    external = [chain.node_blocks for chain in chains if chain.node_blocks]
+    if external:
+        count = sum(last - first + 1 for first, last in external)
+        yield (
+            f"on a node  {len(external)} chain{'s' * (len(external) > 1)}: {count} headers follow "
+            "from each other; the contract's calls"
+        )
+        yield "           were executed again, the node's agreement on its blocks was not checked"
     yield (
         f"manifest   {report.cells - len(report.chains)} cells without a ledger, and of all cells "
         "cell.json and times:"
@@ -288,7 +300,7 @@ def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:
         yield f"settings   not compared with the cells: {report.settings}"
     yield "not held   report.html, explorer.html and figures/: secure-fl report draws them again"
     yield (
-        "Keys are simulated: a folder made anew as a whole, chains and all, passes. To exclude it "
+        f"{report.keys}: a folder made anew as a whole, chains and all, passes. To exclude it "
         "give\nthe head that the run printed: secure-fl audit RUN --head 0x..."
     )
     if verbose:

@@ -141,6 +141,9 @@ def _chain(history: History, title: str, path: Path, row: Row) -> Chain:
         ("Chain id", str(history.chain_id)),
         ("Contract", _hex(history.contract)),
     ]
+    if history.node_blocks is not None:
+        first, last = history.node_blocks
+        facts.append(("On a node", f"blocks {first} to {last} of its chain"))
     anchor = path.parent.name if row else "job"
     return Chain(
         anchor=anchor,
