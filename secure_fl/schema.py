@@ -346,18 +346,7 @@ class ExperimentConfig:
             )
         self._check_items("attacks", AttackConfig, lambda attack: attack.label)
         self._check_items("defences", DefenceConfig, lambda defence: defence.name)
-        self.faults = build_faults(self.faults)
-        for defence in self.defences if self.faults else ():
-            key, signing = (
-                f"defence {defence.name!r}: ",
-                defence.ledger and defence.backend == "mpc",
-            )
-            check(signing, key + "ledger and backend", "true and mpc with faults", defence.backend)
-            check_places(self.faults, self.rounds, self.data.hospitals, defence.nodes)
-        for defence in self.defences:
-            least, most = defence.minimum_hospitals or 1, self.data.hospitals
-            key = f"defence {defence.name!r}: minimum_hospitals"
-            check(least <= most, key, f"at most data.hospitals, {most}", least)
+        self._check_nodes()
 
     def _check_nodes(self) -> None:
         """Hold what concerns the computing nodes to the hospitals, rounds and nodes there are."""
