@@ -11,6 +11,13 @@ from secure_fl.aggregation.ops import Ops, Updates
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
 
+SCORE_TOLERANCE = 2.0**-14
+"""How far below its limit a score may lie: four steps of 2^-16, to which updates are encoded.
+
+Scores have 24 fractional bits. Of hospitals that sent the same, but for its length or rounding,
+most have one score, so that the MAD is 0; without a tolerance the others would be struck.
+"""
+
 
 class History(NamedTuple):
     """Accumulated updates: secret rows of the hospitals seen so far, and the public root."""
@@ -28,7 +35,8 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
        max_norm.
     2. E_i <- E_i + x_i and E_0 <- E_0 + g; c_i = cos(E_i, E_0). One round's cosine is noise on
        heterogeneous data and would reject honest hospitals; the sum over rounds is not.
-    3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)).
+    3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)) - 2^-14,
+       the last so that rounding strikes nobody (`SCORE_TOLERANCE`).
     4. Go on with those not struck in the better half by score, c_i >= median(c).
 
     Reveals: accepted and used, one bit a hospital each.
@@ -54,7 +62,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         middle = ops.median_of(score)
         spread = ops.median_of(ops.absolute(score - middle))
         limit = ops.maximum(middle * ratio, middle - spread * deviations)
-        kept = score >= limit
+        kept = score >= limit - SCORE_TOLERANCE
         accepted = ops.open("accepted", kept)
         used = ops.open("used", kept & (score >= middle))
         flagged = replace(context, x=x).reject(accepted)

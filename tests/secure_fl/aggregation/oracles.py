@@ -156,7 +156,8 @@ class Guarded:
         score = {h: _cosine(self.totals[h], self.root) for h in rows}
         middle = _middle(list(score.values()))
         spread = _middle([abs(s - middle) for s in score.values()])
-        limit = max(ratio * middle, middle - deviations * spread)
+        strict = max(ratio * middle, middle - deviations * spread)
+        limit = strict - 2.0**-14
         accepted = np.zeros(self.hospitals, bool)
         for h in rows:
             accepted[h] = score[h] >= limit
@@ -164,10 +165,11 @@ class Guarded:
         update = _average(
             np.array([clipped[h] for h in used]), [reputation[h] for h in used], self.dim
         )
-        gaps = [abs(s - middle) for s in score.values()] + [abs(s - limit) for s in score.values()]
         # The hospital in the middle decides nothing by a hair: its score is the median itself.
         # Nor do equal hospitals; different ones with one score do.
-        margin = min([gap for gap in gaps if gap > 1e-15], default=float("inf"))
+        gaps = [abs(s - middle) for s in score.values() if abs(s - middle) > 1e-15]
+        gaps += [abs(s - limit) for s in score.values() if abs(s - strict) > 1e-15]
+        margin = min(gaps, default=float("inf"))
         same = [(a, b) for a in rows for b in rows if a < b and abs(score[a] - score[b]) < 1e-12]
         if any(not np.array_equal(self.totals[a], self.totals[b]) for a, b in same):
             margin = 0.0
