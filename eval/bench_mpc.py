@@ -36,6 +36,8 @@ FRACTION_BITS = 16
 
 # CrypTen's own operators are linear in d: measured on few coordinates, the rest is extrapolated.
 PEER_DIM = 1_000
+# Blocks side by side on a slow link.
+LANES = 4
 COLUMNS = {
     "method": "Method",
     "hospitals": "n",
@@ -177,12 +179,14 @@ def measure(
         return
     # What one machine costs comes on top of the link.
     local = Network()
-    slow = Network(options.latency_ms + local.latency_ms, 1 / (1 / options.mbit + 1 / local.mbit))
+    latency = options.latency_ms + local.latency_ms
+    mbit = 1 / (1 / options.mbit + 1 / local.mbit)
     link = (options.latency_ms, options.mbit)
     for label, network in {
         f"{name}, radix": Network(0.0, local.mbit),
         f"{name}, pairwise": Network(1e9, local.mbit),
-        f"{name}, chosen": slow,
+        f"{name}, chosen": Network(latency, mbit),
+        f"{name}, chosen, {LANES} lanes": Network(latency, mbit, LANES),
     }.items():
         yield _row(label, rule, x, nodes, bits, options.repeat, network, link)
 

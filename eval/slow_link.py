@@ -13,12 +13,32 @@ from secure_fl.errors import require
 _CHUNK = 64 * 1024
 
 
+# Bytes under way, with the time at which each arrives.
+_Chunks = queue.SimpleQueue[tuple[float, bytes]]
+
+
+class _Wire:
+    """One direction of a link: sends one byte after the other."""
+
+    def __init__(self, seconds_per_byte: float) -> None:
+        self._seconds_per_byte = seconds_per_byte
+        self._free = time.monotonic()  # when it has sent what came before
+        self._lock = threading.Lock()
+
+    def sent(self, size: int) -> float:
+        """Return when `size` more bytes will have been sent."""
+        with self._lock:
+            now = max(self._free, time.monotonic())
+            self._free = now + size * self._seconds_per_byte
+            return self._free
+
+
 class SlowLink:
     """Forwards connections to local ports as a network of the given kind would; a context manager.
 
     Args:
         latency_ms: time that each byte is under way, one way.
-        mbit: throughput of each direction of each connection, megabit a second.
+        mbit: throughput of each direction, megabit a second, shared by all connections to a port.
 
     Raises:
         InputError: a negative latency, or a throughput that is not positive.
@@ -36,10 +56,11 @@ class SlowLink:
         """Return a new local port that leads to `port`, slowly."""
         server = socket.create_server(("127.0.0.1", 0))
         self._sockets.append(server)
-        threading.Thread(target=self._accept, args=(server, port), daemon=True).start()
+        wires = _Wire(self._seconds_per_byte), _Wire(self._seconds_per_byte)
+        threading.Thread(target=self._accept, args=(server, port, wires), daemon=True).start()
         return int(server.getsockname()[1])
 
-    def _accept(self, server: socket.socket, port: int) -> None:
+    def _accept(self, server: socket.socket, port: int, wires: tuple[_Wire, _Wire]) -> None:
         while not self._closed.is_set():
             try:
                 near, _ = server.accept()
@@ -49,24 +70,22 @@ class SlowLink:
             for sock in (near, far):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets.append(sock)
-            for source, target in ((near, far), (far, near)):
-                chunks: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
-                for work in (self._read, self._write):
-                    arguments = (source if work == self._read else target, chunks)
-                    threading.Thread(target=work, args=arguments, daemon=True).start()
+            for source, target, wire in ((near, far, wires[0]), (far, near, wires[1])):
+                chunks: _Chunks = queue.SimpleQueue()
+                read, write = (source, chunks, wire), (target, chunks)
+                threading.Thread(target=self._read, args=read, daemon=True).start()
+                threading.Thread(target=self._write, args=write, daemon=True).start()
 
-    def _read(self, source: socket.socket, chunks: queue.SimpleQueue[tuple[float, bytes]]) -> None:
-        free = time.monotonic()  # when the wire has sent what came before
+    def _read(self, source: socket.socket, chunks: _Chunks, wire: _Wire) -> None:
         data = b"?"
         while data:
             try:
                 data = source.recv(_CHUNK)
             except OSError:
                 data = b""
-            free = max(free, time.monotonic()) + len(data) * self._seconds_per_byte
-            chunks.put((free + self._latency, data))
+            chunks.put((wire.sent(len(data)) + self._latency, data))
 
-    def _write(self, target: socket.socket, chunks: queue.SimpleQueue[tuple[float, bytes]]) -> None:
+    def _write(self, target: socket.socket, chunks: _Chunks) -> None:
         while True:
             due, data = chunks.get()
             time.sleep(max(0.0, due - time.monotonic()))

@@ -111,10 +111,10 @@ class Dealer:
             self._kept[first + rank] = stream.words(tuple(shape))
 
     def _circuit(
-        self, first: int, name: str, inputs: Sequence[int], params: dict[str, Any]
+        self, first: int, name: str, inputs: Sequence[int], width: int, params: dict[str, Any]
     ) -> None:
         masks = [self._kept[number] for number in inputs]
-        for i, mask in enumerate(deal(self._gates, name, masks, params)):
+        for i, mask in enumerate(deal(self._gates, name, masks, width, params)):
             self._kept[first + i] = mask
 
     def _rows(self, first: int, number: int, rows: Sequence[int]) -> None:

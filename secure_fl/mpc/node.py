@@ -248,7 +248,8 @@ def join(
     header, _ = control.receive(limit=0)
     if "ports" not in header:
         raise NodeFailure("stopped before the start")
-    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls)
+    lanes = options["network"]["lanes"]
+    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls, lanes)
     dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
     key = os.urandom(KEY_BYTES)
     dealer.send({"rank": rank}, key)
@@ -293,8 +294,11 @@ def _serve(options: dict[str, Any]) -> None:
     if options["transcript"]:
         for peer_name, channel in {"control": control, "dealer": dealer}.items():
             channel.record(f"{options['transcript']}/node-{rank}-from-{peer_name}.bin")
-        for peer, channel in mesh.channels.items():
-            channel.record(f"{options['transcript']}/node-{rank}-from-node-{peer}.bin")
+        for number, lane in enumerate(mesh.lanes):
+            also = f"-lane-{number}" if number else ""
+            for peer, channel in lane.channels.items():
+                path = f"{options['transcript']}/node-{rank}-from-node-{peer}{also}.bin"
+                channel.record(path)
     install(mesh)
     control.send({"ready": rank})
     source = NodeSource(stream, dealer if rank == 0 else None)

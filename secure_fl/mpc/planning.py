@@ -45,16 +45,20 @@ class Network:
     Attributes:
         latency_ms: time of one exchange of nothing, processing included.
         mbit: throughput of one node, megabit a second, processing included.
+        lanes: blocks of a circuit that are worked on side by side, so that one computes while
+            another's words are under way.
 
     The defaults describe processes of one machine (measured: `secure-fl bench mpc`).
     """
 
     latency_ms: float = 0.06
     mbit: float = 2300.0
+    lanes: int = 1
 
     def __post_init__(self) -> None:
         require(self.latency_ms >= 0, "latency_ms", "at least 0", self.latency_ms)
         require(self.mbit > 0, "mbit", "positive", self.mbit)
+        require(1 <= self.lanes <= 8, "lanes", "1 to 8", self.lanes)
 
     def seconds(self, rounds: int, size: int) -> float:
         """Return the model's time for `rounds` exchanges in which a node sends `size` bytes."""
@@ -81,11 +85,14 @@ def counted(
     return _counted(name, rows, items)
 
 
-def block_width(name: str, shapes: Sequence[tuple[int, ...]], params: dict[str, Any]) -> int:
-    """Return how many words of a row a circuit handles at a time."""
+def block_width(
+    name: str, shapes: Sequence[tuple[int, ...]], params: dict[str, Any], lanes: int = 1
+) -> int:
+    """Return how many words of a row a circuit handles at a time: enough for all lanes to work."""
     ands, _ = counted(name, shapes, params)
-    rows = shapes[0][-2]
-    return max(1, min(BLOCK_WORDS // max(rows, 1), BLOCK_BYTES // (24 * max(ands, 1))))
+    rows, words = shapes[0][-2:]
+    most = min(BLOCK_WORDS // max(rows, 1), BLOCK_BYTES // (24 * max(ands, 1)), -(-words // lanes))
+    return max(1, most)
 
 
 def cheapest(
@@ -102,7 +109,8 @@ def cheapest(
         whole = {**params, **choice}
         ands, layers = counted(name, shapes, whole)
         words = shapes[0][-1]
-        blocks = -(-words // block_width(name, shapes, whole))
-        return network.seconds(layers * blocks, ands * words * 8 * (nodes - 1))
+        blocks = -(-words // block_width(name, shapes, whole, network.lanes))
+        turns = -(-blocks // network.lanes)
+        return network.seconds(layers * turns, ands * words * 8 * (nodes - 1))
 
     return min(choices, key=seconds)

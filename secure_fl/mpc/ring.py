@@ -11,8 +11,12 @@ the carries and floors exactly.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +24,7 @@ import numpy as np
 
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
-from secure_fl.mpc.planning import Network, cheapest
+from secure_fl.mpc.planning import Network, block_width, cheapest
 from secure_fl.mpc.transport import Exchange, Mesh
 from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
 from secure_fl.mpc.words import to_planes, unpack_bits
@@ -206,7 +210,10 @@ class DealerRing(Ring):
 
     def __init__(self, mesh: Mesh, source: NodeSource, network: Network | None = None) -> None:
         super().__init__(mesh, network or Network())
+        self.mesh: Mesh = mesh
         self.source = source
+        several = len(mesh.lanes) > 1
+        self._threads = ThreadPoolExecutor(len(mesh.lanes)) if several else None
 
     def release(self, wires: Sequence[Wires]) -> None:
         """Let the dealer forget the masks of these wires."""
@@ -298,25 +305,44 @@ class DealerRing(Ring):
     def run(self, name: str, *inputs: Wires, **params: Any) -> list[Wires]:
         """Run a circuit of `CIRCUITS` on wires; the dealer makes corrections as it goes.
 
-        The words are cut in blocks. One after the other they are prepared, then evaluated; the
-        dealer works ahead meanwhile.
+        The words are cut in blocks, prepared one after the other; the dealer works ahead. On each
+        of the network's lanes a block is evaluated meanwhile: one computes, while another's words
+        are under way. Time counts as offline only while no block is evaluated.
         """
         params |= self.plan(name, inputs, params)
-        circuit = CIRCUITS[name]
+        shapes = [wires.masked.shape for wires in inputs]
+        width = block_width(name, shapes, params, self.network.lanes)
         self.source.request(
             "circuit",
             first=self.source.next_number,
             name=name,
             inputs=[wires.number for wires in inputs],
+            width=width,
             params=params,
         )
-        shares, masked = [], []
-        for block in blocks(name, [wires.masked for wires in inputs], params):
-            with self.source.offline():
-                prepare = PrepareGates(self.source.stream, self.source.correction)
-                shares.append(circuit(prepare, *(w.share[..., block] for w in inputs), **params))
-            evaluate = EvaluateGates(self.mesh, prepare.steps)
-            masked.append(circuit(evaluate, *(w.masked[..., block] for w in inputs), **params))
+        circuit, lanes = CIRCUITS[name], itertools.cycle(self.mesh.lanes)
+        shares: list[tuple[np.ndarray, ...]] = []
+        masked: list[tuple[np.ndarray, ...]] = []
+        pending: deque[Future[tuple[np.ndarray, ...]]] = deque()
+        with ExitStack() as stack:
+            if self._threads is not None:
+                stack.callback(self.mesh.close)  # if one lane fails, let no other wait
+            for block in blocks(shapes[0][-1], width):
+                if len(pending) == len(self.mesh.lanes):
+                    masked.append(pending.popleft().result())
+                busy = not all(evaluation.done() for evaluation in pending)
+                with nullcontext() if busy else self.source.offline():
+                    prepare = PrepareGates(self.source.stream, self.source.correction)
+                    parts = [wires.share[..., block] for wires in inputs]
+                    shares.append(circuit(prepare, *parts, **params))
+                evaluate = EvaluateGates(next(lanes), prepare.steps)
+                parts = [wires.masked[..., block] for wires in inputs]
+                if self._threads is None:
+                    masked.append(circuit(evaluate, *parts, **params))
+                else:
+                    pending.append(self._threads.submit(circuit, evaluate, *parts, **params))
+            masked.extend(evaluation.result() for evaluation in pending)
+            stack.pop_all()
         outputs = list(zip(joined(masked), joined(shares), strict=True))
         first = self.source.keep(len(outputs))
         return [Wires(first + i, *parts) for i, parts in enumerate(outputs)]

@@ -6,7 +6,9 @@ rounds is then all latency. A plain socket with Nagle's algorithm off takes tens
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+import itertools
 import json
 import select
 import socket
@@ -27,6 +29,9 @@ _MAX_PAYLOAD = 1 << 34
 # Up to this size a message fits the kernel's socket buffers, so both sides may send before
 # either receives; above it, both directions are served as they become ready.
 _DIRECT_BYTES = 64 * 1024
+
+# What a socket that does not wait raises where it would have to.
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Buffer = bytes | bytearray | memoryview
 
@@ -50,8 +55,11 @@ def connect(
     timeout: float,
     peer: str = "the other end",
     tls: Tls | None = None,
+    lane: int = 0,
 ) -> Channel:
     """Open a channel to a local port, where `peer` listens, and introduce ourselves as `name`.
+
+    Between two nodes there may be several, told apart by `lane`.
 
     Raises:
         NodeFailure: nobody listens there, or TLS is on and it is not `peer`.
@@ -61,8 +69,8 @@ def connect(
     except OSError as error:
         raise NodeFailure(f"cannot connect to {peer}: {error}") from error
     _tune(sock, timeout)
-    channel = Channel(sock if tls is None else tls.call(sock, peer), peer)
-    channel.send({"token": token.hex(), "name": name})
+    channel = Channel(sock if tls is None else tls.call(sock, peer), peer, lane)
+    channel.send({"token": token.hex(), "name": name, "lane": lane})
     return channel
 
 
@@ -86,11 +94,11 @@ def accept(server: socket.socket, token: bytes, timeout: float, tls: Tls | None 
             if tls is not None:
                 channel = Channel(tls.answer(sock), "new peer")
             hello, _ = channel.receive(limit=0)
-            channel.peer = str(hello["name"])
+            channel.peer, channel.lane = str(hello["name"]), int(hello.get("lane", 0))
             known = hmac.compare_digest(bytes.fromhex(str(hello.get("token", ""))), token)
             if known and (tls is None or certified(channel.socket, channel.peer)):
                 return channel
-        except (NodeFailure, ValueError, KeyError):
+        except (NodeFailure, ValueError, KeyError, TypeError):
             channel.close()
             continue
         channel.close()
@@ -103,6 +111,7 @@ def connect_peers(
     token: bytes,
     timeout: float,
     tls: Tls | None = None,
+    lanes: int = 1,
 ) -> Mesh:
     """Connect one node to all others: it calls those before it and is called by those after.
 
@@ -111,28 +120,34 @@ def connect_peers(
         server: this node's listening socket, closed at the end.
         token: what all nodes know.   timeout: seconds to wait, and that a peer may be silent.
         tls: this node's keys, if connections are to be encrypted.
+        lanes: connections to each peer, see `Mesh`.
 
     Raises:
         NodeFailure: a peer did not appear in time.
     """
-    channels: dict[int, Channel] = {}
+    channels: list[dict[int, Channel]] = [{} for _ in range(lanes)]
     with server:
-        for peer in range(rank):
-            channels[peer] = connect(
-                ports[peer], token, f"node {rank}", timeout, f"node {peer}", tls
+        for lane, peer in itertools.product(range(lanes), range(rank)):
+            channels[lane][peer] = connect(
+                ports[peer], token, f"node {rank}", timeout, f"node {peer}", tls, lane
             )
-        for _ in range(rank + 1, len(ports)):
+        for _ in range(lanes * (len(ports) - rank - 1)):
             channel = accept(server, token, timeout, tls)
-            channels[int(channel.peer.split()[1])] = channel
-    return Mesh(rank, channels)
+            channels[channel.lane][int(channel.peer.split()[1])] = channel
+    return Mesh(rank, channels[0], [Mesh(rank, lane) for lane in channels[1:]])
 
 
 class Channel:
-    """A socket that carries frames: a JSON header and a binary payload."""
+    """A socket that carries frames: a JSON header and a binary payload.
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    Attributes:
+        peer: who is at the other end.   lane: which of several channels to it this is.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str, lane: int = 0) -> None:
         self.socket = sock
         self.peer = peer
+        self.lane = lane
         self._record: BinaryIO | None = None
 
     def record(self, path: str) -> None:
@@ -203,24 +218,33 @@ class Channel:
             raise NodeFailure(f"{self.peer} is silent for too long") from error
         except OSError as error:
             raise NodeFailure(f"lost {self.peer}: {error}") from error
+        return self._received(view, count)
+
+    def _received(self, view: memoryview, count: int) -> int:
         if count == 0:
             raise NodeFailure(f"{self.peer} closed the connection")
         if self._record is not None:
             self._record.write(view[:count])
         return count
 
-    def send_some(self, view: memoryview) -> int:
-        """Send at least one byte of `view`; return how many."""
+    def try_receive(self, view: memoryview) -> int:
+        """Receive what is there; return how many bytes. For sockets that do not wait."""
+        try:
+            count = self.socket.recv_into(view)
+        except _NOT_NOW:
+            return 0
+        except OSError as error:
+            raise NodeFailure(f"lost {self.peer}: {error}") from error
+        return self._received(view, count)
+
+    def try_send(self, view: memoryview) -> int:
+        """Send what the socket takes; return how many bytes. For sockets that do not wait."""
         try:
             return self.socket.send(view)
+        except _NOT_NOW:
+            return 0
         except OSError as error:
             raise NodeFailure(f"cannot send to {self.peer}: {error}") from error
-
-    @property
-    def timeout_ms(self) -> float | None:
-        """How long the peer may be silent, in milliseconds; None without limit."""
-        timeout = self.socket.gettimeout()
-        return None if timeout is None else timeout * 1000
 
     def close(self) -> None:
         """Close the socket."""
@@ -239,21 +263,62 @@ class Exchange(Protocol):
         """Send `mine` to every peer; return what each peer sent, in order of rank."""
 
 
+def _advance(rest: dict[Channel, memoryview], channel: Channel, count: int) -> None:
+    """Take the first `count` bytes off what is left for a channel; drop it at the end."""
+    if left := rest[channel][count:]:
+        rest[channel] = left
+    else:
+        del rest[channel]
+
+
+def _wait(
+    incoming: Mapping[Channel, memoryview],
+    outgoing: Mapping[Channel, memoryview],
+    timeout: float | None,
+) -> None:
+    """Wait until some socket is ready.
+
+    Raises:
+        NodeFailure: none was for `timeout` seconds.
+    """
+    poller = select.poll()
+    for channel in {**incoming, **outgoing}:
+        events = select.POLLIN | (select.POLLOUT if channel in outgoing else 0)
+        poller.register(channel.socket, events)
+    if not poller.poll(None if timeout is None else timeout * 1000):
+        waiting = sorted(channel.peer for channel in incoming or outgoing)
+        raise NodeFailure(f"{', '.join(waiting)} is silent for too long")
+
+
 class Mesh:
     """The computing nodes' network: every node talks with every other.
 
     Attributes:
         rank, size: this node's number and the number of nodes.
-        rounds: exchanges so far.  bytes_sent: bytes that this node sent in them.
+        lanes: networks over connections of their own that can be used side by side, each by one
+            thread; the first is this one.
     """
 
-    def __init__(self, rank: int, channels: Mapping[int, Channel]) -> None:
+    def __init__(
+        self, rank: int, channels: Mapping[int, Channel], others: Sequence[Mesh] = ()
+    ) -> None:
         self.rank = rank
         self.size = len(channels) + 1
         self.channels = dict(channels)
+        self.lanes = [self, *others]
         self._ordered = [self.channels[peer] for peer in self.peers]
-        self.rounds = 0
-        self.bytes_sent = 0
+        self._rounds = 0
+        self._bytes_sent = 0
+
+    @property
+    def rounds(self) -> int:
+        """Exchanges so far, on all lanes."""
+        return sum(lane._rounds for lane in self.lanes)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that this node sent in them."""
+        return sum(lane._bytes_sent for lane in self.lanes)
 
     @property
     def peers(self) -> Sequence[int]:
@@ -274,53 +339,43 @@ class Mesh:
                 channel.send_raw(mine.data.cast("B"))
             for channel, array in zip(self._ordered, theirs, strict=True):
                 channel.receive_into(array.data.cast("B"))
-        self.rounds += 1
-        self.bytes_sent += mine.nbytes * len(theirs)
+        self.count(mine.nbytes * len(theirs))
         return theirs
+
+    def count(self, size: int) -> None:
+        """Count one round in which this node sent `size` bytes."""
+        self._rounds += 1
+        self._bytes_sent += size
 
     def _duplex(self, mine: np.ndarray, theirs: Sequence[np.ndarray]) -> None:
         """Send and receive as the sockets allow: both ends may have more than the buffers hold."""
-        view = mine.data.cast("B")
-        if any(isinstance(channel.socket, ssl.SSLSocket) for channel in self._ordered):
-            # TLS has buffers of its own, of which poll knows nothing: take turns.
-            parts = [array.data.cast("B") for array in theirs]
-            for start in range(0, len(view), _DIRECT_BYTES):
-                stop = start + _DIRECT_BYTES
-                for channel in self._ordered:
-                    channel.send_raw(view[start:stop])
-                for channel, part in zip(self._ordered, parts, strict=True):
-                    channel.receive_into(part[start:stop])
-            return
-        outgoing = {channel.socket.fileno(): (channel, view) for channel in self._ordered}
-        incoming = {
-            channel.socket.fileno(): (channel, array.data.cast("B"))
-            for channel, array in zip(self._ordered, theirs, strict=True)
-        }
-        poller = select.poll()
-        for number in incoming:
-            poller.register(number, select.POLLIN | select.POLLOUT)
+        whole = mine.data.cast("B")
+        outgoing = dict.fromkeys(self._ordered, whole)
+        incoming = {c: t.data.cast("B") for c, t in zip(self._ordered, theirs, strict=True)}
+        timeout = self._ordered[0].socket.gettimeout()
+        for channel in self._ordered:
+            channel.socket.settimeout(0)
         while outgoing or incoming:
-            ready = poller.poll(self._ordered[0].timeout_ms)
-            if not ready:
-                waiting = {channel.peer for channel, _ in (incoming or outgoing).values()}
-                raise NodeFailure(f"{', '.join(sorted(waiting))} is silent for too long")
-            for number, event in ready:
-                if event & ~select.POLLOUT and number in incoming:  # data, or the end
-                    channel, rest = incoming.pop(number)
-                    if left := rest[channel.receive_some(rest) :]:
-                        incoming[number] = channel, left
-                if event & ~select.POLLIN and number in outgoing:
-                    channel, rest = outgoing.pop(number)
-                    if left := rest[channel.send_some(rest) :]:
-                        outgoing[number] = channel, left
-                wanted = select.POLLIN * (number in incoming)
-                wanted |= select.POLLOUT * (number in outgoing)
-                if wanted:
-                    poller.modify(number, wanted)
-                else:
-                    poller.unregister(number)
+            moved = 0
+            for channel in self._ordered:
+                if channel in incoming:
+                    count = channel.try_receive(incoming[channel])
+                    moved += count
+                    _advance(incoming, channel, count)
+                if channel in outgoing:
+                    # TLS wants an unfinished write repeated: the same piece until it is gone.
+                    count = channel.try_send(outgoing[channel][:_DIRECT_BYTES])
+                    moved += count
+                    _advance(outgoing, channel, count)
+            if not moved:
+                _wait(incoming, outgoing, timeout)
+        for channel in self._ordered:
+            channel.socket.settimeout(timeout)
 
     def close(self) -> None:
-        """Close all channels."""
-        for channel in self.channels.values():
-            channel.close()
+        """Close all channels, also under threads that wait on them."""
+        for lane in self.lanes:
+            for channel in lane.channels.values():
+                with contextlib.suppress(OSError):  # the peer was faster
+                    channel.socket.shutdown(socket.SHUT_RDWR)
+                channel.close()

@@ -23,7 +23,6 @@ import numpy as np
 
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.gates import Gates
-from secure_fl.mpc.planning import block_width
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.transport import Exchange
 
@@ -147,10 +146,8 @@ class EvaluateGates(Gates):
         return public
 
 
-def blocks(name: str, inputs: Sequence[np.ndarray], params: dict[str, Any]) -> Iterator[slice]:
-    """Cut the words of a circuit's inputs (..., rows, W) into blocks, at least one."""
-    words = inputs[0].shape[-1]
-    width = block_width(name, [array.shape for array in inputs], params)
+def blocks(words: int, width: int) -> Iterator[slice]:
+    """Cut a circuit's words into blocks of `width`, at least one."""
     for start in range(0, max(words, 1), width):
         yield slice(start, min(start + width, words))
 
@@ -163,9 +160,13 @@ def joined(parts: Sequence[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
 
 
 def deal(
-    gates: DealerGates, circuit: str, inputs: Sequence[np.ndarray], params: dict[str, Any]
+    gates: DealerGates,
+    circuit: str,
+    inputs: Sequence[np.ndarray],
+    width: int,
+    params: dict[str, Any],
 ) -> list[np.ndarray]:
-    """Run a circuit at the dealer, block by block; return the masks of its outputs.
+    """Run a circuit at the dealer, by blocks of `width` words; return the masks of its outputs.
 
     Raises:
         ValueError: there is no circuit of that name.
@@ -175,6 +176,6 @@ def deal(
     run = CIRCUITS[circuit]
     parts = [
         run(gates, *(mask[..., block] for mask in inputs), **params)
-        for block in blocks(circuit, inputs, params)
+        for block in blocks(inputs[0].shape[-1], width)
     ]
     return joined(parts)

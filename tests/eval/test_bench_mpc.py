@@ -50,9 +50,10 @@ def test_rows_hold_the_figures_and_equal_fixed(capsys: pytest.CaptureFixture[str
 
 def test_a_slow_link_shows_both_methods(capsys: pytest.CaptureFixture[str]) -> None:
     found = rows(capsys, "--hospitals", "4", "--dim", "64", "--latency-ms", "5", "--mbit", "100")
-    radix, pairwise, chosen = found
+    radix, pairwise, chosen, overlapped = found
     assert radix["rounds"] > 3 * pairwise["rounds"]
     assert chosen["rounds"] == pairwise["rounds"]
+    assert overlapped["bytes_per_node_online"] == chosen["bytes_per_node_online"]
     assert all(row["max_abs_error"] == 0 for row in found)
 
 
