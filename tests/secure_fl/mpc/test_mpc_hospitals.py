@@ -13,7 +13,8 @@ import torch
 
 import secure_fl
 from secure_fl.aggregation import build_rule
-from secure_fl.mpc.sharing import ShareMessage, commit
+from secure_fl.mpc.prg import fresh_stream
+from secure_fl.mpc.sharing import ShareMessage, commit, split
 from secure_fl.sessions import Backend, Session, Submission
 from tests.secure_fl.aggregation.oracles import case
 
@@ -123,6 +124,30 @@ def test_a_share_that_one_node_never_got(cluster: Backend) -> None:
     assert "node 0" in submission.refused[4]
 
 
+@pytest.mark.parametrize("arrived", [(), (0,), (1,)])
+def test_a_late_hospital_is_named_and_the_round_does_not_wait(
+    cluster: Backend, arrived: tuple[int, ...]
+) -> None:
+    """It committed in time; its shares, or one of them, come after the nodes have combined."""
+    session = opened(cluster)
+    submission = session.submit(X, [h != 4 for h in range(N)])
+    shares = split(torch.as_tensor(X[4]), session.rule.bits, 2, fresh_stream())
+    root, messages = commit(shares, [os.urandom(32), os.urandom(32)])
+    for rank in arrived:
+        send(session, 4, rank, messages[rank])
+    result = session.aggregate(submission, commitments={**submission.commitments, 4: root})
+    expect_without(result, [4])
+    late = [rank for rank in range(2) if rank not in arrived]
+    assert submission.refused == {4: f"node {late[0]} has no share"}
+    for rank in late:
+        send(session, 4, rank, messages[rank])
+    # What came late stands in nobody's way: not in the hospital's own, nor in the others'.
+    both = session.submit(X)
+    expect_without(session.aggregate(both), [])
+    assert both.refused == {}
+    session.close()
+
+
 def test_shares_of_an_earlier_round_are_worth_nothing(cluster: Backend) -> None:
     session = opened(cluster)
     first = session.submit(X)
@@ -214,6 +239,25 @@ def test_values_out_of_range_cannot_be_submitted(cluster: Backend, name: str, ki
         assert torch.equal(result.accepted, expected.accepted)
     else:
         assert float((result.update - expected.update).abs().max()) <= 2.0**-14
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_a_norm_screen_names_who_is_too_long_whatever_was_sent(cluster: Backend, kind: str) -> None:
+    """The norm that counts is that of the value in range; the others' round goes on."""
+    rule = build_rule(
+        {"max_abs": 2.0, "stages": [{"norm_screen": {"max_norm": 1.5}}, "weighted_mean"]}
+    )
+    words = attack_words(kind, rule.bits)
+    session = opened(cluster, rule)
+    submission = session.submit(X)
+    result = session.aggregate(submission, commitments=submit_words(session, submission, 1, words))
+    meant = X.copy()
+    meant[1] = in_range(words, rule.bits)
+    honest = np.linalg.norm(meant, axis=1) <= 1.5
+    assert result.accepted.tolist() == honest.tolist()
+    assert honest.sum() >= N - 1
+    clear = secure_fl.aggregate(meant[honest], "mean", "fixed")
+    assert torch.equal(result.update, clear.update)
 
 
 def test_the_wrap_around_attack_would_work_on_a_bare_ring(cluster: Backend) -> None:

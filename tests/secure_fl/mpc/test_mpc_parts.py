@@ -265,6 +265,30 @@ def test_the_whole_package_is_searched() -> None:
     assert {"prg", "sharing", "dealer", "correlations", "ring", "node", "cluster"} <= names
 
 
+# --- where values are opened ------------------------------------------------------------------
+
+
+def places(attribute: str) -> set[str]:
+    """`module.function` of every use of an attribute in the package."""
+    found = set()
+    for path in SOURCES:
+        for outer in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(outer, ast.FunctionDef):
+                inside = (n.attr for n in ast.walk(outer) if isinstance(n, ast.Attribute))
+                found |= {f"{path.stem}.{outer.name}" for attr in inside if attr == attribute}
+    return found
+
+
+def test_bits_are_opened_in_one_place() -> None:
+    """The messages of an opened bit are its mask, so that no transcript shows an opening.
+
+    In the federation bits leave by `Ops.open` alone, which writes every opening down;
+    `functions` is for CrypTen programs, where whoever calls decides.
+    """
+    assert places("open_wires") == {"shared._open_bits"}
+    assert places("_open_bits") == places("_open_ring") == set()  # but in `FixedPointOps._reveal`
+
+
 # --- CrypTen ----------------------------------------------------------------------------------
 
 
