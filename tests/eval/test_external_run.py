@@ -26,8 +26,9 @@ from ledger.keystore import PASSWORD_VARIABLE, write_members
 from ledger.members import Members
 from ledger.rpc import JsonRpc
 from secure_fl import consortium, seeds
+from secure_fl.federation import prepare
 from tests.eval import tiny_job
-from tests.ledger.anvil import CHAIN_ID, Anvil
+from tests.ledger.anvil import CHAIN_ID, Anvil, serving
 from tests.ledger.test_ledger_node import Forwarder
 
 pytestmark = pytest.mark.timeout(120)
@@ -39,10 +40,8 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
-    node = Anvil(tmp_path_factory.mktemp("node"))
-    node.start()
-    yield node
-    node.kill()
+    with serving(tmp_path_factory.mktemp("node")) as node:
+        yield node
 
 
 def on(node: Anvil, *overrides: str) -> list[str]:
@@ -180,7 +179,8 @@ def test_a_run_that_was_killed_is_resumed_with_a_contract_of_its_own(
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (folder / "cells" / CELL).exists()
-    assert cli.main(["run", "--resume", str(folder)]) == 0
+    config = grid.resume_job(folder)
+    grid.run_job(config, prepare(config), folder, Silent())
     passes(folder)
 
 

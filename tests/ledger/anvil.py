@@ -6,9 +6,13 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eth_account import Account
 
 from ledger.errors import LedgerError
 from ledger.rpc import JsonRpc
@@ -68,6 +72,20 @@ class Anvil:
     def fund(self, address: bytes, wei: int = 10**24) -> None:
         JsonRpc(self.url).one("anvil_setBalance", "0x" + address.hex(), hex(wei))
 
+    def send(self, secret: bytes, wait: bool = True, **fields: Any) -> None:
+        """Sign and send a transaction of a type that the client itself never makes; `wait` until
+        it is in a block."""
+        rpc, account = JsonRpc(self.url), Account.from_key(secret)
+        self.fund(bytes.fromhex(account.address[2:]))
+        count = int(rpc.one("eth_getTransactionCount", account.address, "latest"), 16)
+        fields = {"nonce": count, "gas": 3_000_000, "value": 0, "chainId": CHAIN_ID, **fields}
+        raw = account.sign_transaction(fields).raw_transaction
+        sent = rpc.one("eth_sendRawTransaction", "0x" + bytes(raw).hex())
+        give_up = time.monotonic() + 30
+        while wait and rpc.one("eth_getTransactionReceipt", sent) is None:
+            assert time.monotonic() < give_up, "anvil puts no block around a transaction"
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """Let it write its chain to the file and end."""
         self._end(signal.SIGINT)
@@ -81,3 +99,14 @@ class Anvil:
             self._process.send_signal(number)
             self._process.wait(timeout=30)
             self._process = None
+
+
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Anvil]:
+    """A node that runs for as long as the block."""
+    node = Anvil(folder)
+    node.start(*options)
+    try:
+        yield node
+    finally:
+        node.kill()

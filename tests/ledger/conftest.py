@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -56,6 +57,36 @@ def play_round(
     return client.finalize(round_number)
 
 
+def story(client: LedgerClient) -> None:
+    """A good round, an abnormal one, one with a suspension; a reinstatement; one abandoned."""
+    play_round(client, 1, [False, True, True, None])
+    play_round(client, 2, [False, True, False, None], [(0.5, 0.5, 0.7)] * 3)
+    play_round(client, 3, [False, True, True, True])
+    client.administration.reinstate(0)
+    client.open_round(4, client.model_hash)
+    client.commit(4, roots(4))
+    client.abandon_round(4)
+
+
+def play_three_hundred(client: LedgerClient) -> None:
+    """One round with 300 hospitals and one validator; every third hospital is rejected."""
+    client.open_round(1, MODEL)
+    everybody = {i: digest(i) for i in range(300)}
+    client.commit(1, everybody)
+    assert client.commitments(1) == everybody
+    client.record_aggregate(1, RESULT, [i % 3 != 0 for i in range(300)])
+    client.attest(1, [(0.5, 0.5, 0.5)], RESULT)
+    assert client.finalize(1).reputations == [1.0 if i % 3 else 0.5 for i in range(300)]
+
+
+@contextmanager
+def rolled_back(client: LedgerClient) -> Iterator[LedgerClient]:
+    """The client, its chain as before at the end of the block."""
+    before = client.connection.chain.snapshot()  # type: ignore[attr-defined]
+    yield client
+    client.connection.chain.restore(before)  # type: ignore[attr-defined]
+
+
 def suspend_hospital_0(client: LedgerClient) -> None:
     """Play two rounds that cost hospital 0 its standing, and open the third."""
     client.administration.set_parameters(Parameters(rejection_keep=0.4, quorum=2))
@@ -72,9 +103,8 @@ def _shared() -> LedgerClient:
 @pytest.fixture
 def client(_shared: LedgerClient) -> Iterator[LedgerClient]:
     """A consortium in which no round was opened yet."""
-    before = _shared.connection.chain.snapshot()
-    yield _shared
-    _shared.connection.chain.restore(before)
+    with rolled_back(_shared) as client:
+        yield client
 
 
 @pytest.fixture

@@ -18,18 +18,28 @@ Step = Callable[[LedgerClient], None]
 STRANGER = simulation_key(99, "stranger", 0)
 
 
-def registry() -> tuple[list[Any], Callable[[str, str], Callable[[Step], Step]]]:
-    """A list of cases, and the decorator that adds a step which must be refused in a phase."""
-    cases: list[Any] = []
+class Registry:
+    """Cases of wrong steps: the phase, the contract's words, the step."""
 
-    def refused(phase: str, reason: str) -> Callable[[Step], Step]:
+    def __init__(self) -> None:
+        self.cases: list[Any] = []
+
+    def refused(self, phase: str, reason: str) -> Callable[[Step], Step]:
+        """Decorator that adds a step which must be refused in a phase."""
+
         def register(step: Step) -> Step:
-            cases.append(pytest.param(phase, reason, step, id=step.__name__))
+            self.cases.append(pytest.param(phase, reason, step, id=step.__name__))
             return step
 
         return register
 
-    return cases, refused
+    def wrong(
+        self, name: str, phase: str, reason: str, call: Callable[..., Any], *args: Any, **kw: Any
+    ) -> None:
+        """Add a call, `call(client, *args, **kw)`, which must be refused in a phase."""
+        self.cases.append(
+            pytest.param(phase, reason, lambda client: call(client, *args, **kw), id=name)
+        )
 
 
 def reason_of(step: Step, client: LedgerClient) -> str:

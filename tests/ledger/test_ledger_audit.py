@@ -19,20 +19,14 @@ from ledger.keys import Signature, keccak, simulation_key
 from ledger.members import HOSPITAL, simulated_certificate
 from ledger.parameters import SCALE
 from ledger.reputation import Standing
-from tests.ledger.conftest import GOOD, MODEL, digest, play_round, roots, small_chain
+from tests.ledger.conftest import GOOD, MODEL, digest, play_round, roots, small_chain, story
 
 
 @pytest.fixture(scope="module")
 def history() -> LedgerClient:
     """Three rounds: a good one, an abnormal one, one abandoned; and a reinstatement."""
     client = small_chain(seed=5)
-    play_round(client, 1, [False, True, True, None])
-    play_round(client, 2, [False, True, False, None], [(0.5, 0.5, 0.7)] * 3)
-    play_round(client, 3, [False, True, True, True])
-    client.administration.reinstate(0)
-    client.open_round(4, client.model_hash)
-    client.commit(4, roots(4))
-    client.abandon_round(4)
+    story(client)
     return client
 
 

@@ -29,6 +29,7 @@ from tests.ledger.conftest import (
     RESULT,
     digest,
     play_round,
+    rolled_back,
     roots,
     small_chain,
 )
@@ -46,9 +47,8 @@ def _module_chain(request: pytest.FixtureRequest) -> LedgerClient:
 @pytest.fixture
 def either(_module_chain: LedgerClient) -> Iterator[LedgerClient]:
     """A consortium after one good round, committing one way or the other."""
-    before = _module_chain.connection.chain.snapshot()
-    yield _module_chain
-    _module_chain.connection.chain.restore(before)
+    with rolled_back(_module_chain) as client:
+        yield client
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from ledger import contract
 from ledger.parameters import Parameters
 from ledger.typed_data import _TYPES
+from secure_fl.ledger_settings import LedgerConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
 
@@ -32,6 +33,12 @@ def test_every_step_named_is_a_function_of_the_contract() -> None:
     steps = set(re.findall(r"`([a-z]+_[a-z_]+)`", PAGE[PAGE.index("## A round") :]))
     known = set(contract.functions()) | {field.name for field in fields(Parameters)}
     assert steps - known == {"key_from_environment", "eth_call"}
+
+
+def test_the_settings_of_a_node_are_those_of_a_run() -> None:
+    rows = re.findall(r"^\| `ledger\.(\w+)` \|", PAGE, re.M)
+    settings = [field.name for field in fields(LedgerConfig)]
+    assert sorted(rows) == sorted(settings[settings.index("mode") + 1 :])
 
 
 def test_the_defaults_stated_are_the_defaults() -> None:

@@ -6,22 +6,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rlp
-from eth_account import Account
 
-from ledger import blocks, capture, contract, export
+from ledger import blocks, contract, export
 from ledger.audit import audit
 from ledger.client import LedgerClient
-from ledger.errors import ContractMissing, LedgerError
 from ledger.export import BlockLine, HeaderLine, Line, NodeLine, SealLine, VisitedLine
 from ledger.history import read_history
 from ledger.keys import keccak
 from ledger.rpc import JsonRpc
-from tests.ledger.anvil import CHAIN_ID, Anvil
-from tests.ledger.conftest import MODEL, play_round, roots, small_chain
+from tests.ledger.anvil import CHAIN_ID, Anvil, serving
+from tests.ledger.conftest import play_round, small_chain, story
 from tests.ledger.test_ledger_node import connected, members
 
 pytestmark = pytest.mark.timeout(120)
@@ -32,32 +29,8 @@ SEED, OTHER = 81, 82
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
-    node = Anvil(tmp_path_factory.mktemp("external"))
-    node.start()
-    yield node
-    node.kill()
-
-
-def send_raw(node: Anvil, secret: bytes, **fields: Any) -> str:
-    """Send a transaction of a type that the client itself never makes; returns its hash."""
-    rpc, account = JsonRpc(node.url), Account.from_key(secret)
-    node.fund(bytes.fromhex(account.address[2:]))
-    count = int(rpc.one("eth_getTransactionCount", account.address, "latest"), 16)
-    fields["to"] = bytes.fromhex(fields["to"][2:])
-    whole = {"nonce": count, "gas": 3_000_000, "value": 0, "chainId": CHAIN_ID, **fields}
-    raw = account.sign_transaction(whole).raw_transaction
-    return str(rpc.one("eth_sendRawTransaction", "0x" + bytes(raw).hex()))
-
-
-def story(client: LedgerClient) -> None:
-    """A good round, an abnormal one, one with a suspension, a reinstatement, one abandoned."""
-    play_round(client, 1, [False, True, True, None])
-    play_round(client, 2, [False, True, False, None], [(0.5, 0.5, 0.7)] * 3)
-    play_round(client, 3, [False, True, True, True])
-    client.administration.reinstate(0)
-    client.open_round(4, client.model_hash)
-    client.commit(4, roots(4))
-    client.abandon_round(4)
+    with serving(tmp_path_factory.mktemp("external")) as node:
+        yield node
 
 
 @pytest.fixture(scope="module")
@@ -68,24 +41,24 @@ def history(node: Anvil) -> LedgerClient:
     client, other = connected(node, SEED), connected(node, OTHER, mode="merkle")
     play_round(other, 1)
     story(client)
-    to = "0x" + client.connection.address.hex()
+    to = client.connection.address
     # Anybody may send a commitment; this one is refused, and leaves its mark on the chain alone.
     late = contract.encode_call("commit_batch", 4, [], False)
-    send_raw(node, bytes([7] * 32), to=to, data=late, gasPrice=10**10)
+    node.send(bytes([7] * 32), to=to, data=late, gasPrice=10**10)
     # A round opened and closed in blocks of several transactions, by two consortia at a time.
     rpc.one("evm_setAutomine", False)
     for one in (client, other):
         count = one.connection.chain.nonce(one.members.coordinator.address)  # type: ignore[attr-defined]
         data = contract.encode_call("open_round", 5 if one is client else 2, one.model_hash)
-        send_raw(
-            node,
+        node.send(
             one.members.coordinator.secret,
+            wait=False,
             nonce=count,
-            to="0x" + one.connection.address.hex(),
+            to=one.connection.address,
             data=data,
             maxFeePerGas=10**10,
             maxPriorityFeePerGas=1,
-            accessList=[{"address": to, "storageKeys": ["0x" + "00" * 32]}],
+            accessList=[{"address": "0x" + to.hex(), "storageKeys": ["0x" + "00" * 32]}],
         )
     rpc.one("anvil_mine", "0x1")
     rpc.one("evm_setAutomine", True)
@@ -372,91 +345,3 @@ def test_the_seal_needs_a_quorum(lines: list[Line], history: LedgerClient, tmp_p
     assert [fault for _, fault in faults] == [
         f"the signature of validator {i} is not its own" for i in range(3)
     ]
-
-
-# ---- what cannot be executed again ----
-
-
-def test_a_call_through_another_contract_is_named(node: Anvil, tmp_path: Path) -> None:
-    """Anybody may finalize, a contract too; its code is not in the file."""
-    client = connected(node, 83)
-    client.open_round(1, MODEL)
-    client.commit(1, roots(1))
-    client.record_aggregate(1, bytes(31) + b"\x01", [True] * 4, MODEL)
-    client.attest(1, [(0.5, 0.5, 0.5)] * 3, MODEL)
-    # calldatacopy; call(gas, contract, 0, 0, calldatasize, 0, 0); stop
-    code = "0x363d3d373d3d363d3d73" + client.connection.address.hex() + "5af100"
-    between = "0x" + "42" * 20
-    JsonRpc(node.url).one("anvil_setCode", between, code)
-    data = contract.encode_call("finalize", 1)
-    send_raw(node, bytes([9] * 32), to=between, data=data, gasPrice=10**10)
-    assert client.connection.read("phase") == 0
-    client.export(tmp_path / "chain.jsonl")
-    (fault,) = audit(tmp_path / "chain.jsonl").faults
-    assert f"a transaction to {between} reached the contract through another one's" in fault.fault
-
-
-def test_a_member_may_send_by_itself_in_any_older_type(node: Anvil, tmp_path: Path) -> None:
-    client = connected(node, 84)
-    client.open_round(1, MODEL)
-    to = "0x" + client.connection.address.hex()
-    kinds: list[dict[str, Any]] = [{}, {"accessList": []}]
-    for hospital, kind in enumerate(kinds):
-        signed = client.sign_commitment(hospital, 1, MODEL, roots(1)[hospital])
-        data = contract.encode_call("commit_batch", 1, [signed.words()], False)
-        secret = client.members.hospitals[hospital].secret
-        # A key that has sent something else before has another number than the private EVM gives.
-        send_raw(node, secret, to="0x" + "11" * 20, data="0x", gasPrice=10**10)
-        send_raw(node, secret, to=to, data=data, gasPrice=10**10, **kind)
-    client.export(tmp_path / "chain.jsonl")
-    report = audit(tmp_path / "chain.jsonl")
-    assert report.faults == []
-    assert sorted(report.rounds[-1].commitments) == [0, 1]
-
-
-# ---- the node while it is read ----
-
-
-def test_no_contract_no_file(node: Anvil, tmp_path: Path) -> None:
-    client = connected(node, 85)
-    client.connection.address = bytes(range(20))
-    with pytest.raises(ContractMissing, match="knows no event of a contract at 0x000102"):
-        client.export(tmp_path / "chain.jsonl")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_blocks_that_change_while_they_are_read_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(capture, "BLOCKS_AT_ONCE", 1)
-    node = Anvil(tmp_path)
-    node.start()
-    try:
-        client = connected(node, 86)
-        rpc = JsonRpc(node.url)
-        before = rpc.one("evm_snapshot")
-        client.open_round(1, MODEL)
-        client.abandon_round(1)
-        lines = client.connection.chain.lines(client.connection.address)
-        read = [next(lines) for _ in range(6)]  # start, creation, registrations, round 1 opened
-        assert rpc.one("evm_revert", before)
-        rpc.one("evm_increaseTime", 100)
-        rpc.one("anvil_mine", hex(3))
-        with pytest.raises(LedgerError, match="changed while they were read"):
-            list(lines)
-        assert isinstance(read[-1], VisitedLine)
-    finally:
-        node.kill()
-
-
-def test_a_node_that_states_wrong_hashes_is_refused(history: LedgerClient) -> None:
-    class Liar(JsonRpc):
-        def batch(self, requests: Any) -> list[Any]:
-            answers = super().batch(requests)
-            if requests[0][0] == "eth_getBlockByNumber" and requests[0][1][1] is True:
-                answers[2]["timestamp"] = "0x1"
-            return answers
-
-    liar = Liar(history.connection.chain.rpc.place)  # type: ignore[attr-defined]
-    with pytest.raises(LedgerError, match="does not have the hash 0x"):
-        list(capture.node_lines(liar, CHAIN_ID, history.connection.address))

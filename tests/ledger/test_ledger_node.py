@@ -19,7 +19,7 @@ from ledger.members import HOSPITAL, Members
 from ledger.node import NodeChain
 from ledger.parameters import Parameters
 from ledger.rpc import JsonRpc
-from tests.ledger.anvil import CHAIN_ID, Anvil
+from tests.ledger.anvil import CHAIN_ID, Anvil, serving
 from tests.ledger.conftest import (
     CANDIDATE,
     GOOD,
@@ -30,6 +30,7 @@ from tests.ledger.conftest import (
     VALIDATORS,
     digest,
     play_round,
+    play_three_hundred,
     roots,
     small_chain,
 )
@@ -41,10 +42,8 @@ KEEP = ("--state-interval", "1")
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
-    node = Anvil(tmp_path_factory.mktemp("node"))
-    node.start()
-    yield node
-    node.kill()
+    with serving(tmp_path_factory.mktemp("node")) as node:
+        yield node
 
 
 def members(seed: int) -> Members:
@@ -150,13 +149,7 @@ def test_three_hundred_hospitals_under_one_root_on_a_node(node: Anvil) -> None:
     client = ledger.connect(
         node.url, keys, chain_id=CHAIN_ID, parameters=Parameters(quorum=1), mode="merkle"
     )
-    client.open_round(1, MODEL)
-    everybody = {i: digest(i) for i in range(300)}
-    client.commit(1, everybody)
-    assert client.commitments(1) == everybody
-    client.record_aggregate(1, RESULT, [i % 3 != 0 for i in range(300)])
-    client.attest(1, [(0.5, 0.5, 0.5)], RESULT)
-    assert client.finalize(1).reputations == [1.0 if i % 3 else 0.5 for i in range(300)]
+    play_three_hundred(client)
 
 
 def test_another_program_takes_up_the_contract_in_the_middle_of_a_round(node: Anvil) -> None:
@@ -235,10 +228,8 @@ def test_nobody_there_is_said_within_the_patience() -> None:
 @pytest.fixture
 def mortal(tmp_path: Path) -> Iterator[Anvil]:
     """A node that a test may end."""
-    node = Anvil(tmp_path)
-    node.start(*KEEP)
-    yield node
-    node.kill()
+    with serving(tmp_path, *KEEP) as node:
+        yield node
 
 
 def returning(node: Anvil, seconds: float = 0.7) -> threading.Timer:

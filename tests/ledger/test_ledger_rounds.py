@@ -19,6 +19,7 @@ from tests.ledger.conftest import (
     RESULT,
     digest,
     play_round,
+    play_three_hundred,
     roots,
     small_chain,
 )
@@ -237,13 +238,7 @@ def test_identical_runs_have_the_same_head_and_others_do_not() -> None:
 
 def test_three_hundred_hospitals_in_two_batches() -> None:
     client = ledger.open_chain(300, validators=1, nodes=1, parameters=Parameters(quorum=1))
-    client.open_round(1, MODEL)
-    everybody = {i: digest(i) for i in range(300)}
-    client.commit(1, everybody)
-    assert client.commitments(1) == everybody
-    client.record_aggregate(1, RESULT, [i % 3 != 0 for i in range(300)])
-    client.attest(1, [(0.5, 0.5, 0.5)], RESULT)
-    assert client.finalize(1).reputations == [1.0 if i % 3 else 0.5 for i in range(300)]
+    play_three_hundred(client)
 
 
 def test_a_round_may_pass_without_any_hospital(client: LedgerClient) -> None:

@@ -1,29 +1,29 @@
-"""Refusals around commitments under a root, attested shares and disputes."""
+"""Wrong steps around commitments under a root, attested shares and disputes."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from ledger.administration import pair
 from ledger.client import LedgerClient
 from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
 from ledger.keys import Signer, simulation_key
-from ledger.members import COORDINATOR, HOSPITAL
+from ledger.members import (
+    COORDINATOR,
+    HOSPITAL,
+)
 from ledger.merkle import merkle_proof, merkle_root
 from ledger.typed_data import to_words
 from tests.ledger.conftest import MODEL, digest, roots, suspend_hospital_0
-from tests.ledger.refusals import STRANGER, Step, commit, reason_of, record, registry, send
+from tests.ledger.refusals import (
+    STRANGER,
+    Registry,
+    commit,
+    record,
+    send,
+)
 
-CASES, refused = registry()
-
-
-@pytest.mark.parametrize(("phase", "reason", "step"), CASES)
-def test_refused(
-    phase: str, reason: str, step: Step, to_phase: Callable[[str], LedgerClient]
-) -> None:
-    assert reason_of(step, to_phase(phase)) == reason
+REGISTRY = Registry()
+refused, wrong = REGISTRY.refused, REGISTRY.wrong
 
 
 # ---- shares attested ----
@@ -40,44 +40,26 @@ def attest(client: LedgerClient, node: int = 0, **changes: Any) -> None:
     send(client, "attest_shares", changes.get("round", 1), entries)
 
 
-@refused("open", "ledger: no dispute now")
-def attest_too_early(client: LedgerClient) -> None:
-    attest(client)
-
-
-@refused("closed", "ledger: no dispute now")
-def attest_next_round(client: LedgerClient) -> None:
-    attest(client, round=2)
-
-
-@refused("closed", "ledger: no such node")
-def attest_by_nobody(client: LedgerClient) -> None:
-    attest(client, node=2)
-
-
-@refused("closed", "ledger: second attestation")
-def attest_twice(client: LedgerClient) -> None:
-    attest(client, times=2)
-
-
-@refused("closed", "ledger: not signed by the node")
-def attest_for_another_node(client: LedgerClient) -> None:
-    attest(client, node=1)
-
-
-@refused("closed", "ledger: not signed by the node")
-def attest_other_hospitals(client: LedgerClient) -> None:
-    attest(client, told=[0])
-
-
-@refused("closed", "ledger: not signed by the node")
-def attest_signed_for_another_round(client: LedgerClient) -> None:
-    attest(client, signed_round=2)
-
-
-@refused("closed", "ledger: not signed by the node")
-def attest_signed_for_another_root(client: LedgerClient) -> None:
-    attest(client, root=digest("root"))
+wrong("attest_too_early", "open", "ledger: no dispute now", attest)
+wrong("attest_next_round", "closed", "ledger: no dispute now", attest, round=2)
+wrong("attest_by_nobody", "closed", "ledger: no such node", attest, node=2)
+wrong("attest_twice", "closed", "ledger: second attestation", attest, times=2)
+wrong("attest_for_another_node", "closed", "ledger: not signed by the node", attest, node=1)
+wrong("attest_other_hospitals", "closed", "ledger: not signed by the node", attest, told=[0])
+wrong(
+    "attest_signed_for_another_round",
+    "closed",
+    "ledger: not signed by the node",
+    attest,
+    signed_round=2,
+)
+wrong(
+    "attest_signed_for_another_root",
+    "closed",
+    "ledger: not signed by the node",
+    attest,
+    root=digest("root"),
+)
 
 
 @refused("closed", "ledger: every node must attest its shares")
@@ -113,44 +95,14 @@ def dispute(client: LedgerClient, **changes: Any) -> None:
     send(client, "dispute_share", *args)
 
 
-@refused("open", "ledger: no dispute now")
-def dispute_too_early(client: LedgerClient) -> None:
-    dispute(client)
-
-
-@refused("aggregated", "ledger: no dispute now")
-def dispute_too_late(client: LedgerClient) -> None:
-    dispute(client)
-
-
-@refused("shared", "ledger: no such hospital")
-def dispute_nobody(client: LedgerClient) -> None:
-    dispute(client, hospital=4)
-
-
-@refused("shared", "ledger: node has not attested")
-def dispute_by_nobody(client: LedgerClient) -> None:
-    dispute(client, node=2)
-
-
-@refused("shared", "ledger: commitment is not known")
-def dispute_the_absent(client: LedgerClient) -> None:
-    dispute(client, hospital=3)
-
-
-@refused("shared", "ledger: wrong proof")
-def dispute_with_wrong_proof(client: LedgerClient) -> None:
-    dispute(client)
-
-
-@refused("shared", "merkle: index outside the tree")
-def dispute_with_short_proof(client: LedgerClient) -> None:
-    dispute(client, proof=[])
-
-
-@refused("closed", "ledger: node has not attested")
-def dispute_before_attesting(client: LedgerClient) -> None:
-    dispute(client)
+wrong("dispute_too_early", "open", "ledger: no dispute now", dispute)
+wrong("dispute_too_late", "aggregated", "ledger: no dispute now", dispute)
+wrong("dispute_nobody", "shared", "ledger: no such hospital", dispute, hospital=4)
+wrong("dispute_by_nobody", "shared", "ledger: node has not attested", dispute, node=2)
+wrong("dispute_the_absent", "shared", "ledger: commitment is not known", dispute, hospital=3)
+wrong("dispute_with_wrong_proof", "shared", "ledger: wrong proof", dispute)
+wrong("dispute_with_short_proof", "shared", "merkle: index outside the tree", dispute, proof=[])
+wrong("dispute_before_attesting", "closed", "ledger: node has not attested", dispute)
 
 
 LEAVES = [digest("share", node) for node in range(2)]
@@ -236,14 +188,8 @@ def post(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
     send(client, "post_commitments", changes.get("round", 1), root, committed, pack(entries))
 
 
-@refused("open", "ledger: foreign round")
-def post_to_next_round(client: LedgerClient) -> None:
-    post(client, 0, round=2)
-
-
-@refused("closed", "ledger: late commitment")
-def post_late(client: LedgerClient) -> None:
-    post(client, 3)
+wrong("post_to_next_round", "open", "ledger: foreign round", post, 0, round=2)
+wrong("post_late", "closed", "ledger: late commitment", post, 3)
 
 
 @refused("open", "ledger: late commitment")
@@ -252,19 +198,9 @@ def post_twice(client: LedgerClient) -> None:
     post(client, 1)
 
 
-@refused("open", "ledger: root of zero")
-def post_nothing(client: LedgerClient) -> None:
-    post(client, 0, root=bytes(32))
-
-
-@refused("open", "ledger: no such hospital")
-def post_nobody(client: LedgerClient) -> None:
-    post(client, 0, committed=[0, 4])
-
-
-@refused("open", "ledger: no such hospital")
-def post_nobody_far_away(client: LedgerClient) -> None:
-    post(client, 0, committed=[0, 1023])
+wrong("post_nothing", "open", "ledger: root of zero", post, 0, root=bytes(32))
+wrong("post_nobody", "open", "ledger: no such hospital", post, 0, committed=[0, 4])
+wrong("post_nobody_far_away", "open", "ledger: no such hospital", post, 0, committed=[0, 1023])
 
 
 @refused("open", "ledger: second commitment")
@@ -300,9 +236,7 @@ def reveal(client: LedgerClient, shown: int, /, **changes: Any) -> None:
     send(client, "reveal_commitment", 1, entry.words(), proof)
 
 
-@refused("open", "ledger: nothing to reveal")
-def reveal_the_absent(client: LedgerClient) -> None:
-    reveal(client, 2)
+wrong("reveal_the_absent", "open", "ledger: nothing to reveal", reveal, 2)
 
 
 @refused("open", "ledger: nothing to reveal")
@@ -312,19 +246,9 @@ def reveal_twice(client: LedgerClient) -> None:
     send(client, "reveal_commitment", 1, signed(client, 0)[0].words(), proof)
 
 
-@refused("open", "ledger: no such hospital")
-def reveal_nobody(client: LedgerClient) -> None:
-    reveal(client, 0, hospital=4)
-
-
-@refused("open", "ledger: wrong proof")
-def reveal_another_root(client: LedgerClient) -> None:
-    reveal(client, 0, root=digest("another"))
-
-
-@refused("open", "ledger: wrong proof")
-def reveal_at_anothers_position(client: LedgerClient) -> None:
-    reveal(client, 0, hospital=1)
+wrong("reveal_nobody", "open", "ledger: no such hospital", reveal, 0, hospital=4)
+wrong("reveal_another_root", "open", "ledger: wrong proof", reveal, 0, root=digest("another"))
+wrong("reveal_at_anothers_position", "open", "ledger: wrong proof", reveal, 0, hospital=1)
 
 
 @refused("open", "ledger: no dispute now")
