@@ -7,10 +7,9 @@ it, without gloo: CrypTen's tensors then work in the process as after `crypten.i
 
 from __future__ import annotations
 
-import json
 import secrets
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,6 +19,13 @@ from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.transport import Mesh, connect_peers, listen
 
 crypten = import_crypten()
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _counted(method: Method) -> Method:
+    """Count rounds, bytes and seconds as CrypTen does: where `cfg.communicator.verbose` is set."""
+    return cast(Method, crypten.communicator.communicator._logging(method))
 
 
 class _Done:
@@ -32,7 +38,8 @@ class _Done:
 class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-defined]
     """CrypTen's communicator interface on a `Mesh`.
 
-    Objects travel as JSON, never as pickles. Sends and receives block.
+    Sends and receives block. Between nodes objects travel as JSON, never as pickles. In a program
+    that `use_tcp` moved they go as before: over gloo, with CrypTen's loader of listed classes.
     """
 
     BYTES_PER_ELEMENT = 8
@@ -41,7 +48,7 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
     def __init__(self, mesh: Mesh, previous: Any = None) -> None:
         self.mesh = mesh
         self._previous = previous
-        self._name = f"rank{mesh.rank}"
+        self._name = f"rank{mesh.rank}" if previous is None else previous.get_name()
         self.reset_communication_stats()
 
     @classmethod
@@ -71,6 +78,12 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
             crypten.communicator.DistributedCommunicator = kind
             kind.shutdown()
 
+    def __getattr__(self, name: str) -> Any:
+        """Find what CrypTen keeps on its own communicator, such as its process groups."""
+        if name.startswith("_") or self._previous is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        return getattr(self._previous, name)
+
     def get_world_size(self) -> int:
         """Return the number of nodes."""
         return self.mesh.size
@@ -84,7 +97,9 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         return self.mesh.size
 
     def set_name(self, name: str) -> None:
-        """Set this party's name."""
+        """Set this party's name; raises AssertionError, as CrypTen does, unless it is text."""
+        if not isinstance(name, str):
+            raise AssertionError(f"name must be text; got {name!r}")
         self._name = name
 
     def get_name(self) -> str:
@@ -94,15 +109,13 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
     def _gathered(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """One round in which everyone gets everyone's tensor, in order of rank."""
         mine = np.ascontiguousarray(tensor.detach().numpy())
-        before = self.mesh.bytes_sent
         # NumPy gives an array of no dimension one.
         shape = tensor.shape
         parts = [torch.from_numpy(part).reshape(shape) for part in self.mesh.exchange(mine)]
-        self.comm_rounds += 1
-        self.comm_bytes += self.mesh.bytes_sent - before
         parts.insert(self.mesh.rank, tensor.clone())
         return parts
 
+    @_counted
     def all_reduce(
         self, input: Any, op: Any = torch.distributed.ReduceOp.SUM, batched: bool = False
     ) -> Any:
@@ -114,6 +127,7 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         pieces = total.split([part.numel() for part in input])
         return [piece.reshape(part.shape) for piece, part in zip(pieces, input, strict=True)]
 
+    @_counted
     def reduce(
         self,
         input: Any,
@@ -124,37 +138,44 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         """Combine tensors over all nodes; only `dst` gets the result."""
         whole = list(input) if batched else [input]
         flat = torch.cat([part.reshape(-1) for part in whole])
-        parts = self.gather(flat, dst)
+        parts = self._collect(flat, dst)
         if self.mesh.rank != dst:
             return None
         pieces = _combine(parts, op).split([part.numel() for part in whole])
         shaped = [piece.reshape(part.shape) for piece, part in zip(pieces, whole, strict=True)]
         return shaped if batched else shaped[0]
 
+    @_counted
     def gather(self, tensor: torch.Tensor, dst: int) -> list[Any]:
         """Collect tensors at `dst`."""
+        return self._collect(tensor, dst)
+
+    def _collect(self, tensor: torch.Tensor, dst: int) -> list[Any]:
         if self.mesh.rank != dst:
-            self.send(tensor, dst)
+            self._put(tensor, dst)
             return [None]
-        parts = [self.recv(tensor, peer) for peer in self.mesh.peers]
+        parts = [self._take(tensor, peer) for peer in self.mesh.peers]
         parts.insert(dst, tensor.clone())
         return parts
 
+    @_counted
     def all_gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """Collect tensors at every node."""
         return self._gathered(tensor)
 
+    @_counted
     def scatter(
         self, scatter_list: Sequence[torch.Tensor], src: int, size: Any = None, device: Any = None
     ) -> torch.Tensor:
         """Give every node its element of the list at `src`."""
         if self.mesh.rank == src:
             for peer in self.mesh.peers:
-                self.send(scatter_list[peer], peer)
+                self._put(scatter_list[peer], peer)
             return scatter_list[src]
         shape = scatter_list[self.mesh.rank].shape if size is None else size
-        return self.recv(torch.empty(shape, dtype=torch.long), src)
+        return self._take(torch.empty(shape, dtype=torch.long), src)
 
+    @_counted
     def broadcast(self, input: Any, src: int, group: Any = None, batched: bool = False) -> Any:
         """Give every node the tensors at `src`, in place."""
         if group is not None:
@@ -162,70 +183,84 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         for tensor in input if batched else [input]:
             if self.mesh.rank == src:
                 for peer in self.mesh.peers:
-                    self.send(tensor, peer)
+                    self._put(tensor, peer)
             else:
-                tensor.copy_(self.recv(tensor, src))
+                tensor.copy_(self._take(tensor, src))
         return input
 
+    @_counted
     def send(self, tensor: torch.Tensor, dst: int) -> None:
         """Send a tensor whose shape the receiver knows."""
+        self._put(tensor, dst)
+
+    def _put(self, tensor: torch.Tensor, dst: int) -> None:
         data = np.ascontiguousarray(tensor.detach().numpy()).reshape(-1)
         self.mesh.channels[dst].send_raw(data.data.cast("B"))
-        self._count(data.nbytes)
+        self.mesh.count(data.nbytes)
 
+    @_counted
     def recv(self, tensor: torch.Tensor, src: int | None = None) -> torch.Tensor:
         """Receive a tensor shaped like the argument."""
+        return self._take(tensor, src)
+
+    def _take(self, tensor: torch.Tensor, src: int | None = None) -> torch.Tensor:
         if src is None:
             raise ValueError("src must be a rank; got None")
         data = np.empty(tuple(tensor.shape), tensor.numpy().dtype)
         self.mesh.channels[src].receive_into(data.reshape(-1).data.cast("B"))
         return torch.from_numpy(data)
 
+    @_counted
     def isend(self, tensor: torch.Tensor, dst: int) -> _Done:
         """Send now."""
-        self.send(tensor, dst)
+        self._put(tensor, dst)
         return _Done()
 
+    @_counted
     def irecv(self, tensor: torch.Tensor, src: int | None = None) -> _Done:
         """Receive now, into the tensor."""
-        tensor.copy_(self.recv(tensor, src))
+        tensor.copy_(self._take(tensor, src))
         return _Done()
 
+    @_counted
     def barrier(self) -> None:
         """Wait until every node is here."""
         self._gathered(torch.zeros(1, dtype=torch.long))
 
+    @_counted
     def send_obj(self, obj: Any, dst: int, group: Any = None) -> None:
-        """Send an object that JSON can hold; to the third party, over the previous communicator."""
-        if group is not None:
+        """Send an object: any that JSON can hold, or as before in a program that was moved."""
+        if self._previous is not None:
             self._previous.send_obj(obj, dst, group)
-            return
-        self.mesh.channels[dst].send({"object": obj})
-        self._count(len(json.dumps(obj)))
+        else:
+            self._put_json(obj, dst)
 
+    @_counted
     def recv_obj(self, src: int, group: Any = None) -> Any:
-        """Receive an object."""
-        if group is not None:
+        """Receive an object; a pickle of a class that CrypTen does not list raises ValueError."""
+        if self._previous is not None:
             return self._previous.recv_obj(src, group)
-        header, _ = self.mesh.channels[src].receive(limit=0)
-        return header["object"]
+        return self._take_json(src)
 
+    @_counted
     def broadcast_obj(self, obj: Any, src: int, group: Any = None) -> Any:
         """Give every node the object at `src`; sizes come back as `torch.Size`."""
-        if group is not None:
+        if self._previous is not None:
             return self._previous.broadcast_obj(obj, src, group)
         if self.mesh.rank != src:
-            received = self.recv_obj(src)
+            received = self._take_json(src)
             return torch.Size(received) if isinstance(received, list) else received
         for peer in self.mesh.peers:
-            self.send_obj(list(obj) if isinstance(obj, torch.Size) else obj, peer)
+            self._put_json(list(obj) if isinstance(obj, torch.Size) else obj, peer)
         return obj
 
-    def _count(self, size: int) -> None:
-        self.mesh.rounds += 1
-        self.mesh.bytes_sent += size
-        self.comm_rounds += 1
-        self.comm_bytes += size
+    def _put_json(self, obj: Any, dst: int) -> None:
+        self.mesh.channels[dst].send({"object": obj})
+        self.mesh.count(0)
+
+    def _take_json(self, src: int) -> Any:
+        header, _ = self.mesh.channels[src].receive(limit=0)
+        return header["object"]
 
 
 def _combine(parts: Sequence[torch.Tensor], op: Any) -> torch.Tensor:

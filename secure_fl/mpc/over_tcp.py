@@ -3,15 +3,16 @@
 usage: python -m secure_fl.mpc.over_tcp SCRIPT [ARGUMENT ...]
        python -m secure_fl.mpc.over_tcp -m MODULE [ARGUMENT ...]
 
-`crypten.init()` then ends with `use_tcp()`, in this process and in those it forks, as CrypTen's
-own tests do.
+`crypten.init()` then ends with `use_tcp()`, in this process and in those that it starts with
+`multiprocessing`, forked or spawned, as CrypTen's own tests do.
 """
 
 from __future__ import annotations
 
+import multiprocessing.spawn
 import runpy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -19,10 +20,26 @@ from secure_fl.mpc.communicator import use_tcp
 from secure_fl.mpc.compat import import_crypten
 
 
+class _PatchOnArrival:
+    """Calls `patch_init` where it is unpickled: in a spawned process, before its work starts."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return patch_init, ()
+
+
 def patch_init() -> None:
-    """Let `crypten.init()` move to TCP wherever there are several parties."""
+    """Let `crypten.init()` move to TCP wherever there are several parties.
+
+    Spawned processes start from nothing, so what `multiprocessing` tells them to prepare with
+    carries the patch along.
+    """
     crypten = import_crypten()
     init = crypten.init
+    prepare = multiprocessing.spawn.get_preparation_data
+
+    @wraps(prepare)
+    def prepare_and_patch(name: str) -> dict[str, Any]:
+        return {**prepare(name), "secure_fl": _PatchOnArrival()}
 
     @wraps(init)
     def init_and_move(*args: Any, **kwargs: Any) -> None:
@@ -33,6 +50,7 @@ def patch_init() -> None:
             use_tcp()
 
     crypten.init = init_and_move  # type: ignore[attr-defined]
+    multiprocessing.spawn.get_preparation_data = prepare_and_patch
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,4 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # Spawned processes find `patch_init` by this module's name, while the program is `__main__`.
+    from secure_fl.mpc import over_tcp
+
+    sys.exit(over_tcp.main(sys.argv[1:]))

@@ -12,9 +12,18 @@ import pytest
 import torch
 
 from secure_fl.mpc.communicator import TcpCommunicator
+from secure_fl.mpc.compat import import_crypten
 from tests.secure_fl.mpc.test_transport import everywhere, meshes
 
 Op = torch.distributed.ReduceOp
+
+
+@pytest.fixture
+def verbose() -> Iterator[None]:
+    """CrypTen counts only where its configuration says so."""
+    crypten = import_crypten()
+    with crypten.cfg.temp_override({"communicator.verbose": True}):
+        yield
 
 
 @pytest.fixture(params=[2, 3, 4])
@@ -40,6 +49,7 @@ def test_ranks_and_names(parties: list[TcpCommunicator]) -> None:
     assert parties[1].get_name() == "bob"
 
 
+@pytest.mark.usefixtures("verbose")
 @pytest.mark.parametrize("op", [Op.SUM, Op.BXOR, Op.MAX])
 def test_all_reduce(parties: list[TcpCommunicator], op: Any) -> None:
     size = len(parties)
@@ -146,10 +156,55 @@ def test_objects_travel_as_json(parties: list[TcpCommunicator]) -> None:
         parties[0].send_obj({"f": print}, 1)  # a pickle would run code at the receiver
 
 
-def test_bytes_are_counted(parties: list[TcpCommunicator]) -> None:
+# What one call adds at the party that it names and at the others, in tensors of one size: sent and
+# received together where CrypTen counts both. n is the number of parties.
+TRAFFIC = {
+    "all_gather": (lambda p, x: p.all_gather(x), lambda n: (2 * (n - 1), 2 * (n - 1))),
+    "all_reduce": (lambda p, x: p.all_reduce(x), lambda _: (2, 2)),
+    "broadcast": (lambda p, x: p.broadcast(x, 0), lambda n: (n - 1, 1)),
+    "gather": (lambda p, x: p.gather(x, 0), lambda n: (n - 1, 1)),
+    "reduce": (lambda p, x: p.reduce(x, 0), lambda n: (n - 1, 1)),
+    "scatter": (lambda p, x: p.scatter([x] * p.get_world_size(), 0), lambda n: (n - 1, 1)),
+}
+
+
+@pytest.mark.usefixtures("verbose")
+@pytest.mark.parametrize("name", TRAFFIC)
+def test_traffic_is_counted_as_crypten_counts_it(parties: list[TcpCommunicator], name: str) -> None:
+    call, expected = TRAFFIC[name]
+    everywhere(parties, lambda p: call(p, own(0)))
+    named, other = expected(len(parties))
+    assert [p.comm_bytes for p in parties] == [32 * named] + [32 * other] * (len(parties) - 1)
+    assert {p.comm_rounds for p in parties} == {1}
+
+
+@pytest.mark.usefixtures("verbose")
+def test_a_receipt_counts_as_a_round(parties: list[TcpCommunicator]) -> None:
+    def pair(party: TcpCommunicator) -> None:
+        if party.get_rank() == 0:
+            party.send(own(0), 1)
+        elif party.get_rank() == 1:
+            party.recv(own(0), 0)
+
+    everywhere(parties, pair)
+    assert [(p.comm_rounds, p.comm_bytes) for p in parties[:2]] == [(1, 32)] * 2
+
+
+def test_nothing_is_counted_unasked(parties: list[TcpCommunicator]) -> None:
     everywhere(parties, lambda p: p.all_gather(own(0)))
-    size = len(parties)
-    assert {(p.comm_rounds, p.comm_bytes) for p in parties} == {(1, 32 * (size - 1))}
+    assert {(p.comm_rounds, p.comm_bytes) for p in parties} == {(0, 0)}
+    assert {p.mesh.bytes_sent for p in parties} == {32 * (len(parties) - 1)}
+
+
+@pytest.mark.parametrize("name", [0, None, ["name"]])
+def test_a_name_is_text(parties: list[TcpCommunicator], name: Any) -> None:
+    with pytest.raises(AssertionError, match="name must be text"):
+        parties[0].set_name(name)
+
+
+def test_there_are_no_process_groups_without_gloo(parties: list[TcpCommunicator]) -> None:
+    with pytest.raises(AttributeError, match="main_group"):
+        _ = parties[0].main_group
 
 
 def test_it_cannot_be_set_up_by_crypten() -> None:

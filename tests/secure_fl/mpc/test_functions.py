@@ -165,3 +165,50 @@ def test_a_program_runs_unchanged_over_tcp(tmp_path: Path) -> None:
         name, squares = json.loads(output.replace("'", '"'))
         assert name == "TcpCommunicator"
         np.testing.assert_allclose(squares, [1.0, 4.0], atol=2**-14)
+
+
+SPAWNING = """
+import multiprocessing, os, tempfile
+
+def party(rank, meet):
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", RENDEZVOUS=f"file://{meet}")
+    import crypten, torch
+    crypten.init()
+    comm = crypten.communicator.get()
+    layer = torch.nn.Linear(2, 1)  # JSON cannot hold it
+    torch.nn.init.constant_(layer.weight, 3.0)
+    kinds = [type(comm).__name__, type(comm.main_group).__name__]
+    if rank == 0:
+        comm.send_obj(layer, 1)
+        comm.send_obj(os.getcwd, 1)
+        assert comm.broadcast_obj(None, 1) == {"size": torch.Size([2])}
+    else:
+        assert comm.recv_obj(0).weight.tolist() == [[3.0, 3.0]]
+        try:
+            comm.recv_obj(0)
+        except ValueError as error:
+            kinds.append(str(error))
+        comm.broadcast_obj({"size": torch.Size([2])}, 1)
+        print(kinds, flush=True)
+    crypten.uninit()
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("METHOD")
+    meet = os.path.join(tempfile.mkdtemp(), "meet")
+    parties = [context.Process(target=party, args=(rank, meet)) for rank in range(2)]
+    for process in parties:
+        process.start()
+    for process in parties:
+        process.join()
+    raise SystemExit(sum(process.exitcode for process in parties))
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork"])
+def test_processes_that_the_program_starts_move_too(tmp_path: Path, method: str) -> None:
+    path = tmp_path / "spawning.py"
+    path.write_text(SPAWNING.replace("METHOD", method), encoding="utf-8")
+    command = [sys.executable, "-m", "secure_fl.mpc.over_tcp", str(path)]
+    (output,) = launch(tmp_path, [command], 1)
+    assert "TcpCommunicator" in output
+    assert "restricted for pickled module posix.getcwd" in output
