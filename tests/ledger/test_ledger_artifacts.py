@@ -1,5 +1,8 @@
 """The committed artifact is what the sources compile to."""
 
+import re
+from pathlib import Path
+
 from ledger import artifacts, contract
 from ledger.parameters import Parameters
 
@@ -36,3 +39,16 @@ def test_creation_arguments_come_back() -> None:
         "rule": rule,
         "limits": limits,
     }
+
+
+def test_the_contract_reads_nothing_of_its_block_and_calls_nobody() -> None:
+    """So it can be executed again alone, without a node's blocks and other contracts."""
+    folder = Path(artifacts.__file__).parent / "contracts"
+    source = "\n".join(
+        line.partition("#")[0]
+        for path in sorted(folder.glob("*.vy"))
+        for line in re.sub(r'"""[\s\S]*?"""', "", path.read_text()).splitlines()
+    )
+    assert "msg.sender" in source
+    outside = r"block\.|blockhash|\btx\.|msg\.(?!sender\b)|\.balance|\.code|raw_call|extcall"
+    assert re.findall(outside + r"|staticcall|create_|send\(", source) == []

@@ -122,9 +122,18 @@ def test_other_blocks_are_there_by_their_headers_alone(
         line for line in lines if isinstance(line, VisitedLine) and len(line.transactions) > 1
     ]
     assert shared
+    address = history.connection.address
     for line in lines:
-        if isinstance(line, VisitedLine):
-            assert any(blocks.calls(raw, history.connection.address) for raw in line.transactions)
+        if not isinstance(line, VisitedLine):
+            continue
+        told = [
+            blocks.read_receipt(receipt)
+            for raw, receipt in zip(line.transactions, line.receipts, strict=True)
+            if blocks.calls(raw, address)
+        ]
+        assert told
+        # Whatever changes something leaves an event, so that no block with a change is left out.
+        assert all(any(e.address == address for e in r.emitted) for r in told if r.succeeded)
 
 
 def test_a_fresh_process_needs_no_node(original: Path) -> None:
