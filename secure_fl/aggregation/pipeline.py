@@ -244,6 +244,7 @@ def run(
     update: Secret | None = None
     if x is not None:
         context = Context(ops, x, tuple(hospitals), reputation, accepted, reference)
+        del x  # gone from memory once a stage has made something else of it
         for index, step in enumerate(pipeline.stages):
             if not context.hospitals:
                 break

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ledger.errors import LedgerError
+from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import from_config, run
 from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
 from secure_fl.mpc.communicator import install
@@ -179,15 +180,15 @@ class Node:
         checked = session.waiting(number)
         ruled = [hospital for hospital, node in header["ruled"] if node == rank]
         rows = self._agreed(session, checked.in_play(ruled))
+        checked.rows.clear()
         start, before = perf_counter(), self._counters()
         ops = SharedOps(self.ring)
         hospitals = sorted(rows)
-        x = wrap(np.stack([rows[h] for h in hospitals]), session.rule.bits) if rows else None
         update, accepted, session.states = run(
             session.rule,
             session.states,
             ops,
-            x,
+            _stacked(rows, session.rule.bits),
             hospitals,
             reputation,
             session.dim,
@@ -199,7 +200,7 @@ class Node:
             after - was for after, was in zip(self._counters(), before, strict=True)
         )
         opened = AggregateResult(update, accepted, ops.opened, ops.values)
-        session.result = number, frozenset(rows), opened
+        session.result = number, frozenset(hospitals), opened
         values = {name: value.numpy() for name, value in ops.values.items()}
         values["update"] = update.numpy()
         reply = {
@@ -223,6 +224,13 @@ class Node:
 
 def _roots(header: dict[str, Any]) -> dict[int, bytes]:
     return {int(h): bytes.fromhex(root) for h, root in header["roots"].items()}
+
+
+def _stacked(rows: dict[int, np.ndarray], bits: int) -> Updates | None:
+    """Shares as one matrix, in order of hospital; takes them out of `rows`."""
+    if not rows:
+        return None
+    return wrap(np.stack([rows.pop(hospital) for hospital in sorted(rows)]), bits)
 
 
 def peak_mib() -> float:

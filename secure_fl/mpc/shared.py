@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakSet
+
 import numpy as np
 import torch
 
@@ -109,7 +111,7 @@ class SharedOps(FixedPointOps):
     def __init__(self, ring: Ring) -> None:
         super().__init__()
         self.ring = ring
-        self._known: list[SharedMatrix] = []
+        self._known: WeakSet[SharedMatrix] = WeakSet()
 
     def finish(self) -> None:
         """Let the dealer forget its masks, and forget what was opened under them."""
@@ -222,7 +224,7 @@ class SharedOps(FixedPointOps):
         narrow = x.tensor is None
         x.planes, rest = self.ring.decompose(x.share, x.bits, x.drop, carries=narrow)
         x.rest = rest if narrow else None
-        self._known.append(x)
+        self._known.add(x)
         return x.planes, rest
 
     def lifted(self, x: SharedMatrix) -> np.ndarray:
@@ -235,7 +237,7 @@ class SharedOps(FixedPointOps):
     def _under_mask(self, x: SharedMatrix) -> Masked:
         if x.masked is None:
             x.masked = self.ring.masked(self.lifted(x))
-            self._known.append(x)
+            self._known.add(x)
         return x.masked
 
     def _bits(self, x: SharedMatrix) -> int:
@@ -244,7 +246,7 @@ class SharedOps(FixedPointOps):
     def _rows(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
         kept = x.rows(indices, self.ring)
         if kept.planes is not None:
-            self._known.append(kept)
+            self._known.add(kept)
         return kept
 
     def _join(self, parts: list[SharedMatrix]) -> SharedMatrix:
