@@ -263,8 +263,7 @@ def crypten_median(hospitals: int, dim: int, communicator: str, repeat: int) -> 
     if any(process.returncode for process in processes):
         raise InputError("the peer's processes failed; their messages are above")
     figures = json.loads(outputs[0].splitlines()[-1])
-    if communicator == "gloo":
-        figures["bytes"] /= 2  # CrypTen counts what a party sends and what it receives
+    figures["bytes"] /= 2  # CrypTen counts what a party sends and what it receives
     scale = dim / measured
     return {
         "method": f"CrypTen over {communicator}" + "*" * (scale > 1),
