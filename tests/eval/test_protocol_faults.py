@@ -12,12 +12,15 @@ import pytest
 from eval.audit import audit_run
 from eval.explorer import explorer_html
 from ledger.audit import audit
+from ledger.keystore import PASSWORD_VARIABLE, write_members
+from ledger.members import Members
 from ledger.report import render
 from ledger.witness import RoundRecord
 from secure_fl.faults import AT_FAULT
 from secure_fl.parties import keys_seed, node_keys
 from secure_fl.runfolder import read_lines
 from tests.eval import tiny_job
+from tests.ledger.anvil import CHAIN_ID, serving
 
 # Round r carries out the r-th kind; the last round is an honest one.
 KINDS = tuple(AT_FAULT)
@@ -193,3 +196,25 @@ def test_no_key_stands_in_the_folder(faulty: Job) -> None:
         assert key.address.hex().encode() in content
         assert key.secret not in content
         assert key.secret.hex().encode() not in content
+
+
+def test_nodes_sign_with_keystore_keys_for_a_contract_on_an_evm_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each node's process reads its own file; the disputes are decided on the other chain."""
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret words")
+    keys = tmp_path / "keys"
+    members = Members.simulated(77, HOSPITALS, 2, 3)
+    write_members(members, keys, "secret words", work_factor=2)
+    with serving(tmp_path) as node:
+        node.fund(members.coordinator.address)
+        place = [f"ledger.url={node.url}", f"ledger.chain_id={CHAIN_ID}", f"ledger.keystore={keys}"]
+        cheats = "{round: 1, kind: wrong_share, hospital: 3}, {round: 2, kind: denial, hospital: 4}"
+        settings = [*SETTINGS, *place, f"faults=[{cheats}]", "rounds=2"]
+        folder = tiny_job.run(tmp_path / "run", settings)
+        assert audit_run(folder, measures=False).findings == []
+    rows = read_lines(folder / "cells" / "paper--none" / "rounds.jsonl")
+    decided = [[(d["hospital"], d["at_fault"]) for d in row["disputes"]] for row in rows[1:]]
+    assert decided == [[(3, "hospital")], [(4, "node")]]
+    chain = (folder / "cells" / "paper--none" / "chain.jsonl").read_text()
+    assert all(signer.address.hex() in chain for signer in members.of_role(3))
