@@ -46,6 +46,8 @@ def _serve(options: dict[str, Any]) -> None:
     server.close()
     # Between two aggregations nothing is asked, for as long as hospitals train.
     channels[0].socket.settimeout(None)
+    if options["transcript"]:
+        channels[0].record(f"{options['transcript']}/dealer-from-node-0.bin")
     streams = [Stream(keys[rank]) for rank in range(options["nodes"])]
     serve(Dealer(streams, channels[0].send_array), channels[0])
 
