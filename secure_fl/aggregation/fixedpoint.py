@@ -11,13 +11,13 @@ a squared norm must stay below 2^62, and so, by Cauchy and Schwarz, must every i
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
 
+from secure_fl.aggregation.integer_ring import IntegerRing, Ring
 from secure_fl.aggregation.ops import (
     FRACTION_BITS,
     Ops,
@@ -33,10 +33,6 @@ _COSINE_BITS = 24  # fractional bits of a cosine
 _REFERENCE_BITS = 30  # a public direction is scaled to length 2^30
 _PAIRS = 31  # a squared norm below 2^62 has 31 pairs of bits
 _NEWTON_STEPS = 3
-
-Ring = Any
-Bits = Any
-Matrix = Any
 
 
 def encode(x: torch.Tensor) -> torch.Tensor:
@@ -72,8 +68,8 @@ class Root(NamedTuple):
     y: Ring
 
 
-class FixedPointOps(Ops):
-    """`Ops` in terms of a small ring interface (the abstract methods at the end)."""
+class FixedPointOps(IntegerRing, Ops):
+    """`Ops` in terms of a small interface, `IntegerRing`."""
 
     def _wrap(self, data: Ring, shape: tuple[int, ...], unit: float) -> Secret:
         return Secret(self, data, shape, unit)
@@ -339,124 +335,6 @@ class FixedPointOps(Ops):
             y = self._product(y, self._minus(self._constant_as(t, 3 << 30), t))
             y = self._floor_shift(y, 31)
         return Root(shrink, grow, u, y)
-
-    # --- the ring: what `fixed` and `mpc` implement ---
-
-    @abstractmethod
-    def _constant_like(self, value: int, count: int) -> Ring:
-        """Return `count` copies of a public integer."""
-
-    @abstractmethod
-    def _constant_as(self, like: Ring, value: int) -> Ring:
-        """Return a public integer in the shape of `like`."""
-
-    @abstractmethod
-    def _plus(self, a: Ring, b: Ring) -> Ring: ...
-
-    @abstractmethod
-    def _minus(self, a: Ring, b: Ring) -> Ring: ...
-
-    @abstractmethod
-    def _times(self, a: Ring, factor: int | torch.Tensor) -> Ring:
-        """Return a times public integers, with broadcasting."""
-
-    @abstractmethod
-    def _product(self, a: Ring, b: Ring) -> Ring:
-        """Return a*b modulo 2^64, elementwise with broadcasting."""
-
-    @abstractmethod
-    def _floor_shift(self, a: Ring, drop: int) -> Ring:
-        """Return floor(a / 2^drop) of signed a, exactly."""
-
-    @abstractmethod
-    def _negative(self, a: Ring) -> Bits:
-        """Return [a < 0] for |a| < 2^63."""
-
-    @abstractmethod
-    def _bits_to_ring(self, bits: Bits) -> Ring: ...
-
-    @abstractmethod
-    def _and(self, a: Bits, b: Bits) -> Bits: ...
-
-    @abstractmethod
-    def _not(self, a: Bits) -> Bits: ...
-
-    @abstractmethod
-    def _thermometer(self, a: Ring) -> Ring:
-        """Return [a >= 4^j] for j = 0..30 on a new last axis, for 0 <= a < 2^62."""
-
-    @abstractmethod
-    def _kth(self, a: Ring, ranks: tuple[int, ...]) -> list[Ring]:
-        """Return the k-th smallest of a (m,), each (1,)."""
-
-    @abstractmethod
-    def _sum_last(self, a: Ring) -> Ring: ...
-
-    @abstractmethod
-    def _weigh_last(self, a: Ring, weights: torch.Tensor) -> Ring:
-        """Return the sum over the last axis of a times public integers."""
-
-    @abstractmethod
-    def _diagonal(self, a: Ring) -> Ring: ...
-
-    @abstractmethod
-    def _expand(self, a: Ring, axis: int, count: int) -> Ring:
-        """Repeat (m,) along a new axis to (m, count) or (count, m)."""
-
-    @abstractmethod
-    def _open_ring(self, a: Ring) -> torch.Tensor: ...
-
-    @abstractmethod
-    def _open_bits(self, a: Bits, shape: tuple[int, ...]) -> torch.Tensor: ...
-
-    @abstractmethod
-    def _bits(self, x: Matrix) -> int:
-        """Return the public width b: every value v satisfies -2^(b-1) <= v < 2^(b-1)."""
-
-    @abstractmethod
-    def _rows(self, x: Matrix, indices: list[int]) -> Matrix: ...
-
-    @abstractmethod
-    def _join(self, parts: list[Matrix]) -> Matrix: ...
-
-    @abstractmethod
-    def _sum(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
-
-    @abstractmethod
-    def _norms(self, x: Matrix) -> Ring: ...
-
-    @abstractmethod
-    def _vector_norm(self, v: Ring) -> Ring:
-        """Return ||v||^2 as (1,)."""
-
-    @abstractmethod
-    def _gram(self, x: Matrix) -> Ring: ...
-
-    @abstractmethod
-    def _row_dot(self, x: Matrix, v: Ring) -> Ring: ...
-
-    @abstractmethod
-    def _row_dot_public(self, x: Matrix, v: torch.Tensor) -> Ring: ...
-
-    @abstractmethod
-    def _scale_rows(self, x: Matrix, factors: Ring, drop: int) -> Matrix:
-        """Return floor(x_i f_i / 2^drop) for 0 <= f_i <= 2^drop."""
-
-    @abstractmethod
-    def _order(self, x: Matrix, ranks: tuple[int, ...]) -> list[Ring]: ...
-
-    @abstractmethod
-    def _middle(self, x: Matrix, trim: int) -> Bits: ...
-
-    @abstractmethod
-    def _nearest(self, x: Matrix, keep: int) -> Bits: ...
-
-    @abstractmethod
-    def _mix(self, mask: Bits, x: Matrix, other: Ring | None, factor: int) -> Matrix:
-        """Return `factor` * x where the mask is set, elsewhere `other` or 0."""
-
-    @abstractmethod
-    def _weigh(self, x: Matrix, weights: torch.Tensor) -> Ring: ...
 
 
 def unit_direction(reference: torch.Tensor) -> torch.Tensor:
