@@ -31,6 +31,7 @@ from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.hospitals import TrainOptions, clip_and_noise, train
+from secure_fl.parties import minimum_hospitals
 from secure_fl.runfolder import model_bytes, sha256
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.server import Server
@@ -104,6 +105,16 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+def taking_part(setting: Setting, state: State) -> list[int]:
+    """Hospitals that send in this round: those not suspended.
+
+    Nobody does where so few are left that the nodes would refuse to combine them.
+    """
+    active = [i for i, out in enumerate(state.suspended.tolist()) if not out]
+    few = len(active) < minimum_hospitals(setting.defence, setting.config)
+    return [] if few and setting.defence.backend == "mpc" else active
+
+
 def local_updates(setting: Setting, state: State, number: int, active: list[int]) -> torch.Tensor:
     """Steps 2 to 4: what each active hospital would send.
 
@@ -116,6 +127,8 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
     Returns:
         float32 (n, d); rows of absent hospitals are zero.
     """
+    if not active:
+        return torch.zeros(setting.federation.hospitals, state.model.numel())
     seed = setting.config.seed
     trained = train(
         setting.federation.model,
@@ -200,7 +213,7 @@ def play(
     clock = Clock()
     spent_before = arbiter.cost_ms
     before = model_hash(state.model)
-    active = [i for i, out in enumerate(state.suspended) if not out]
+    active = taking_part(setting, state)
     with clock.phase("ledger"):
         arbiter.open_round(number, before)
     with clock.phase("train"):
