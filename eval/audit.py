@@ -14,7 +14,7 @@ all, passes steps 1 to 4. The job chain's head, which a run prints at its end, e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -83,6 +83,7 @@ def audit_run(
     measures: bool = True,
     processes: int = 1,
     replay: Replay = audit,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> RunAudit:
     """Audit a run folder.
 
@@ -92,6 +93,7 @@ def audit_run(
         measures: measure the models again (step 5); needs the data.
         processes: how many processes execute chains side by side; 1 stays in this one.
         replay: executes a chain file again and reports on it.
+        tell: takes a line for each step, while it goes on.
 
     Raises:
         InputError: the folder is not that of a run.
@@ -99,13 +101,15 @@ def audit_run(
     if not (run / "cells").is_dir():
         raise InputError(f"{run} is not the folder of a run: it has no cells")
     report = RunAudit(run)
+    tell("comparing files with the manifest")
     report.findings += guarded(MANIFEST, _check_files(run, report))
     folders = sorted(path for path in (run / "cells").iterdir() if path.is_dir())
     files = {path.name: path / "chain.jsonl" for path in folders}
     files = {name: path for name, path in files.items() if path.exists()}
-    replayed = _replay_all([run / JOB_CHAIN, *files.values()], replay, processes)
+    replayed = _replay_all([run / JOB_CHAIN, *files.values()], replay, processes, tell)
     report.chains = dict(zip(files, replayed[1:], strict=True))
     report.findings += guarded(JOB_CHAIN, _check_job_chain(run, replayed[0], head, report))
+    tell(f"comparing the records of {len(folders)} cells")
     cells = _check_cells(folders, report)
     report.cells = len(folders)
     try:
@@ -119,6 +123,7 @@ def audit_run(
         report.keys = "Keys are not compared with anybody's, and the job chain's are simulated"
     report.findings += _check_settings(config, run, cells)
     if measures:
+        tell("measuring the models again")
         report.measured = Measured()
         planned = grid.plan(config)
         report.findings += guarded("measures", _measure(config, run, planned, cells, report))
@@ -179,13 +184,23 @@ def _check_job_chain(
             yield Finding(name, f"does not have the hash on the job's chain ({JOB_CHAIN})")
 
 
-def _replay_all(files: Sequence[Path], replay: Replay, processes: int) -> list[AuditReport]:
+def _replay_all(
+    files: Sequence[Path], replay: Replay, processes: int, tell: Callable[[str], None]
+) -> list[AuditReport]:
     """Execute chains again, side by side in fresh processes if there are several."""
+
+    def told(reports: Iterable[AuditReport]) -> list[AuditReport]:
+        done = []
+        for path, report in zip(files, reports, strict=True):
+            done.append(report)
+            tell(f"chain {len(done)} of {len(files)} executed again: {path.parent.name}")
+        return done
+
     if processes == 1:
-        return [replay(path) for path in files]
+        return told(map(replay, files))
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         try:
-            return list(pool.map(replay, files))
+            return told(pool.map(replay, files))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

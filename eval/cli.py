@@ -326,6 +326,7 @@ def audit_command(options: argparse.Namespace) -> int:
         head=options.head,
         measures=not options.no_measure,
         processes=os.cpu_count() or 1,
+        tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(describe(report, verbose=options.verbose))
     return OK if report.ok else FAILED

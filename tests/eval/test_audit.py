@@ -346,7 +346,10 @@ def test_unreadable_settings_are_told(run: Path) -> None:
 
 def test_the_command_passes_and_fails(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["audit", str(run), "--head", job_head(run)]) == 0
-    assert "PASSED" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "PASSED" in said.out
+    chains = len(list(run.rglob("chain.jsonl")))
+    assert said.err.count(f"of {chains} executed again") == chains
     path = run / PLAIN / "models" / "final.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
