@@ -1,6 +1,8 @@
 # `make demo` and `make test` need nothing but Python 3.11 and a network package index.
 PYTHON ?= python3
 VENV := .venv
+# Tests run in this many processes side by side, a file of tests in one of them.
+JOBS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -14,7 +16,7 @@ quick: setup         ## the same job, smaller (under a minute)
 	$(BIN)/secure-fl run --quick
 
 test: setup lint types   ## install if needed, then lint, type check and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .

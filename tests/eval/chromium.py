@@ -8,15 +8,16 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from functools import cache
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
+from tests.npm import CACHE, installed
 
 PACKAGES = ("@sparticuz/chromium@147.0.0", "puppeteer-core@24.43.1")
-CACHE = Path(__file__).parents[2] / ".cache" / "chromium-147"
 DRIVER = Path(__file__).with_name("look.mjs")
+# Changes with the packages and with the program that drives them.
+NAME = f"chromium-{zlib.crc32(' '.join([*PACKAGES, DRIVER.read_text()]).encode()):08x}"
 # The package holds Brotli files, which Node can read.
 INFLATE = """
 const fs = require("fs"), zlib = require("zlib");
@@ -43,42 +44,18 @@ class Look(NamedTuple):
     requests: list[str]
 
 
-@cache
-def _installed() -> Path:
-    """Folder of the browser; the test is skipped, with the reason, where it cannot be had."""
-    if not CACHE.exists():
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("npm is missing: no Chromium to look at pages with")
-        CACHE.parent.mkdir(parents=True, exist_ok=True)
-        # Put together beside the cache and moved there at once: tests may do so side by side.
-        with tempfile.TemporaryDirectory(dir=CACHE.parent) as folder:
-            _install(npm, Path(folder))
-            if not CACHE.exists():
-                Path(folder, "browser").rename(CACHE)
-    return CACHE
-
-
-def _install(npm: str, folder: Path) -> None:
-    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-    command += ["--prefix", str(folder / "browser"), *PACKAGES]
-    (folder / "browser").mkdir()
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=240, check=False)
-    except subprocess.TimeoutExpired:
-        pytest.skip("npm cannot install Chromium: no answer for four minutes")
-    if done.returncode:
-        pytest.skip(f"npm cannot install Chromium: exit status {done.returncode}")
-    content = folder / "browser" / "node_modules" / "@sparticuz" / "chromium" / "bin"
-    node = Path(npm).with_name("node")
-    subprocess.run([str(node), "-e", INFLATE], cwd=content, timeout=120, check=True)
+def _finish(folder: Path) -> None:
+    """Unpack the browser, and tell it where its fonts are."""
+    content = folder / "node_modules" / "@sparticuz" / "chromium" / "bin"
+    subprocess.run(["node", "-e", INFLATE], cwd=content, timeout=120, check=True)
     for archive in content.glob("*.tar"):
         with tarfile.open(archive) as packed:
             packed.extractall(content, filter="data")
     (content / "chromium").chmod(0o755)
-    content.rename(folder / "browser" / "bin")
-    (folder / "browser" / "fonts.conf").write_text(FONTS.format(CACHE / "bin"), encoding="utf-8")
-    shutil.copy(DRIVER, folder / "browser" / DRIVER.name)
+    content.rename(folder / "bin")
+    (folder / "fonts.conf").write_text(FONTS.format(CACHE / NAME / "bin"), encoding="utf-8")
+    # Node finds packages beside the program that it runs.
+    shutil.copy(DRIVER, folder / DRIVER.name)
 
 
 def look(
@@ -89,9 +66,7 @@ def look(
     Raises:
         CalledProcessError, TimeoutExpired: the browser failed, or took more than two minutes.
     """
-    folder = _installed()
-    # Node finds packages beside the program that it runs.
-    shutil.copy(DRIVER, folder / DRIVER.name)
+    folder = installed(NAME, PACKAGES, _finish)
     with tempfile.TemporaryDirectory() as home:
         environment = {
             **os.environ,

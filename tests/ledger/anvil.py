@@ -1,7 +1,6 @@
 """A real EVM node for the tests: Foundry's anvil, installed from npm into a cache of this tree."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,32 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from eth_account import Account
 
 from ledger.errors import LedgerError
 from ledger.rpc import JsonRpc
+from tests.npm import installed
 
 VERSION = "1.7.1"
-CACHE = Path(__file__).parents[2] / ".cache" / "anvil"
 CHAIN_ID = 20_777
 
 
 def binary() -> Path:
     """The node's program; the test is skipped, with the reason, where it cannot be had."""
-    found = list(CACHE.glob("node_modules/@foundry-rs/anvil-*/bin/anvil*"))
-    if not found:
-        npm = shutil.which("npm")
-        if npm is None:
-            pytest.skip("npm is missing: no EVM node to test against")
-        CACHE.mkdir(parents=True, exist_ok=True)
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-        command += ["--prefix", str(CACHE), f"@foundry-rs/anvil@{VERSION}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        found = list(CACHE.glob("node_modules/@foundry-rs/anvil-*/bin/anvil*"))
-        if done.returncode or not found:
-            pytest.skip(f"npm cannot install anvil: {done.stderr[-300:]}")
-    return found[0]
+    folder = installed(f"anvil-{VERSION}", (f"@foundry-rs/anvil@{VERSION}",))
+    return next(folder.glob("node_modules/@foundry-rs/anvil-*/bin/anvil*"))
 
 
 class Anvil:

@@ -50,7 +50,7 @@ def slow_loop(model, start, split, options, seed, correction=0.0):
     return w.detach() - start
 
 
-@pytest.mark.parametrize("model", [MLP((6,), 2, (8, 4)), CNN((1, 8, 8), 3, (2, 3), 4)], ids=repr)
+@pytest.mark.parametrize("model", [MLP((6,), 2, (8, 4)), CNN((1, 8, 8), 3, (2, 3), 4)])
 @pytest.mark.parametrize(
     "options",
     [

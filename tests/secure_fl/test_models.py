@@ -43,14 +43,14 @@ def sample(model: Model, n: int = 3, batch: int = 6):
     return params, x, y, torch.rand(n, batch, generator=rng)
 
 
-@pytest.mark.parametrize("model", CASES, ids=repr)
+@pytest.mark.parametrize("model", CASES)
 def test_logits_equal_one_module_at_a_time(model):
     params, x, _, _ = sample(model)
     want = torch.stack([as_module(model, p)(rows) for p, rows in zip(params, x, strict=True)])
     torch.testing.assert_close(model.logits(params, x), want, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", CASES, ids=repr)
+@pytest.mark.parametrize("model", CASES)
 def test_gradients_equal_one_module_at_a_time(model):
     params, x, y, weight = sample(model)
     got = model.split(model.gradients(params, x, y, weight))
@@ -63,7 +63,7 @@ def test_gradients_equal_one_module_at_a_time(model):
             torch.testing.assert_close(mine[i], want, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("model", CASES, ids=repr)
+@pytest.mark.parametrize("model", CASES)
 def test_padding_has_no_gradient(model):
     params, x, y, _ = sample(model)
     weight = torch.zeros(x.shape[:2])

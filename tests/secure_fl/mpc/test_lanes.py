@@ -22,7 +22,9 @@ from secure_fl.mpc.transport import connect_peers, listen
 from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import case
 from tests.secure_fl.mpc.processes import gone
+from tests.secure_fl.mpc.recording import DEALER, Recorded
 from tests.secure_fl.mpc.test_mpc_equals_fixed import compare
+from tests.secure_fl.mpc.test_mpc_transcripts import CHI_SQUARE_LIMIT, chi_square, fixed_bytes
 
 
 @pytest.mark.parametrize(("nodes", "lanes"), [(2, 3), (3, 2)])
@@ -39,6 +41,32 @@ def test_the_same_bits_and_bytes_on_several_lanes(nodes: int, lanes: int) -> Non
     assert several.bytes_online == one.bytes_online
     assert several.bytes_offline == one.bytes_offline
     assert several.rounds > one.rounds  # blocks have rounds of their own, side by side
+
+
+def test_lanes_carry_uniform_words_of_public_sizes(tmp_path: Path) -> None:
+    """As on one connection: different inputs, the same sizes; the same input, no word twice."""
+    n, d, name = 5, 64 * 8, "trimmed_mean"
+    network = Network(lanes=2)
+    root = np.ones(d)
+    with open_backend("mpc", timeout=60, transcript=tmp_path, network=network) as backend:
+        recorded = Recorded(backend, tmp_path)
+        fixed = [recorded.aggregate(name, np.zeros((n, d)), root)[1] for _ in range(4)]
+        other = recorded.aggregate(name, case("ties", n, d)[0], root)[1]
+    lanes = sorted(file for file in other if "-lane-" in file)
+    assert lanes == ["node-0-from-node-1-lane-1.bin", "node-1-from-node-0-lane-1.bin"]
+    # Towards nodes from the coordinator, and towards the dealer, decimal numbers are public.
+    received = [file for file in other if "control" not in file and file != DEALER]
+    assert [len(fixed[0][file]) for file in received] == [len(other[file]) for file in received]
+    for file in lanes:
+        table = np.stack([np.frombuffer(run[file], np.uint8) for run in fixed])
+        assert table.shape[1] > 10_000  # nearly half of the work
+        assert chi_square(table.ravel()) < CHI_SQUARE_LIMIT
+        assert fixed_bytes(table) < 8
+    # Masks differ between lanes too, and between blocks: nothing that one of them carried, and no
+    # sum of what both nodes sent, comes again.
+    sent = [np.concatenate([np.frombuffer(run[f], "<u8") for run in fixed]) for f in lanes]
+    for words in (*sent, sent[0] + sent[1], sent[0] ^ sent[1]):
+        assert len(np.unique(words)) == len(words)
 
 
 def test_every_lane_has_work_and_none_more_than_memory_allows() -> None:
