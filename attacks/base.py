@@ -7,6 +7,7 @@ package; the file's name is the attack's name. An attack outside the package is 
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import math
 import os
@@ -14,7 +15,7 @@ import pkgutil
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -170,8 +171,14 @@ def find(name: str) -> type[Attack]:
     found = _found()
     if name not in found:
         choices = ", ".join(sorted(found))
-        raise ValueError(f'attack must be one of {choices}, or "module:Class"; got {name!r}')
+        hint = _near(name, found)
+        raise ValueError(f'attack must be one of {choices}, or "module:Class"; got {name!r}{hint}')
     return found[name]
+
+
+def _near(name: str, allowed: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(allowed), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _external(name: str) -> type[Attack]:
@@ -216,22 +223,26 @@ def build(cls: type[Attack], params: Mapping[str, Any] | None = None, name: str 
     checked = {}
     for key, value in (params or {}).items():
         listed = ", ".join(allowed) or "none (it has no parameters)"
-        require(key in allowed, f"parameter of {name}", f"one of {listed}", key)
+        if key not in allowed:
+            rule = f"parameter of {name} must be one of {listed}"
+            raise ValueError(f"{rule}; got {key!r}{_near(key, allowed)}")
         value = tuple(value) if isinstance(value, list) else value
-        require(_fits(value, hints[key]), f"{name}.{key}", f"of type {_show(hints[key])}", value)
+        require(
+            fits(value, hints[key]), f"{name}.{key}", f"of type {type_words(hints[key])}", value
+        )
         checked[key] = value
     return cls(**checked)
 
 
-def _fits(value: object, hint: Any) -> bool:
+def fits(value: object, hint: Any) -> bool:
     """Whether a value is of an annotated type; floats must be finite, and an int will do."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, a) for a in args)
+        return any(fits(value, a) for a in args)
     if origin is typing.Literal:
         return value in args
     if origin is tuple:
-        return isinstance(value, tuple) and all(_fits(v, args[0]) for v in value)
+        return isinstance(value, tuple) and all(fits(v, args[0]) for v in value)
     if hint is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and math.isfinite(typing.cast("float", value))
@@ -240,5 +251,10 @@ def _fits(value: object, hint: Any) -> bool:
     return isinstance(value, hint) if isinstance(hint, type) else True
 
 
-def _show(hint: Any) -> str:
+def type_words(hint: Any) -> str:
+    """An annotated type as errors name it."""
+    if hint is float:
+        return "float, finite"
+    if typing.get_origin(hint) is tuple:
+        return f"list of {type_words(typing.get_args(hint)[0])}"
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from typing import TYPE_CHECKING, TypedDict
+from urllib.parse import urlsplit
 
 import ledger
 from secure_fl.errors import InputError, require
@@ -80,6 +81,8 @@ def command(options: argparse.Namespace) -> int:
     require(options.rounds >= 1, "--rounds", "at least 1", options.rounds)
     for hospitals in options.hospitals:
         require(1 <= hospitals <= 1024, "--hospitals", "1 to 1024", hospitals)
+    if options.rpc is not None:
+        _check_url(options.rpc)
     rows: list[Row] = []
     if not options.json:
         print(f"{'hospitals':>9}  {'mode':<11}  {'CPU ms/round':>12}  {'wall ms/round':>13}")
@@ -94,6 +97,13 @@ def command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(rows))
     return 0
+
+
+def _check_url(url: str) -> None:
+    """Refuse what is no node's address; the error shows its scheme alone, no secret in it."""
+    parts = urlsplit(url)
+    known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    require(known, "--rpc", "http://HOST:PORT or https://HOST:PORT", f"{parts.scheme}:...")
 
 
 def measure(hospitals: int, mode: str, rounds: int) -> Row:

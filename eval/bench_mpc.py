@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -33,6 +34,8 @@ Row = dict[str, Any]
 
 # Integers have 16 fractional bits and one for the sign.
 FRACTION_BITS = 16
+# Of the widest coordinate that a rule takes (`max_abs` of 2^14).
+MAX_BITS = 31
 
 # CrypTen's own operators are linear in d: measured on few coordinates, the rest is extrapolated.
 PEER_DIM = 1_000
@@ -85,9 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
-    require(options.repeat >= 1, "--repeat", "at least 1", options.repeat)
-    if options.figure is not None and len({*options.dim}) < 2 and len({*options.hospitals}) < 2:
-        raise InputError("--figure needs several values of --dim or of --hospitals")
+    check_options(options)
     rows: list[Row] = []
 
     def emit(row: Row) -> None:
@@ -112,6 +113,37 @@ def command(options: argparse.Namespace) -> int:
         for line in growth(rows):
             console.print(line, highlight=False)
     return 0
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse what cannot be measured or written, before anything is measured.
+
+    Raises:
+        SecureFLError: naming the option.
+    """
+    from secure_fl.aggregation import build_rule
+
+    require(options.repeat >= 1, "--repeat", "at least 1", options.repeat)
+    for name in options.rule:
+        build_rule(name)
+    for bits in options.bits:
+        require(FRACTION_BITS < bits <= MAX_BITS, "--bits", f"from 17 to {MAX_BITS}", bits)
+    for nodes in options.nodes:
+        require(2 <= nodes <= 4, "--nodes", "2, 3 or 4", nodes)
+    for key in ("hospitals", "dim"):
+        for value in getattr(options, key):
+            require(value >= 1, f"--{key}", "at least 1", value)
+    latency, mbit = options.latency_ms, options.mbit
+    if latency is not None:
+        require(0 <= latency <= 60_000, "--latency-ms", "from 0 to 60000", latency)
+    require(0 < mbit < math.inf, "--mbit", "> 0 and finite", mbit)
+    if options.figure is None:
+        return
+    if len({*options.dim}) < 2 and len({*options.hospitals}) < 2:
+        raise InputError("--figure needs several values of --dim or of --hospitals")
+    target = options.figure
+    fits = target.suffix == ".png" and target.parent.is_dir() and not target.is_dir()
+    require(fits, "--figure", "a file .png in an existing folder", str(target))
 
 
 def growth(rows: Sequence[Row]) -> list[str]:
@@ -169,9 +201,6 @@ def measure(
     from secure_fl.aggregation import build_rule
     from secure_fl.mpc.planning import Network
 
-    require(bits > FRACTION_BITS, "--bits", f"above {FRACTION_BITS}", bits)
-    require(hospitals >= 1, "--hospitals", "at least 1", hospitals)
-    require(dim >= 1, "--dim", "at least 1", dim)
     rule = replace(build_rule(name), max_abs=2.0 ** (bits - 1 - FRACTION_BITS))
     x = inputs(hospitals, dim, bits)
     if options.latency_ms is None:

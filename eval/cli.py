@@ -57,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
-        print("secure-fl: interrupted; finished cells are kept", file=sys.stderr)
+        kept = "; finished cells are kept" if options.command is run_command else ""
+        print(f"secure-fl: interrupted{kept}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return FAILED
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status is None or options.debug:
             traceback.print_exc()
             return FAILED if status is None else status
-        print(f"secure-fl: {error}", file=sys.stderr)
+        print(f"secure-fl: {_words(error)}", file=sys.stderr)
         return status
 
 
@@ -77,7 +78,27 @@ def _status(error: Exception) -> int | None:
 
     if isinstance(error, ConfigError | InputError):
         return BAD_INPUT
-    return FAILED if isinstance(error, SecureFLError | LedgerError) else None
+    expected = SecureFLError | LedgerError | OSError | MemoryError
+    return FAILED if isinstance(error, expected) or _lacks_memory(error) else None
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether this process could not allocate what was asked; torch says so in its words alone."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _words(error: Exception) -> str:
+    """An error on one line."""
+    if _lacks_memory(error):
+        asked = re.search(r"tried to allocate (\d+) bytes", str(error))
+        size = f" for {int(asked[1]) / 2**30:,.1f} GiB at once" if asked else ""
+        return f"there is not enough memory{size}: choose smaller sizes"
+    if isinstance(error, OSError) and error.strerror is not None:
+        place = error.filename2 or error.filename
+        return f"{place}: {error.strerror}" if place is not None else error.strerror
+    return " ".join(str(error).split("\n"))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
@@ -85,15 +106,40 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in two lines, with the nearest name for a typo."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print and exit with status 2."""
+        from secure_fl.errors import near
+
+        unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if unknown is not None:
+            message += near(unknown[1], re.findall(r"'([^']*)'", unknown[2]))
+        lost = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
+        if lost is not None:
+            message += near(lost[1], self._options())
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\nusage: {self.prog} --help\n")
+
+    def _options(self) -> list[str]:
+        """Names of all options, of its commands too."""
+        names = [name for action in self._actions for name in action.option_strings]
+        for action in self._actions:
+            if isinstance(action.choices, dict):
+                for command in action.choices.values():
+                    names += command._options()
+        return names
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="secure-fl",
         description="Federated learning under attack, aggregated under secure multi-party "
         "computation, with reputations on a chain.",
     )
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    debug = argparse.ArgumentParser(add_help=False)
+    debug = _Parser(add_help=False)
     debug.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
     run = commands.add_parser(

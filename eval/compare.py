@@ -33,6 +33,7 @@ def compare(
     """
     require(hospitals >= 1, "hospitals", "at least 1", hospitals)
     require(dim >= 1, "dim", "at least 1", dim)
+    require(0 <= seed < 2**63, "seed", "from 0 to 2**63 - 1", seed)
     pipeline = build_rule(rule)
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(dim, generator=generator)

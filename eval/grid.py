@@ -23,16 +23,17 @@ from eval.environment import environment
 from eval.evaluate import Judge
 from eval.manifest import write_manifest
 from eval.progress import Reporter
+from eval.records import read_object, read_row
 from secure_fl import seeds
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.consortium import check_ledger
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.federation import Federation, prepare
+from secure_fl.mpc.tls import check_keys
 from secure_fl.parties import minimum_hospitals, open_nodes
 from secure_fl.runfolder import (
     create_run,
-    read_json,
     refuse_existing,
     sha256,
     write_json,
@@ -43,6 +44,11 @@ from secure_fl.sessions import Backend
 
 CLEAN = "none"
 ROOT_ONLY = "root_only"
+ENVIRONMENT = "environment.json"
+# In ENVIRONMENT: hash of the settings that the run began with.
+CONFIG_HASH = "config_sha256"
+# What is read of the row of a cell done before.
+_ROW_KEYS = {"cell", "accuracy", "attack_success_excess", "rounds_run", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -112,13 +118,26 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     refuse_existing(folder)  # before the data are read
     federation = prepare(config)
     check_chain(config)
+    _check_keys(config)
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
         rehearse(make_setting(run, federation))
     create_run(folder)
     save_config(config, folder / "config.yaml")
-    write_json(folder / "environment.json", environment(config, shlex.join(command)))
+    settings = {CONFIG_HASH: _config_hash(folder)}
+    write_json(folder / ENVIRONMENT, environment(config, shlex.join(command)) | settings)
     return federation
+
+
+def _config_hash(folder: Path) -> str:
+    return sha256((folder / "config.yaml").read_bytes())
+
+
+def _check_keys(config: ExperimentConfig) -> None:
+    """Look for the files of `defence.keys` before anything is written."""
+    for defence in config.defences:
+        if defence.backend == "mpc" and defence.keys is not None:
+            check_keys(Path(defence.keys), defence.nodes)
 
 
 def check_chain(config: ExperimentConfig) -> None:
@@ -147,11 +166,19 @@ def resume_job(folder: Path) -> ExperimentConfig:
     """Settings of an interrupted job.
 
     Raises:
-        InputError: no run was started there.
+        InputError: no run was started there, or its settings were changed since: the cells that
+            are done and those that are missing would not belong together.
     """
     if not (folder / "config.yaml").exists() or not (folder / "cells").is_dir():
         raise InputError(f"{folder} holds no run to resume")
-    return read_config(folder / "config.yaml")
+    config = read_config(folder / "config.yaml")
+    begun = read_object(folder / ENVIRONMENT)
+    if begun.get(CONFIG_HASH) != _config_hash(folder):
+        raise InputError(
+            f"{folder / 'config.yaml'} must be as the run wrote it, or its cells would not belong "
+            "together; start a new run for other settings"
+        )
+    return config
 
 
 def run_job(
@@ -172,7 +199,11 @@ def run_job(
                 with writing_cell(folder, cell.name) as partial:
                     row = run_cell(cell, federation, backends, partial, folder, reporter)
                     write_json(partial / "cell.json", row)
-            row = read_json(final / "cell.json")
+            row = read_row(final / "cell.json")
+            if not row.keys() >= _ROW_KEYS or row["cell"] != cell.name:
+                raise InputError(
+                    f"{final / 'cell.json'} is damaged: it is not the row of this cell"
+                )
             reporter.cell_done(row)
             rows.append(row)
     write_json(folder / "summary.json", summarise(config, folder, rows))
@@ -211,9 +242,9 @@ def summarise(
     """Content of `summary.json`: the rows of all cells, and what they were run with."""
     return {
         "name": config.name,
-        "created": read_json(folder / "environment.json")["created"],
+        "created": read_object(folder / ENVIRONMENT).get("created"),
         "seconds": sum(row["seconds"] for row in rows),
-        "config_sha256": sha256((folder / "config.yaml").read_bytes()),
+        "config_sha256": _config_hash(folder),
         "rows": list(rows),
     }
 

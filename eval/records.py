@@ -48,14 +48,14 @@ def load_run(folder: Path) -> Run:
     Raises:
         InputError: a file is missing or malformed; the message names it, and the line.
     """
-    summary = _read_object(folder / "summary.json")
+    summary = read_object(folder / "summary.json")
     rows = summary.get("rows")
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{folder / 'summary.json'} must hold a non-empty list 'rows'")
     by_key = {cell_key(row): row for row in check_rows(rows)}
     cells: dict[tuple[Any, ...], Cell] = {}
     for path in sorted((folder / "cells").glob("*/cell.json")):
-        row = check_rows([_read_object(path)])[0]
+        row = read_row(path)
         key = cell_key(row)
         if key in by_key:
             rounds = _optional_lines(path.parent / "rounds.jsonl")
@@ -67,7 +67,7 @@ def load_run(folder: Path) -> Run:
     return Run(
         name=folder.name,
         config=_read_yaml(folder / "config.yaml"),
-        environment=_read_object(folder / "environment.json"),
+        environment=read_object(folder / "environment.json"),
         summary=summary,
         cells=tuple(cells[key] for key in by_key),
     )
@@ -88,6 +88,19 @@ def check_rows(rows: Iterable[Row]) -> list[Row]:
     return checked
 
 
+def read_row(path: Path) -> dict[str, Any]:
+    """The row in a cell's `cell.json`.
+
+    Raises:
+        InputError: it cannot be read, or lacks what every row has; the message names the file.
+    """
+    row = read_object(path)
+    absent = [key for key in REQUIRED if row.get(key) is None]
+    if absent:
+        raise InputError(f"{path} must have {', '.join(REQUIRED)}; lacks {', '.join(absent)}")
+    return row
+
+
 def mean_of(records: Sequence[Mapping[str, Any]], *keys: str) -> float | None:
     """Mean of a nested numeric field over the records that have it; None where none has."""
     values = []
@@ -105,7 +118,8 @@ def _optional_lines(path: Path) -> list[dict[str, Any]]:
     return read_lines(path) if path.exists() else []
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object; anything else raises `InputError` naming the file."""
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold an object; got {type(content).__name__}")
@@ -115,8 +129,11 @@ def _read_object(path: Path) -> dict[str, Any]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())  # YAML's own message has several lines
+        raise InputError(f"cannot read {path}: {reason}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping; got {type(content).__name__}")
     return content

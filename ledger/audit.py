@@ -17,6 +17,7 @@ writes a file that passes. Give `head` or `validators` from another source to ex
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,9 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
     try:
-        head = _hex_argument(options.head) if options.head else None
-        named = options.validators.split(",") if options.validators else None
-        validators = None if named is None else [_hex_argument(text) for text in named]
+        head = None if options.head is None else _hex_argument("--head", options.head, 32)
+        named = None if options.validators is None else options.validators.split(",")
+        validators = named and [_hex_argument("--validators", text, 20) for text in named]
     except ValueError as error:
         parser.error(str(error))
     report = audit(options.file, head=head, validators=validators)
@@ -159,8 +160,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if report.ok else 1
 
 
-def _hex_argument(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
+def _hex_argument(name: str, text: str, size: int) -> bytes:
+    """Bytes of a known size as typed.
+
+    Raises:
+        ValueError: naming the option, the rule and the text.
+    """
+    digits = re.fullmatch(rf"(?:0x)?([0-9a-fA-F]{{{2 * size}}})", text.strip())
+    if digits is None:
+        raise ValueError(f"{name} must be 0x and {2 * size} hexadecimal digits; got {text!r}")
+    return bytes.fromhex(digits[1])
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, get_type_hints
 
-from secure_fl.errors import ConfigError
+from attacks.base import fits, type_words
+from secure_fl.errors import ConfigError, near
 
 
 def check(condition: bool, key: str, rule: str, value: object) -> None:
@@ -16,7 +18,24 @@ def check(condition: bool, key: str, rule: str, value: object) -> None:
 
 def check_name(key: str, value: str, allowed: Sequence[str]) -> None:
     """Refuse a name that is not in `allowed`; the error lists the real choices."""
-    check(value in allowed, key, f"one of {', '.join(allowed)}", value)
+    if value not in allowed:
+        hint = near(value, allowed)
+        raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {value!r}{hint}")
+
+
+def check_types(made: Callable[..., Any], given: Mapping[str, Any]) -> None:
+    """Hold parameters to the annotations of what they are for; without one anything fits.
+
+    Raises:
+        ConfigError: naming the parameter, its type and the value.
+    """
+    try:
+        hints = get_type_hints(made)
+    except (NameError, TypeError):  # a rule of the user's own may be annotated with anything
+        return
+    for key, value in given.items():
+        if key in hints and not fits(value, hints[key]):
+            raise ConfigError(f"{key} must be of type {type_words(hints[key])}; got {value!r}")
 
 
 def positive(value: float) -> bool:

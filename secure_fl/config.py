@@ -11,7 +11,6 @@ of one, and `attack.KEY=VALUE` sets KEY in every selected attack; likewise for `
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
@@ -29,7 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from secure_fl import aggregation
-from secure_fl.errors import ConfigError
+from secure_fl.checks import check_name
+from secure_fl.errors import ConfigError, near
 from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig
 
 GROUPS = ("data", "model", "ledger", "experiment")
@@ -102,8 +102,11 @@ def read_config(path: Path) -> ExperimentConfig:
     """Read what `save_config` wrote, with every check of `load_config`."""
     try:
         loaded = OmegaConf.load(path)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = " ".join(str(error).split())  # YAML's own message has several lines
+        raise ConfigError(f"cannot read {path}: {reason}") from error
     if not isinstance(loaded, DictConfig):
         raise ConfigError(f"{path} must hold settings, key: value")
     tree = _typed(ExperimentConfig, loaded)
@@ -129,7 +132,9 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
         ) from error
     for override in parsed:
         line = override.input_line
-        if override.is_add() or override.is_delete():
+        if not override.key_or_group:
+            raise ConfigError(f"override {line!r} is not of the form key=value: it has no key")
+        if override.is_add() or override.is_force_add() or override.is_delete():
             raise ConfigError(f"override {line!r}: write key=value; + and ~ have no use here")
         if override.is_sweep_override():
             raise ConfigError(f"override {line!r}: give one value, or a list as key=[a, b]")
@@ -141,9 +146,7 @@ def _compose(name: str, overrides: Iterable[str] = ()) -> Any:
     chosen = tuple(overrides)
     for override in chosen:
         group, _, choice = override.partition("=")
-        allowed = _preset_names(group)
-        if choice not in allowed:
-            raise ConfigError(f"{group} must be one of {', '.join(allowed)}; got {choice!r}")
+        check_name(group, choice, _preset_names(group))
     return deepcopy(_composed(config_root(), name, chosen))
 
 
@@ -181,7 +184,9 @@ def _item(kind: str, entry: Any, settings: list[Override]) -> Any:
         tree = _typed(DefenceConfig, {"name": name, "rule": name, "reference": True})
     else:
         allowed = sorted({*shipped, *aggregation.rule_names()})
-        raise ConfigError(f"defence must be one of {', '.join(allowed)}; got {name!r}")
+        raise ConfigError(
+            f"defence must be one of {', '.join(allowed)}; got {name!r}{near(name, allowed)}"
+        )
     prefix = f"{kind}."
     for key, value in mapping.items():
         if key != "name":
@@ -218,18 +223,20 @@ def _update(tree: DictConfig, key: str, value: Any, prefix: str) -> None:
 def _refuse(error: OmegaConfBaseException, tree: DictConfig, prefix: str) -> NoReturn:
     """Turn OmegaConf's error into one that names the key and what is allowed there."""
     key = str(error.full_key or "")
+    if not key:  # a section that holds a single value says no more
+        raise ConfigError(f"a section of the settings must be a mapping: {error.msg}") from error
     parent, _, last = key.rpartition(".")
     schema = _schema_at(tree, parent)
     allowed = {f.name: str(f.type) for f in fields(schema)} if is_dataclass(schema) else {}
     if last not in allowed:
-        close = difflib.get_close_matches(last, allowed, n=1)
-        hint = (
-            f" (did you mean {prefix}{parent + '.' if parent else ''}{close[0]}?)" if close else ""
-        )
+        place = prefix + (parent + "." if parent else "")
+        hint = near(last, allowed).replace("mean ", f"mean {place}")
         names = ", ".join([*allowed, *(ITEM_KINDS if not (parent or prefix) else ())])
         raise ConfigError(f"unknown key {prefix}{key}{hint}; allowed here: {names}") from error
-    reason = str(error.msg or error).splitlines()[0]
-    raise ConfigError(f"{prefix}{key} must be of type {allowed[last]}: {reason}") from error
+    # None stands for a null that is not allowed, and for a value the library does not tell.
+    raise ConfigError(
+        f"{prefix}{key} must be of type {allowed[last]}; got {error.value!r}"
+    ) from error
 
 
 def _schema_at(tree: DictConfig, key: str) -> Any:

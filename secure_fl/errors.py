@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class SecureFLError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -17,6 +20,12 @@ class InputError(SecureFLError, ValueError):
 
 class NodeFailure(SecureFLError, RuntimeError):
     """A computing node or the dealer stopped, or did not answer within its time limit."""
+
+
+def near(name: object, allowed: Iterable[str]) -> str:
+    """` (did you mean X?)` for the allowed name closest to a misspelt one; empty if none is."""
+    close = difflib.get_close_matches(str(name), list(allowed), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def require(condition: bool, name: str, rule: str, value: object) -> None:

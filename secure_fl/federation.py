@@ -67,6 +67,11 @@ def prepare(config: ExperimentConfig) -> Federation:
         raise ConfigError(
             f"data.name must be a data set of two classes; got {federated.classes} classes"
         )
+    if len(federated.test.y.unique()) < 2:
+        raise ConfigError(
+            f"data.test_fraction must leave test rows of both classes; got "
+            f"{settings.test_fraction}, which leaves {len(federated.test.y)} rows of one class"
+        )
     try:
         model = models.build(
             config.model.name, federated.feature_shape, federated.classes, config.model.params

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
-from secure_fl.errors import InputError, require
+from secure_fl.errors import InputError, near, require
 
 Shape = tuple[int, ...]
 
@@ -87,13 +87,20 @@ class Model(ABC):
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 
+def _widths(value: object) -> bool:
+    """Whether a value, which may come from a file, is a list of layers' widths."""
+    if not isinstance(value, list | tuple):
+        return False
+    return all(isinstance(w, int) and not isinstance(w, bool) and w >= 1 for w in value)
+
+
 class MLP(Model):
     """Fully connected layers with ReLU between them, on flattened input."""
 
     def __init__(self, feature_shape: Shape, classes: int, hidden: Sequence[int] = (64, 32)):
         require(len(feature_shape) >= 1, "feature_shape", "of at least one axis", feature_shape)
         require(classes >= 2, "classes", ">= 2", classes)
-        require(all(width >= 1 for width in hidden), "hidden", "widths >= 1", tuple(hidden))
+        require(_widths(hidden), "hidden", "widths >= 1, as a list", hidden)
         self.feature_shape = tuple(feature_shape)
         self.classes = classes
         widths = [math.prod(feature_shape), *hidden, classes]
@@ -151,8 +158,9 @@ class CNN(Model):
         ok = len(feature_shape) == 3 and feature_shape[1] % 4 == 0 == feature_shape[2] % 4
         require(ok, "feature_shape", rule, tuple(feature_shape))
         require(classes >= 2, "classes", ">= 2", classes)
-        require(len(channels) == 2 and min(channels) >= 1, "channels", "two, each >= 1", channels)
-        require(hidden >= 1, "hidden", ">= 1", hidden)
+        ok = _widths(channels) and len(channels) == 2
+        require(ok, "channels", "two, each >= 1, as a list", channels)
+        require(_widths([hidden]), "hidden", "a whole number >= 1", hidden)
         self.feature_shape = tuple(feature_shape)
         self.classes = classes
         depth, height, width = feature_shape
@@ -209,7 +217,9 @@ def build(
     make: Callable[..., Model] = _model(name)
     allowed = _parameters(name)
     for key in params or {}:
-        require(key in allowed, f"parameter of {name}", f"one of {', '.join(allowed)}", key)
+        if key not in allowed:
+            rule = f"parameter of {name} must be one of {', '.join(allowed)}"
+            raise InputError(f"{rule}; got {key!r}{near(key, allowed)}")
     return make(feature_shape, classes, **(params or {}))
 
 
@@ -220,7 +230,8 @@ def _parameters(name: str) -> list[str]:
 
 def _model(name: str) -> type[Model]:
     if name not in _MODELS:
-        raise InputError(f"model must be one of {', '.join(names())}; got {name!r}")
+        hint = near(name, _MODELS)
+        raise InputError(f"model must be one of {', '.join(names())}; got {name!r}{hint}")
     return _MODELS[name]
 
 

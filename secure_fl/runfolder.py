@@ -46,8 +46,11 @@ def write_json(path: Path, value: Any) -> None:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write beside the target, then rename: a reader sees the old file or the new one."""
     partial = path.with_name(path.name + PARTIAL)
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def append_line(path: Path, row: Row) -> None:
@@ -60,7 +63,9 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or malformed one raises `InputError` naming it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
         raise InputError(f"cannot read {path}: {error}") from error
 
 
@@ -73,9 +78,12 @@ def read_lines(path: Path) -> list[Row]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError as error:
             raise InputError(f"{path} line {number} is not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise InputError(f"{path} line {number} must hold an object; got {line[:60]!r}")
+        rows.append(row)
     return rows
 
 

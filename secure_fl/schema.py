@@ -14,7 +14,7 @@ from typing import Any
 
 import attacks
 from secure_fl import aggregation, data, models
-from secure_fl.checks import check, check_name, positive
+from secure_fl.checks import check, check_name, check_types, positive
 from secure_fl.errors import ConfigError
 from secure_fl.faults import build_faults, check_places
 from secure_fl.guard import GuardOptions
@@ -254,6 +254,7 @@ class DefenceConfig:
         steps = given.get("steps", ())
         check(isinstance(steps, tuple), f"defence {self.name!r}: guard.steps", "a list", steps)
         try:
+            check_types(GuardOptions, given)
             return GuardOptions(**given)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"defence {self.name!r}, guard: {error}") from error

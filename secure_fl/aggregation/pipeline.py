@@ -22,7 +22,8 @@ from typing import Any
 import torch
 
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
-from secure_fl.errors import ConfigError, InputError, require
+from secure_fl.checks import check_types
+from secure_fl.errors import ConfigError, InputError, near, require
 from secure_fl.types import Opening
 
 State = Any
@@ -101,6 +102,7 @@ def stage(factory: Callable[..., Stage]) -> Callable[..., Stage]:
         except TypeError as error:
             allowed = ", ".join(signature.parameters) or "none"
             raise ConfigError(f"stage {name}: {error}; its parameters are: {allowed}") from error
+        check_types(factory, bound.arguments)
         bound.apply_defaults()
         return replace(factory(*args, **kwargs), config=(name, dict(bound.arguments)))
 
@@ -139,7 +141,8 @@ def make_stage(name: str, params: Mapping[str, Any]) -> Stage:
     else:
         known = stage_factories()
         if name not in known:
-            raise ConfigError(f"stage must be one of {', '.join(known)}; got {name!r}")
+            hint = near(name, known)
+            raise ConfigError(f"stage must be one of {', '.join(known)}; got {name!r}{hint}")
         factory = known[name]
     made = factory(**params)
     if not isinstance(made, Stage):
@@ -207,15 +210,19 @@ def from_config(config: Mapping[str, Any]) -> Pipeline:
     unknown = sorted(set(config) - {"max_abs", "stages"})
     if unknown:
         raise ConfigError(f"a pipeline's keys are max_abs and stages; got {unknown}")
+    listed, max_abs = config.get("stages", ()), config.get("max_abs")
+    require(isinstance(listed, list | tuple), "stages", "a list", listed)
+    number = isinstance(max_abs, int | float) and not isinstance(max_abs, bool)
+    require(max_abs is None or number, "max_abs", "null or a number", max_abs)
     made = []
-    for entry in config.get("stages", ()):
+    for entry in listed:
         if isinstance(entry, str):
             entry = {entry: {}}
         if not isinstance(entry, Mapping) or len(entry) != 1:
             raise ConfigError(f"a stage must be {{name: {{parameter: value}}}}; got {entry!r}")
         ((name, params),) = entry.items()
         made.append(make_stage(name, params or {}))
-    return Pipeline(tuple(made), config.get("max_abs"))
+    return Pipeline(tuple(made), max_abs)
 
 
 def run(

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from secure_fl.aggregation.pipeline import Pipeline, Stage, from_config, import_name, make_stage
-from secure_fl.errors import ConfigError
+from secure_fl.checks import check_types
+from secure_fl.errors import ConfigError, near
 
 # Wide enough for most uses, and norms of up to 130,000 parameters fit the ring.
 DEFAULT_MAX_ABS = 128.0
@@ -38,7 +39,8 @@ def _builder(name: str) -> Builder:
     if ":" in name:
         return import_name(name)
     if name not in _RULES:
-        raise ConfigError(f"rule must be one of {', '.join(rule_names())}; got {name!r}")
+        hint = near(name, _RULES)
+        raise ConfigError(f"rule must be one of {', '.join(rule_names())}; got {name!r}{hint}")
     return _RULES[name]
 
 
@@ -65,7 +67,11 @@ def build_rule(spec: str | Mapping[str, Any] | Pipeline | Stage, **params: Any) 
         unknown = sorted(set(params) - set(signature.parameters))
         if unknown:
             allowed = ", ".join(signature.parameters) or "none"
-            raise ConfigError(f"rule {spec} has no parameter {unknown[0]!r}; it has: {allowed}")
+            hint = near(unknown[0], signature.parameters)
+            raise ConfigError(
+                f"rule {spec} has no parameter {unknown[0]!r}{hint}; it has: {allowed}"
+            )
+        check_types(builder, params)
         return _checked(builder(**params), spec)
     if params:
         raise ConfigError(f"parameters go with a rule's name only; got {sorted(params)}")

@@ -120,7 +120,12 @@ def read_verified(path: Path, sha256: str) -> bytes:
     Raises:
         InputError: the SHA-256 of the content differs from `sha256`.
     """
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"data.path must be a file; got {str(path)!r}: {error.strerror}"
+        ) from error
     if path.suffix == ".gz":
         try:
             content = gzip.decompress(content)

@@ -134,9 +134,8 @@ def split_rows(
         rule = f"in 1..{len(root)}, the patients of half A"
         require(1 <= root_patients <= len(root), "root_patients", rule, root_patients)
         root = root[:root_patients]
-    require(
-        len(holdout) >= validators, "validators", f"<= {len(holdout)} holdout patients", validators
-    )
+    rule = f"at most {len(holdout)}, the holdout patients of validation_fraction"
+    require(len(holdout) >= validators, "data.validators", rule, validators)
 
     labels = _patient_labels(y, patient_of_row, len(patients))
     owners = _dirichlet(labels[training], hospitals, alpha, rng)

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import secure_fl.data as package
 from secure_fl.data.dataset import Dataset
-from secure_fl.errors import InputError, require
+from secure_fl.errors import InputError, near, require
 
 
 def _modules() -> dict[str, ModuleType]:
@@ -51,5 +51,7 @@ def load(name: str, path: str | Path | None = None) -> Dataset:
 def _module(name: str) -> ModuleType:
     modules = _modules()
     if name not in modules:
-        raise InputError(f"data set must be one of {', '.join(sorted(modules))}; got {name!r}")
+        hint = near(name, modules)
+        listed = ", ".join(sorted(modules))
+        raise InputError(f"data set must be one of {listed}; got {name!r}{hint}")
     return modules[name]

@@ -53,11 +53,14 @@ def make_keys(folder: Path, nodes: int, days: int = _DAYS) -> list[Path]:
     Raises:
         InputError: the folder exists, or a number is out of range.
     """
-    require(nodes >= 2, "nodes", "at least 2", nodes)
-    require(days >= 1, "days", "at least 1", days)
+    require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
+    require(1 <= days <= 36_500, "days", "from 1 to 36500", days)
     if folder.exists():
         raise InputError(f"{folder} exists: keys are never overwritten")
-    folder.mkdir(mode=0o700, parents=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise InputError(f"cannot make folder {folder}: {error.strerror}") from error
     authority = ec.generate_private_key(ec.SECP256R1())
     issued = _certificate(_AUTHORITY, authority.public_key(), authority, days)
     written = [_write(_file(folder, _AUTHORITY, "pem"), _pem(issued))]

@@ -49,8 +49,37 @@ BAD_INPUT = {
     "run rouds=3": "unknown key rouds (did you mean rounds?)",
     "run rounds": "is not of the form key=value",
     "run rounds=0": "rounds must be from 1 to 10000; got 0",
+    "run rounds=abc": "rounds must be of type int; got 'abc'",
+    "run =3": "override '=3' is not of the form key=value: it has no key",
+    "run ++rounds=3": "override '++rounds=3': write key=value; + and ~ have no use here",
+    "run train=3": "train must be of type TrainConfig; got 3",
+    "run attacks=sign_flip": "attacks must be of type list[Any]; got 'sign_flip'",
+    "run attack=sign_flp": "got 'sign_flp' (did you mean sign_flip?)",
+    "run attack=sign_flip attack.params.strenght=3": "got 'strenght' (did you mean strength?)",
+    "run defence=guardd": "got 'guardd' (did you mean guarded?)",
+    "run defence.backend=mcp": "backend must be one of plain, fixed, mpc; got 'mcp' (did you mean",
+    "run data=suport2": "got 'suport2' (did you mean support2?)",
+    "run experiment=tabel2": "got 'tabel2' (did you mean table2?)",
+    "run train.optimizer=sdg": "train.optimizer must be one of adam, sgd; got 'sdg' (did you mean",
+    "run malicious=nan": "malicious must be a share of the hospitals from 0 to 0.5",
+    "run data.alpha=nan": "data.alpha must be > 0 and finite; got nan",
+    "run data.validators=3": "ledger.quorum must be at most data.validators, 3; got 4",
+    "run data.path=.": "data.path must be a file; got '.': Is a directory",
+    "run data.rows=3": "data.validators must be at most 0, the holdout patients",
+    "run data.test_fraction=0.0001": "data.test_fraction must leave test rows of both classes",
+    "run defence=median defence.backend=mpc defence.nodes=5": "nodes must be from 2 to 4; got 5",
+    "run defence=median defence.backend=mpc defence.keys=no": "there is no no/authority.pem",
+    "run defence=trimmed_mean defence.params.beta=0.6": "beta must be in [0, 0.5); got 0.6",
+    "run defence=trimmed_mean defence.params.beta=x": "beta must be of type float, finite; got 'x'",
+    "run defence=guarded defence.guard.steps=[x]": "steps must be of type list of float, finite",
+    "run defence=median defence.rule={stages:3}": "stages must be a list; got 3",
+    "run defence=median defence.rule={stages:[medan],max_abs:2}": "stage must be one of clip",
+    "run defence=median defence.rule={stages:[coordinate_median],max_abs:x}": "max_abs must be",
+    "run model.params.hidden=3": "hidden must be widths >= 1, as a list; got 3",
+    "run model.params.hidden=[a]": "hidden must be widths >= 1, as a list; got ['a']",
+    "run model.params.hidden=[1.5]": "hidden must be widths >= 1, as a list; got [1.5]",
     "run model=cnn": "model 'cnn' with params {}: feature_shape must be (channels, height, width)",
-    "run model.params.hiden=[3]": "parameter of mlp must be one of hidden; got 'hiden'",
+    "run model.params.hiden=[3]": "must be one of hidden; got 'hiden' (did you mean hidden?)",
     "run attack=backdoor attack.params.columns=[999]": "columns must be within the 58 columns",
     "run defence=nope": "defence must be one of algorithm2, ",
     "run experiment=nope": "experiment must be one of default, ",
@@ -59,8 +88,28 @@ BAD_INPUT = {
     "run --out /proc/no/run data.rows=1200 data.hospitals=4": "cannot make run folder",
     "run --resume .": ". holds no run to resume",
     "run --resume . rounds=3": "--resume takes its settings from the run",
+    "run --out /dev/null/x data.rows=1200 data.hospitals=4": "cannot make run folder",
     "audit none": "none is not the folder of a run",
-    "report none": "cannot read none/summary.json",
+    "report none": "cannot read none/summary.json: No such file or directory",
+    "report /dev/null": "cannot read /dev/null/summary.json: Not a directory",
+    "compare --rule medan": "got 'medan' (did you mean median?)",
+    "compare --seed -1": "seed must be from 0 to 2**63 - 1; got -1",
+    "keys .": ". exists: keys are never overwritten",
+    "keys /dev/null/x": "cannot make folder /dev/null/x: Not a directory",
+    "keys k --nodes 5": "nodes must be 2, 3 or 4; got 5",
+    "keys k --days 99999999": "days must be from 1 to 36500; got 99999999",
+    "bench mpc --rule mean medan": "got 'medan' (did you mean median?)",
+    "bench mpc --dim 10 0": "--dim must be at least 1; got 0",
+    "bench mpc --nodes 5": "--nodes must be 2, 3 or 4; got 5",
+    "bench mpc --bits 64": "--bits must be from 17 to 31; got 64",
+    "bench mpc --repeat 0": "--repeat must be at least 1; got 0",
+    "bench mpc --latency-ms inf": "--latency-ms must be from 0 to 60000; got inf",
+    "bench mpc --latency-ms 1 --mbit 0": "--mbit must be > 0 and finite; got 0.0",
+    "bench mpc --figure x.png": "--figure needs several values",
+    "bench mpc --dim 1 2 --figure no/x.png": "--figure must be a file .png in an existing folder",
+    "bench ledger --hospitals 0": "--hospitals must be 1 to 1024; got 0",
+    "bench ledger --rounds 0": "--rounds must be at least 1; got 0",
+    "bench ledger --rpc nowhere": "--rpc must be http://HOST:PORT or https://HOST:PORT",
     "compare --rule nope": "rule must be one of algorithm2, ",
     "compare --hospitals 0": "hospitals must be at least 1; got 0",
     "compare --dim 0": "dim must be at least 1; got 0",
@@ -93,6 +142,39 @@ def test_usage_errors_exit_with_2(line: str, tmp_path: Path, capsys: Capture) ->
         cli.main(line.split())
     assert stopped.value.code == 2
     assert "usage: secure-fl" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("runn", "did you mean run?"),
+        ("bench mcp", "did you mean mpc?"),
+        ("run --rsume x", "did you mean --resume?"),
+        ("bench ledger --mode merkel", "did you mean merkle?"),
+    ],
+)
+def test_a_misspelt_command_or_option_is_two_lines_with_the_nearest_name(
+    line: str, hint: str, capsys: Capture
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(line.split())
+    assert stopped.value.code == 2
+    said = capsys.readouterr().err
+    assert hint in said
+    assert said.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["run model.params.hidden=[10000000000]", "compare --dim 99999999999999"],
+)
+def test_what_does_not_fit_in_memory_is_one_line(
+    line: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert cli.main(line.split()) == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"secure-fl: there is not enough memory for [\d,.]+ GiB .*\n", said)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -338,3 +338,29 @@ def test_lines_are_json_with_one_spelling(original: Path) -> None:
         fields = json.loads(raw)
         assert raw == json.dumps(fields, sort_keys=True, separators=(",", ":")).encode() + b"\n"
     assert audit_module.__doc__ is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--head", "0x1234"], "--head must be 0x and 64 hexadecimal digits; got '0x1234'"),
+        (["--head", ""], "--head must be 0x and 64 hexadecimal digits; got ''"),
+        (["--validators", "zz"], "--validators must be 0x and 40 hexadecimal digits; got 'zz'"),
+        (["--validators", "0x12,"], "--validators must be 0x and 40 hexadecimal digits"),
+    ],
+)
+def test_a_mistyped_hash_or_address_is_refused_before_the_audit(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments, "no-such-file"])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["none.jsonl", "."])
+def test_a_file_that_cannot_be_read_fails_the_audit(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / name)]) == 1
+    assert "cannot be read" in capsys.readouterr().out

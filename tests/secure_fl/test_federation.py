@@ -51,7 +51,10 @@ def test_a_sample_keeps_whole_patients() -> None:
 
 def test_a_model_that_does_not_fit_is_refused() -> None:
     config = tiny_job.config()
-    for params, message in (({"hiden": [3]}, "one of hidden"), ({"hidden": 3}, "not iterable")):
+    for params, message in (
+        ({"hiden": [3]}, "one of hidden"),
+        ({"hidden": 3}, "hidden must be widths >= 1, as a list; got 3"),
+    ):
         wrong = replace(config, model=replace(config.model, params=params))
         with pytest.raises(ConfigError, match=f"model 'mlp' with params .*{message}"):
             prepare(wrong)
