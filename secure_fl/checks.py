@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
-from attacks.base import fits, type_words
+from attacks.parameters import fits, type_words
 from secure_fl.errors import ConfigError, near
 
 
