@@ -1,6 +1,7 @@
 """Keys and signatures on secp256k1, through coincurve."""
 
 import hashlib
+import secrets
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -74,6 +75,11 @@ class Signer:
 
     def __repr__(self) -> str:
         return f"Signer(0x{self.address.hex()})"
+
+
+def fresh_key() -> Signer:
+    """A new key from the operating system's random source."""
+    return Signer((1 + secrets.randbelow(_ORDER - 1)).to_bytes(32, "big"))
 
 
 def simulation_key(seed: int, role: str, index: int) -> Signer:

@@ -1,12 +1,17 @@
 """Keys from encrypted keystore files (Web3 Secret Storage, version 3) or from the environment.
 
+usage: python -m ledger.keystore FOLDER [--hospitals N] [--nodes N] ...   makes a consortium's keys
+
 Keys and passwords never stand in a configuration: at most a folder of keystore files is named
 there, and its password comes from the environment.
 """
 
+import argparse
 import json
 import os
-from collections.abc import Mapping
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import eth_keyfile
@@ -78,13 +83,35 @@ def key_from_environment(variable: str, environment: Mapping[str, str] = os.envi
 
 
 def write_members(
-    members: Members, folder: Path, password: str, work_factor: int = WORK_FACTOR
+    members: Members,
+    folder: Path,
+    password: str,
+    work_factor: int = WORK_FACTOR,
+    progress: Callable[[str, Signer], None] = lambda name, signer: None,
 ) -> None:
-    """Write every member's key to ``folder/ROLE-NUMBER.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for role, name in ROLE_NAMES.items():
-        for seat, signer in enumerate(members.of_role(role)):
-            write_key(signer, folder / f"{name}-{seat}.json", password, work_factor)
+    """Write every member's key to ``folder/ROLE-NUMBER.json``: a new folder, whole or not at all.
+
+    Args:
+        progress: told each file's name and key when it is written.
+
+    Raises:
+        LedgerError: the folder exists, or cannot be made.
+    """
+    if folder.exists():
+        raise LedgerError(f"{folder} exists: keys are never overwritten")
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        partial.mkdir(mode=0o700, parents=True)
+    except OSError as error:
+        raise LedgerError(f"cannot make folder {partial}: {error.strerror}") from error
+    try:
+        for role, name in ROLE_NAMES.items():
+            for seat, signer in enumerate(members.of_role(role)):
+                write_key(signer, partial / f"{name}-{seat}.json", password, work_factor)
+                progress(f"{name}-{seat}.json", signer)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_members(
@@ -100,9 +127,7 @@ def read_members(
     Raises:
         KeyUnavailable: the password is not set, or a key cannot be read.
     """
-    password = environment.get(PASSWORD_VARIABLE)
-    if password is None:
-        raise KeyUnavailable(f"the environment variable {PASSWORD_VARIABLE} is not set")
+    password = _password(environment)
 
     def keys(role: int) -> tuple[Signer, ...]:
         name = ROLE_NAMES[role]
@@ -119,3 +144,44 @@ def read_members(
         nodes=keys(NODE),
         validators=keys(VALIDATOR),
     )
+
+
+def _password(environment: Mapping[str, str]) -> str:
+    password = environment.get(PASSWORD_VARIABLE)
+    if password is None:
+        raise KeyUnavailable(f"the environment variable {PASSWORD_VARIABLE} is not set")
+    return password
+
+
+def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
+    """Make new keys for a consortium and print the members' addresses."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ledger.keystore",
+        description="Make a key for every member of a consortium, each in an encrypted file of its "
+        f"own, in a new folder. The password is taken from {PASSWORD_VARIABLE}.",
+    )
+    parser.add_argument("folder", type=Path, help="new folder")
+    defaults = {ADMINISTRATOR: 3, HOSPITAL: 20, NODE: 2, VALIDATOR: 5}
+    for role, size in defaults.items():
+        parser.add_argument(
+            f"--{ROLE_NAMES[role]}s", type=int, default=size, help=f"default: {size}", metavar="N"
+        )
+    options = parser.parse_args(argv)
+
+    def show(name: str, signer: Signer) -> None:
+        funds = "  (pays for transactions: needs funds)" if name == "coordinator-0.json" else ""
+        print(f"{name:<24} 0x{signer.address.hex()}{funds}", flush=True)
+
+    try:
+        password = _password(environment)
+        sizes = {role: getattr(options, f"{ROLE_NAMES[role]}s") for role in defaults}
+        members = Members.fresh(sizes, threshold=1)  # not part of the keys
+        write_members(members, options.folder, password, WORK_FACTOR, show)
+    except (LedgerError, ValueError) as error:
+        print(f"python -m ledger.keystore: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

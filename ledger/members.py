@@ -1,11 +1,11 @@
 """Who takes part, and the typed messages each of them signs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from ledger.errors import LedgerError, require
-from ledger.keys import Signature, Signer, keccak, simulation_key
+from ledger.keys import Signature, Signer, fresh_key, keccak, simulation_key
 from ledger.typed_data import Domain, to_words
 
 ADMINISTRATOR, HOSPITAL, NODE, VALIDATOR, COORDINATOR = 1, 2, 3, 4, 5
@@ -87,17 +87,39 @@ class Members:
         threshold: int = 2,
     ) -> "Members":
         """Members with simulation keys, the same for the same seed."""
+        sizes = {
+            ADMINISTRATOR: administrators,
+            COORDINATOR: 1,
+            HOSPITAL: hospitals,
+            NODE: nodes,
+            VALIDATOR: validators,
+        }
+        return cls._made(
+            sizes, threshold, lambda role, seat: simulation_key(seed, ROLE_NAMES[role], seat)
+        )
 
-        def keys(role: int, size: int) -> tuple[Signer, ...]:
-            return tuple(simulation_key(seed, ROLE_NAMES[role], i) for i in range(size))
+    @classmethod
+    def fresh(cls, sizes: Mapping[int, int], threshold: int) -> "Members":
+        """Members with new keys from the operating system's random source.
 
+        Args:
+            sizes: how many of each role but the coordinator, who is one.
+            threshold: how many administrators approve a change.
+        """
+        return cls._made({**sizes, COORDINATOR: 1}, threshold, lambda role, seat: fresh_key())
+
+    @classmethod
+    def _made(
+        cls, sizes: Mapping[int, int], threshold: int, key: Callable[[int, int], Signer]
+    ) -> "Members":
+        keys = {role: tuple(key(role, seat) for seat in range(sizes[role])) for role in ROLE_NAMES}
         return cls(
-            administrators=keys(ADMINISTRATOR, administrators),
+            administrators=keys[ADMINISTRATOR],
             threshold=threshold,
-            coordinator=keys(COORDINATOR, 1)[0],
-            hospitals=keys(HOSPITAL, hospitals),
-            nodes=keys(NODE, nodes),
-            validators=keys(VALIDATOR, validators),
+            coordinator=keys[COORDINATOR][0],
+            hospitals=keys[HOSPITAL],
+            nodes=keys[NODE],
+            validators=keys[VALIDATOR],
         )
 
     def without_node_keys(self) -> "Members":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import os
 import re
 import signal
 import subprocess
@@ -21,9 +20,8 @@ from eval import cli, grid
 from eval.audit import audit_run, describe
 from eval.explorer import explorer_html
 from eval.progress import Silent
-from ledger.keys import Signer
 from ledger.keystore import PASSWORD_VARIABLE, write_members
-from ledger.members import Members
+from ledger.members import ADMINISTRATOR, HOSPITAL, NODE, VALIDATOR, Members
 from ledger.rpc import JsonRpc
 from secure_fl import consortium, seeds
 from secure_fl.federation import prepare
@@ -288,12 +286,8 @@ def test_a_node_that_stays_away_ends_the_run_with_one_line(
 @pytest.fixture(scope="module")
 def keystore(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Members]:
     """Keys that nobody can derive, for more members than the run has."""
-
-    def fresh(count: int) -> tuple[Signer, ...]:
-        return tuple(Signer(os.urandom(31) + b"\x01") for _ in range(count))
-
-    members = Members(fresh(2), 2, fresh(1)[0], fresh(5), fresh(3), fresh(3))
-    folder = tmp_path_factory.mktemp("keys")
+    members = Members.fresh({ADMINISTRATOR: 2, HOSPITAL: 5, NODE: 3, VALIDATOR: 3}, threshold=2)
+    folder = tmp_path_factory.mktemp("consortium") / "keys"
     write_members(members, folder, PASSWORD, work_factor=2)
     return folder, members
 

@@ -8,9 +8,10 @@ import eth_account
 import pytest
 
 from ledger import keystore
+from ledger.errors import LedgerError
 from ledger.keys import simulation_key
 from ledger.keystore import KeyUnavailable
-from ledger.members import Members
+from ledger.members import ROLE_NAMES, Members
 
 KEY = simulation_key(1, "hospital", 0)
 LIGHT = 16  # scrypt's n: the tests need no protection
@@ -76,3 +77,62 @@ def test_members_come_back_from_a_folder(tmp_path: Path) -> None:
         keystore.read_members(tmp_path / "keys", 2, {})
     with pytest.raises(KeyUnavailable, match="no keystore file"):
         keystore.read_members(tmp_path / "none", 2, environment)
+
+
+def test_a_folder_of_keys_is_never_overwritten_nor_left_half_written(tmp_path: Path) -> None:
+    members = Members.simulated(3, hospitals=1, nodes=1, validators=1)
+    target = tmp_path / "keys"
+
+    def stop(name: str, signer: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keystore.write_members(members, target, "a password", LIGHT, stop)
+    assert list(tmp_path.iterdir()) == []
+    target.mkdir()
+    with pytest.raises(LedgerError, match="keys exists: keys are never overwritten"):
+        keystore.write_members(members, target, "a password", LIGHT)
+    with pytest.raises(LedgerError, match="cannot make folder"):
+        keystore.write_members(members, Path("/dev/null/keys"), "a password", LIGHT)
+
+
+def test_a_consortium_makes_its_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(keystore, "WORK_FACTOR", LIGHT)
+    environment = {keystore.PASSWORD_VARIABLE: "a password"}
+    sizes = ["--hospitals", "3", "--nodes", "2", "--validators", "1", "--administrators", "2"]
+    found = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        assert keystore.main([str(folder), *sizes], environment) == 0
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        members = keystore.read_members(folder, 2, environment)
+        assert [len(members.of_role(role)) for role in ROLE_NAMES] == [2, 3, 2, 1, 1]
+        said = capsys.readouterr().out
+        for role in ROLE_NAMES:
+            for signer in members.of_role(role):
+                assert f"0x{signer.address.hex()}" in said
+                assert signer.secret.hex() not in said
+                found.append(signer.secret)
+        assert f"0x{members.coordinator.address.hex()}  (pays for transactions" in said
+    assert len(set(found)) == 18
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "message"),
+    [
+        (["--hospitals", "0"], {keystore.PASSWORD_VARIABLE: "p"}, "hospitals must be 1 to 1024"),
+        ([], {}, "LEDGER_KEYSTORE_PASSWORD is not set"),
+        ([], {keystore.PASSWORD_VARIABLE: ""}, "password must be not empty"),
+    ],
+)
+def test_a_bad_command_line_makes_no_keys(
+    options: list[str],
+    environment: dict[str, str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert keystore.main([str(tmp_path / "keys"), *options], environment) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
