@@ -8,16 +8,18 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from eval.plotting import WIDTH, draw_line, legend_handle, make_panels, theme, to_png
 from eval.style import Look
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKERS = "osD^vP"
+# What a panel shows, and the unit of its axis.
 _PANELS = {
-    "seconds_online": "Online, s",
-    "bytes_per_node_online": "Sent, bytes",
-    "peak_mib_per_node": "Memory, MiB",
+    "seconds_online": ("Online, s", 1.0),
+    "bytes_per_node_online": ("Sent, MB", 1e6),
+    "peak_mib_per_node": ("Memory, MiB", 1.0),
 }
 
 
@@ -61,10 +63,11 @@ def _panel(
 ) -> None:
     """One figure over one size, the other size at its most frequent value."""
     other = "hospitals" if varied == "dim" else "dim"
+    title, unit = _PANELS[key]
     fixed = rows[0][other]  # the first row is the base of all sweeps
     for method, look in looks.items():
         points = sorted(
-            (row[varied], row[key])
+            (row[varied], row[key] / unit)
             for row in rows
             if row["method"] == method and row[other] == fixed and row[key] is not None
         )
@@ -74,10 +77,12 @@ def _panel(
     axes.set_xscale("log")
     axes.set_yscale("log")
     names = {"dim": "d", "hospitals": "n"}
-    axes.set_title(f"{_PANELS[key]} ({names[other]} = {fixed:,})")
+    axes.set_title(f"{title} ({names[other]} = {fixed:,})")
     axes.set_xlabel({"dim": "coordinates d", "hospitals": "hospitals n"}[varied])
     sizes = sorted({row[varied] for row in rows})
-    axes.set_xticks(sizes, [f"{size:,}" if size < 1e4 else f"{size:.0e}" for size in sizes])
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:,g}")
     axes.minorticks_off()
 
 
