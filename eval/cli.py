@@ -282,7 +282,7 @@ def run_command(options: argparse.Namespace) -> int:
             rows = grid.run_job(config, federation, folder, view)
     else:
         rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
-    console.print(console_table(rows))
+    console.print(console_table(rows), crop=False)
     report = write_report(folder)
     console.print(
         f"report: {report}\naudit:  secure-fl audit {folder}\nhead:   {job_head(folder)}",

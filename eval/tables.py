@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +26,8 @@ from eval.style import (
 DASH = "–"
 # Attacks in columns, up to this many; more of them become lines.
 MOST_COLUMNS = 7
+# Characters to a line of a table's note on the console.
+NOTE_WIDTH = 110
 
 # Tables 2 and 3 of the paper. It names no base rate, so its success rates may hold one.
 PAPER: dict[str, dict[str, float | None]] = {
@@ -248,8 +251,11 @@ def sheets(rows: Iterable[Row], paper: bool = True) -> list[Sheet]:
 
 
 def console_table(rows: Iterable[Row], paper: bool = False) -> Group:
-    """Summary for the console: quality, attack success and cost below each other."""
-    return Group(*(_rich(sheet) for sheet in sheets(rows, paper)))
+    """Summary for the console: quality, attack success and cost below each other.
+
+    Numbers never fold: on a console below 70 characters print it with `crop=False`.
+    """
+    return Group(*(part for sheet in sheets(rows, paper) for part in _rich(sheet)))
 
 
 def markdown_table(rows: Iterable[Row], paper: bool = True) -> str:
@@ -286,29 +292,23 @@ def megabytes(value: float) -> str:
     return f"{size:,.0f}" if size >= 100 else f"{size:.3g}"
 
 
-def _rich(sheet: Sheet) -> Table:
-    table = Table(
-        title=sheet.title,
-        title_justify="left",
-        title_style="bold",
-        caption=sheet.note or None,
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+def _rich(sheet: Sheet) -> list[RenderableType]:
+    """Title, table and note; rich's own title and note would be as narrow as a narrow table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(sheet.header):
         first = index == 0
-        # Folded, a heading too long for a narrow console stays whole.
+        # On a narrow console headings fold, not numbers.
         table.add_column(
             escape(name),
             justify="left" if first else "right",
             no_wrap=first,
+            min_width=max((len(line[index]) for line in sheet.body), default=0),
             overflow="fold",
         )
     for line in sheet.body:
         table.add_row(*(Text(text) for text in line))
-    return table
+    note = Text(f"{sheet.note}\n" if sheet.note else "", style="italic dim")
+    return [Text(sheet.title, style="bold"), table, Constrain(note, NOTE_WIDTH)]
 
 
 def _markdown(sheet: Sheet) -> str:

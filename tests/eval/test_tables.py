@@ -144,6 +144,24 @@ def test_console_tables_keep_every_name_and_number(width: int) -> None:
     assert all(len(line) <= width for line in shown.splitlines())
 
 
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_console_loses_and_folds_no_number(width: int) -> None:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(tables.console_table(sample_run.rows()), crop=False)
+    shown = console.file.getvalue().split()  # type: ignore[attr-defined]
+    for sheet in tables.sheets(sample_run.rows()):
+        assert {text for line in sheet.body for text in line[1:]} <= set(shown)
+
+
+def test_a_note_is_as_wide_as_the_console_under_a_narrow_table() -> None:
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    console.print(tables.console_table(sample_run.rows(attacks=("none", "backdoor"))))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert (
+        "\nPercentage points above the rate of the clean model of the same method; lower" in shown
+    )
+
+
 def test_markup_in_names_is_shown_not_obeyed() -> None:
     rows = [{**row, "label": "[red]x[/red] | y"} for row in sample_run.rows(attacks=("none",))]
     console = Console(width=120, file=io.StringIO(), color_system=None)
