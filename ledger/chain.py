@@ -149,13 +149,22 @@ class Chain(Protocol):
 
 
 def sign_transaction(
-    transaction: Transaction, signer: Signer, nonce: int, chain_id: int, max_fee: int = MAX_FEE
+    transaction: Transaction,
+    signer: Signer,
+    nonce: int,
+    chain_id: int,
+    max_fee: int = MAX_FEE,
+    tip: int = 0,
 ) -> bytes:
-    """Serialized EIP-1559 transaction, the same on every EVM node."""
+    """Serialized EIP-1559 transaction, the same on every EVM node.
+
+    Args:
+        max_fee, tip: most wei for a unit of gas in all, and to whoever makes the block.
+    """
     fields = [
         chain_id,
         nonce,
-        0,  # tip
+        tip,
         max_fee,
         TRANSACTION_GAS,
         transaction.to,

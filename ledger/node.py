@@ -176,7 +176,7 @@ class NodeChain:
             NoFunds: with the address, what it holds and what it needs.
         """
         balance = self._balance(address)
-        needed = TRANSACTION_GAS * self._fee()
+        needed = TRANSACTION_GAS * self._fees()[0]
         if balance < needed:
             raise NoFunds(
                 f"the key 0x{address.hex()} holds {balance} wei on chain {self.chain_id} "
@@ -192,10 +192,18 @@ class NodeChain:
     def _balance(self, address: bytes) -> int:
         return _number(self.rpc.one("eth_getBalance", _hex(address), "latest"))
 
-    def _fee(self) -> int:
-        """Wei for a unit of gas that the next blocks accept."""
-        base = self.rpc.one("eth_getBlockByNumber", "latest", False).get("baseFeePerGas", "0x0")
-        return max(2 * _number(base), MAX_FEE)
+    def _fees(self) -> tuple[int, int]:
+        """Wei for a unit of gas that the next blocks accept, and what of it is the tip.
+
+        The tip is the one that the node proposes: many take no transaction without.
+        """
+        block, proposed = self.rpc.batch(
+            [("eth_getBlockByNumber", ["latest", False]), ("eth_maxPriorityFeePerGas", [])]
+        )
+        if isinstance(block, NodeError):
+            raise LedgerError(f"{self.rpc.place} refused eth_getBlockByNumber: {block.message}")
+        tip = 0 if isinstance(proposed, NodeError) else _number(proposed)
+        return max(2 * _number(block.get("baseFeePerGas", "0x0")) + tip, MAX_FEE), tip
 
     # ---- sending ----
 
@@ -210,26 +218,30 @@ class NodeChain:
             known = journal.open.get((transaction.to, transaction.data))
             if known is None:
                 if not fresh:
-                    fee = self._try(transaction, signer)
+                    fee, tip = self._try(transaction, signer)
                     fresh = True
-                raw = sign_transaction(transaction, signer, number, self.chain_id, fee)
+                raw = sign_transaction(transaction, signer, number, self.chain_id, fee, tip)
                 known = _Sent(transaction, number, raw)
                 journal.keep(known)
                 number += 1
             mine.append(known)
         return mine
 
-    def _try(self, transaction: Transaction, signer: Signer) -> int:
-        """Execute a transaction without sending it; returns a fee that the next blocks accept."""
+    def _try(self, transaction: Transaction, signer: Signer) -> tuple[int, int]:
+        """Execute a transaction without sending it; returns fees that the next blocks accept."""
         fields = {"from": _hex(signer.address), "data": _hex(transaction.data)}
         if transaction.to:
             fields["to"] = _hex(transaction.to)
         self._view(transaction.call, fields, "latest")
-        return self._fee()
+        return self._fees()
 
     def _deliver(self, sent: Sequence[_Sent], journal: _Journal, signer: Signer) -> None:
         """Send raw transactions in one batch; a node that has one already is content."""
-        answers = self.rpc.batch([("eth_sendRawTransaction", [_hex(one.raw)]) for one in sent])
+        answers = self._send_raw(sent)
+        for i, (one, answer) in enumerate(zip(sent, answers, strict=True)):
+            # A node may take a batch in any order, and some queue nothing that comes early.
+            if isinstance(answer, NodeError) and "nonce too high" in answer.message.lower():
+                (answers[i],) = self._send_raw([one])
         for i, (one, answer) in enumerate(zip(sent, answers, strict=True)):
             if not isinstance(answer, NodeError) or self._receipts([one])[0] is not None:
                 continue
@@ -246,6 +258,9 @@ class NodeChain:
                     f"({self.rpc.place}) and cannot pay for {one.transaction.call}"
                 )
             raise LedgerError(f"{self.rpc.place} refused {one.transaction.call}: {answer.message}")
+
+    def _send_raw(self, sent: Sequence[_Sent]) -> list[Any]:
+        return self.rpc.batch([("eth_sendRawTransaction", [_hex(one.raw)]) for one in sent])
 
     def _await(
         self, sent: Sequence[_Sent], journal: _Journal, signer: Signer

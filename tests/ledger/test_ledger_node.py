@@ -5,6 +5,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -304,14 +305,17 @@ def test_a_call_that_gave_up_is_made_again(mortal: Anvil) -> None:
 
 
 class Forwarder(http.server.BaseHTTPRequestHandler):
-    """Passes requests on, and loses the answer to some of them after the node has acted."""
+    """Passes requests on, loses the answer to some of them after the node has acted, and lacks
+    one of the node's methods."""
 
     protocol_version = "HTTP/1.1"
     target: JsonRpc
     lose: set[str]
+    lacks: str
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = body.replace(f'"{self.lacks}"'.encode(), b'"no_such_method"')
         answer = self.target._post(body)
         methods = [method for method in self.lose if method.encode() in body]
         if methods:
@@ -328,12 +332,19 @@ class Forwarder(http.server.BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("method", ["eth_sendRawTransaction", "eth_getTransactionReceipt"])
-def test_a_lost_answer_is_not_a_lost_transaction(node: Anvil, method: str) -> None:
-    Forwarder.target, Forwarder.lose = JsonRpc(node.url), set()
+@contextmanager
+def forwarding(node: Anvil, lacks: str = "") -> Iterator[str]:
+    """Address of a forwarder to the node."""
+    Forwarder.target, Forwarder.lose, Forwarder.lacks = JsonRpc(node.url), set(), lacks
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forwarder) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("method", ["eth_sendRawTransaction", "eth_getTransactionReceipt"])
+def test_a_lost_answer_is_not_a_lost_transaction(node: Anvil, method: str) -> None:
+    with forwarding(node) as url:
         client = connected(node, 71 + len(method), url=url)
         for step in (lambda: play_round(client, 1), lambda: play_round(client, 2)):
             Forwarder.lose = {method}
@@ -342,4 +353,22 @@ def test_a_lost_answer_is_not_a_lost_transaction(node: Anvil, method: str) -> No
         assert client.connection.chain.rpc.outages == 2  # type: ignore[attr-defined]
         assert_once(node, client, 2)
         client.connection.chain.rpc.close()  # type: ignore[attr-defined]
-        server.shutdown()
+
+
+# ---- fees ----
+
+
+@pytest.mark.parametrize("lacks", ["", "eth_maxPriorityFeePerGas"])
+def test_transactions_tip_what_the_node_proposes_and_nothing_where_it_does_not(
+    node: Anvil, lacks: str
+) -> None:
+    rpc = JsonRpc(node.url)
+    proposed = int(rpc.one("eth_maxPriorityFeePerGas"), 16)
+    assert proposed > 0
+    with forwarding(node, lacks) as url:
+        client = connected(node, 91 + len(lacks), url=url)
+        client.open_round(1, MODEL)
+        (sent,) = rpc.one("eth_getBlockByNumber", "latest", True)["transactions"]
+        assert int(sent["maxPriorityFeePerGas"], 16) == (0 if lacks else proposed)
+        assert int(sent["maxFeePerGas"], 16) >= int(sent["maxPriorityFeePerGas"], 16)
+        client.connection.chain.rpc.close()  # type: ignore[attr-defined]

@@ -1,0 +1,43 @@
+"""The client on a second kind of EVM node, which takes a batch's requests in any order, queues no
+transaction that comes early, and wants a tip."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ledger
+from ledger.audit import audit
+from ledger.members import Members
+from ledger.parameters import Parameters
+from ledger.rpc import JsonRpc
+from tests.ledger import hardhat
+from tests.ledger.conftest import HOSPITALS, NODES, VALIDATORS, play_round, small_chain
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with hardhat.serving() as url:
+        yield url
+
+
+@pytest.mark.parametrize("mode", ["each", "merkle"])
+def test_rounds_export_and_audit_come_out_the_same(url: str, mode: str, tmp_path: Path) -> None:
+    keys = Members.simulated(len(mode), HOSPITALS, NODES, VALIDATORS)
+    JsonRpc(url).one("hardhat_setBalance", "0x" + keys.coordinator.address.hex(), hex(10**21))
+    here = small_chain(seed=len(mode), mode=mode)
+    there = ledger.connect(
+        url, keys, chain_id=hardhat.CHAIN_ID, parameters=Parameters(quorum=2), mode=mode
+    )
+    for number, verdict in enumerate([[False, True, True, None], [False, True, False, True]], 1):
+        metrics = [(0.8 - 0.1 * number, 0.5, 0.7)] * VALIDATORS
+        assert play_round(here, number, verdict, metrics) == play_round(
+            there, number, verdict, metrics
+        )
+    assert there.reputations() == here.reputations()
+    there.export(tmp_path / "chain.jsonl")
+    report = audit(tmp_path / "chain.jsonl")
+    assert report.faults == []
+    assert len(report.rounds) == 2
