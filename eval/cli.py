@@ -376,3 +376,7 @@ def audit_command(options: argparse.Namespace) -> int:
     )
     print(describe(report, verbose=options.verbose))
     return OK if report.ok else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
