@@ -125,7 +125,7 @@ def measure_node(url: str, hospitals: int, mode: str, rounds: int) -> Row:
     chain_id = int(rpc.one("eth_chainId"), 16)
     # A new coordinator for each measurement: its contract and its funds are its own.
     members = Members.simulated(time.time_ns(), hospitals)
-    rpc.one("anvil_setBalance", "0x" + members.coordinator.address.hex(), hex(10**24))
+    rpc.one("hardhat_setBalance", "0x" + members.coordinator.address.hex(), hex(10**24))
     client = ledger.connect(url, members, chain_id=chain_id, parameters=PARAMETERS, mode=mode)
     return timed(client, hospitals, f"{mode}@node", rounds)
 

@@ -187,7 +187,7 @@ class NodeChain:
         """Give an account funds where the node does that when asked to (anvil, hardhat); on
         another node nothing happens."""
         if self._balance(address) < wei:
-            self.rpc.batch([("anvil_setBalance", [_hex(address), hex(wei)])])
+            self.rpc.batch([("hardhat_setBalance", [_hex(address), hex(wei)])])
 
     def _balance(self, address: bytes) -> int:
         return _number(self.rpc.one("eth_getBalance", _hex(address), "latest"))

@@ -9,8 +9,8 @@ import pytest
 import ledger
 from ledger.audit import audit
 from ledger.members import Members
+from ledger.node import NodeChain
 from ledger.parameters import Parameters
-from ledger.rpc import JsonRpc
 from tests.ledger import hardhat
 from tests.ledger.conftest import HOSPITALS, NODES, VALIDATORS, play_round, small_chain
 
@@ -26,7 +26,7 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize("mode", ["each", "merkle"])
 def test_rounds_export_and_audit_come_out_the_same(url: str, mode: str, tmp_path: Path) -> None:
     keys = Members.simulated(len(mode), HOSPITALS, NODES, VALIDATORS)
-    JsonRpc(url).one("hardhat_setBalance", "0x" + keys.coordinator.address.hex(), hex(10**21))
+    NodeChain(url, hardhat.CHAIN_ID).fund_on_development_node(keys.coordinator.address)
     here = small_chain(seed=len(mode), mode=mode)
     there = ledger.connect(
         url, keys, chain_id=hardhat.CHAIN_ID, parameters=Parameters(quorum=2), mode=mode
