@@ -311,7 +311,7 @@ class Forwarder(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     target: JsonRpc
     lose: set[str]
-    lacks: str
+    lacks: str = ""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
