@@ -27,7 +27,7 @@ from secure_fl import consortium, seeds
 from secure_fl.federation import prepare
 from tests.eval import tiny_job
 from tests.ledger.anvil import CHAIN_ID, Anvil, serving
-from tests.ledger.test_ledger_node import Forwarder
+from tests.ledger.forwarder import Forwarder
 
 pytestmark = pytest.mark.timeout(120)
 CELL = "paper--none"

@@ -13,6 +13,7 @@ from ledger.node import NodeChain
 from ledger.parameters import Parameters
 from tests.ledger import hardhat
 from tests.ledger.conftest import HOSPITALS, NODES, VALIDATORS, play_round, small_chain
+from tests.ledger.forwarder import forwarding
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -41,3 +42,17 @@ def test_rounds_export_and_audit_come_out_the_same(url: str, mode: str, tmp_path
     report = audit(tmp_path / "chain.jsonl")
     assert report.faults == []
     assert len(report.rounds) == 2
+
+
+def test_a_batch_may_be_taken_from_its_end(url: str) -> None:
+    """Then every transaction but the first comes early, and is refused until it is sent again."""
+    keys = Members.simulated(5, HOSPITALS, NODES, VALIDATORS)
+    NodeChain(url, hardhat.CHAIN_ID).fund_on_development_node(keys.coordinator.address)
+    with forwarding(url, backwards=True) as backwards:
+        client = ledger.connect(
+            backwards, keys, chain_id=hardhat.CHAIN_ID, parameters=Parameters(quorum=2)
+        )
+        assert play_round(client, 1).status == "accepted"
+        assert play_round(client, 2).status == "accepted"
+        # Creation, three registrations, and six transactions a round: none is there twice.
+        assert client.connection.chain.nonce(keys.coordinator.address) == 4 + 6 * 2

@@ -1,11 +1,8 @@
 """The client on a real EVM node: the same rounds, clear errors, a node that goes and returns."""
 
-import http.server
-import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +32,7 @@ from tests.ledger.conftest import (
     roots,
     small_chain,
 )
+from tests.ledger.forwarder import Forwarder, forwarding
 
 PARAMETERS = Parameters(quorum=2)
 pytestmark = pytest.mark.timeout(60)
@@ -304,47 +302,9 @@ def test_a_call_that_gave_up_is_made_again(mortal: Anvil) -> None:
     assert_once(mortal, client, 2)
 
 
-class Forwarder(http.server.BaseHTTPRequestHandler):
-    """Passes requests on, loses the answer to some of them after the node has acted, and lacks
-    one of the node's methods."""
-
-    protocol_version = "HTTP/1.1"
-    target: JsonRpc
-    lose: set[str]
-    lacks: str = ""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        body = body.replace(f'"{self.lacks}"'.encode(), b'"no_such_method"')
-        answer = self.target._post(body)
-        methods = [method for method in self.lose if method.encode() in body]
-        if methods:
-            self.lose.difference_update(methods)
-            self.close_connection = True
-            return
-        text = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@contextmanager
-def forwarding(node: Anvil, lacks: str = "") -> Iterator[str]:
-    """Address of a forwarder to the node."""
-    Forwarder.target, Forwarder.lose, Forwarder.lacks = JsonRpc(node.url), set(), lacks
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forwarder) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 @pytest.mark.parametrize("method", ["eth_sendRawTransaction", "eth_getTransactionReceipt"])
 def test_a_lost_answer_is_not_a_lost_transaction(node: Anvil, method: str) -> None:
-    with forwarding(node) as url:
+    with forwarding(node.url) as url:
         client = connected(node, 71 + len(method), url=url)
         for step in (lambda: play_round(client, 1), lambda: play_round(client, 2)):
             Forwarder.lose = {method}
@@ -365,7 +325,7 @@ def test_transactions_tip_what_the_node_proposes_and_nothing_where_it_does_not(
     rpc = JsonRpc(node.url)
     proposed = int(rpc.one("eth_maxPriorityFeePerGas"), 16)
     assert proposed > 0
-    with forwarding(node, lacks) as url:
+    with forwarding(node.url, lacks) as url:
         client = connected(node, 91 + len(lacks), url=url)
         client.open_round(1, MODEL)
         (sent,) = rpc.one("eth_getBlockByNumber", "latest", True)["transactions"]
