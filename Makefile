@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo quick test lint types setup clean
+.PHONY: demo quick test nightly lint types setup clean
 
 demo: setup          ## install if needed, then run the main job (about 5 minutes)
 	$(BIN)/secure-fl run
@@ -17,6 +17,9 @@ quick: setup         ## the same job, smaller (under a minute)
 
 test: setup lint types   ## install if needed, then lint, type check and run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+nightly: setup       ## the same tests on other random cases each time, and the long ones
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m '' --hypothesis-profile nightly
 
 lint: setup
 	$(BIN)/ruff check .

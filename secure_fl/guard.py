@@ -153,7 +153,8 @@ def _balanced_losses(model: Model, params: torch.Tensor, split: Split) -> list[f
     x = split.x.unsqueeze(0).expand(len(params), *split.x.shape)
     out = model.logits(params.float(), x)  # (k, m, classes)
     y = split.y.expand(len(params), -1)
-    losses = F.cross_entropy(out.mT, y, reduction="none").double()  # (k, m)
+    # In float64 before the logarithm: float32 loses what tells nearly equal candidates apart.
+    losses = F.cross_entropy(out.double().mT, y, reduction="none")  # (k, m)
     present = split.y.unique()
     return torch.stack([losses[:, split.y == c].mean(1) for c in present]).mean(0).tolist()
 

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import signal
 
+from hypothesis import settings
+
+# The suite tries the same cases every time, so that it fails only where something has changed.
+# `--hypothesis-profile nightly` explores: other cases at each run, kept where they failed.
+settings.register_profile("suite", derandomize=True, database=None, deadline=None)
+settings.register_profile("nightly", deadline=None, print_blob=True)
+settings.load_profile("suite")
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach the programs under test.

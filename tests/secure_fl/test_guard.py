@@ -1,11 +1,12 @@
 """The public part of the guarded defence against NumPy, scikit-learn and slow loops."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 from sklearn.utils.class_weight import compute_sample_weight
@@ -130,6 +131,7 @@ def test_root_directions_depend_on_the_seed_and_need_no_bootstraps():
 
 
 @given(st.integers(0, 999), st.integers(2, 40))
+@example(639, 2)  # logits 32 apart: 1 - p of the sure class has three digits left in float64
 @settings(max_examples=40, deadline=None)
 def test_balanced_loss_equals_scikit_learn(seed, m):
     rng = generator(seed)
@@ -139,8 +141,22 @@ def test_balanced_loss_equals_scikit_learn(seed, m):
     params = torch.randn(NET.num_parameters, generator=rng)
     probability = NET.logits(params[None], x[None])[0].double().softmax(1)
     weight = compute_sample_weight("balanced", y.numpy())
-    want = log_loss(y.numpy(), probability[:, 1].numpy(), sample_weight=weight)
-    assert balanced_loss(NET, params, Split(x, y)) == pytest.approx(want, rel=1e-4, abs=1e-5)
+    # Both columns: from one, scikit-learn finds the other as 1 - p, which cancels.
+    want = log_loss(y.numpy(), probability.numpy(), sample_weight=weight)
+    assert balanced_loss(NET, params, Split(x, y)) == pytest.approx(want, rel=1e-12, abs=1e-12)
+
+
+def test_balanced_loss_is_exact_at_any_logits():
+    """Thousands apart: log(1 + exp(-gap)) of each row, where probabilities are 0 and 1."""
+    rng = generator(0)
+    x, y = torch.rand(40, 6, generator=rng), torch.arange(40) % 2
+    params = 20 * torch.randn(NET.num_parameters, generator=rng)
+    logits = NET.logits(params[None], x[None])[0].tolist()
+    gaps = [row[1 - int(c)] - row[int(c)] for row, c in zip(logits, y, strict=True)]
+    losses = [max(gap, 0.0) + math.log1p(math.exp(-abs(gap))) for gap in gaps]
+    want = (math.fsum(losses[::2]) + math.fsum(losses[1::2])) / 40
+    assert max(map(abs, gaps)) > 1000
+    assert balanced_loss(NET, params, Split(x, y)) == pytest.approx(want, rel=1e-12)
 
 
 def test_balanced_loss_of_one_class_is_its_mean():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -207,13 +206,13 @@ def clear_inputs(name: str, seed: int) -> list[np.ndarray]:
 
 
 def under_masks(
-    name: str, params: dict[str, Any], inputs: Sequence[np.ndarray], nodes: int
+    name: str, params: dict[str, Any], inputs: Sequence[np.ndarray], nodes: int, seed: int = 0
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Run a circuit in its three roles; return its values and all words that were opened."""
-    keys = [os.urandom(16) for _ in range(nodes)]
+    keys = [bytes([rank, seed]) * 8 for rank in range(nodes)]
     corrections: list[np.ndarray] = []
     dealer = DealerGates([Stream(key) for key in keys], corrections.append)
-    secret = Stream(os.urandom(16))
+    secret = Stream(bytes([nodes, seed]) * 8)
     shares = [[secret.words(x.shape) for x in inputs] for _ in range(nodes)]
     masks = [np.bitwise_xor.reduce(column) for column in zip(*shares, strict=True)]
     CIRCUITS[name](dealer, *masks, **params)
@@ -254,8 +253,8 @@ def test_what_masked_wires_open_is_uniform() -> None:
     octets = np.concatenate(
         [
             word.ravel().view(np.uint8)
-            for _ in range(30)
-            for word in under_masks("order", TASKS["order"], inputs, 2)[1]
+            for seed in range(30)
+            for word in under_masks("order", TASKS["order"], inputs, 2, seed)[1]
         ]
     )
     counts = np.bincount(octets, minlength=256)
@@ -270,7 +269,7 @@ def test_what_masked_wires_open_is_uniform() -> None:
 def test_beaver_gates_give_what_the_clear_gives(nodes: int) -> None:
     inputs = clear_inputs("order", 1)
     wires = wired(nodes)
-    secret = Stream(os.urandom(16))
+    secret = Stream(bytes(16))
     shares = [secret.words(inputs[0].shape) for _ in range(nodes - 1)]
     shares.append(np.bitwise_xor.reduce([inputs[0], *shares]))
 
