@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from attacks.backdoor import Backdoor
-from attacks.base import AttackView, attack, require
+from attacks.base import AttackView, attack, in_sight, require
 
 
 @attack
@@ -21,7 +21,8 @@ class AdaptiveBackdoor(Backdoor):
     backdoored update across it, c the cosine and l the mean length of honest updates. An update
     that already has the cosine keeps its direction. The honest mean stands for the public root
     direction, which no single honest update follows as closely; so the result scores like the
-    best honest hospitals and still carries as much of the backdoor as the cone allows.
+    best honest hospitals and still carries as much of the backdoor as the cone allows. Without
+    an honest hospital m and l are those of the attackers' own updates.
     After Bagdasaryan et al., AISTATS 2020 (constrain and scale), with the constraint met exactly.
 
     Attributes:
@@ -37,11 +38,13 @@ class AdaptiveBackdoor(Backdoor):
 
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
         """Blend each row; rows without a direction of their own become the honest direction."""
-        mean = normalize(honest.mean(dim=0), dim=0)  # (d,)
-        direction = normalize(own, dim=1)  # (f, d)
+        seen = in_sight(honest, own).double()  # squares of float32 overflow from 1e19
+        mean = normalize(seen.mean(dim=0), dim=0)  # (d,)
+        direction = normalize(own.double(), dim=1)  # (f, d)
         along = direction @ mean  # (f,)
         across = normalize(direction - along.unsqueeze(1) * mean, dim=1)
         turned = self.cosine * mean + (1 - self.cosine**2) ** 0.5 * across
         inside = (along >= self.cosine).unsqueeze(1)
-        length = honest.norm(dim=1).mean()
-        return length * torch.where(inside, direction, normalize(turned, dim=1))
+        length = seen.norm(dim=1).mean()
+        vectors = length * torch.where(inside, direction, normalize(turned, dim=1))
+        return vectors.to(own.dtype)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, require
+from attacks.base import Attack, AttackView, attack, in_sight, require
 
 
 @attack
@@ -20,6 +20,7 @@ class Alie(Attack):
     by coordinate. z is the largest shift that still leaves enough honest hospitals further out
     for the malicious ones to be in the majority with them:
     z = Phi^-1((n - f - k) / (n - f)), k = floor(n/2 + 1) - f.
+    With one honest hospital v is its update; with none, m and s are those of the attackers' own.
     Ref: Baruch, Baruch, Goldberg, NeurIPS 2019.
 
     Attributes:
@@ -34,21 +35,30 @@ class Alie(Attack):
         z = self.z
         if z is None:
             z = derive_z(view.num_hospitals, view.num_malicious)
-        mean = honest.mean(dim=0)  # (d,)
-        deviation = honest.std(dim=0, correction=0)  # (d,)
-        return (mean - z * deviation).repeat(len(own), 1)
+        seen = in_sight(honest, own).double()  # squares of float32 overflow from 1e19
+        mean = seen.mean(dim=0)  # (d,)
+        deviation = seen.std(dim=0, correction=0)  # (d,)
+        return (mean - z * deviation).to(own.dtype).repeat(len(own), 1)
 
 
 def derive_z(num_hospitals: int, num_malicious: int) -> float:
-    """The shift z from n and f.
+    """The shift z from n and f, for any of them.
+
+    Where the malicious hospitals are a majority already, the formula has no bound; they then stay
+    as if they needed one supporter, among themselves if nobody else is left. Where all honest
+    hospitals are needed, z is 0.
 
     Raises:
-        ValueError: the formula has no finite value: f is 0 or so near n/2 that no honest hospital
-            is needed, or so small that all of them are.
+        ValueError: f is not from 1 to n.
     """
-    honest = num_hospitals - num_malicious
-    supporters = num_hospitals // 2 + 1 - num_malicious
-    defined = num_malicious > 0 and 0 < supporters < honest
-    rule = "such that 0 < floor(n/2 + 1) - f < n - f, unless z is given"
-    require(defined, "(num_hospitals, num_malicious)", rule, (num_hospitals, num_malicious))
-    return NormalDist().inv_cdf((honest - supporters) / honest)
+    require(
+        1 <= num_malicious <= num_hospitals,
+        "num_malicious",
+        f"from 1 to {num_hospitals}, all hospitals",
+        num_malicious,
+    )
+    sample = num_hospitals - num_malicious or num_malicious
+    supporters = max(num_hospitals // 2 + 1 - num_malicious, 1)
+    if supporters >= sample:
+        return 0.0
+    return NormalDist().inv_cdf((sample - supporters) / sample)

@@ -39,8 +39,8 @@ class AttackView:
 
     Attributes:
         round: number of the round, from 0.
-        num_hospitals: n, malicious ones included.
-        num_malicious: f.
+        num_hospitals: n, those that take part in this round, malicious ones included.
+        num_malicious: f of them, from 1 to n.
         rng: the attackers' source of randomness.
         global_model: float (d,), the broadcast model.
         clip_norm: bound on an update's norm that the federation enforces, or None.
@@ -88,9 +88,12 @@ class Attack:
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
         """Change the malicious hospitals' updates after training. Default: send what was trained.
 
+        Any number of hospitals may be suspended by then: an attack acts from one malicious
+        hospital alone to all of them, and returns finite rows for finite ones.
+
         Args:
-            honest: float (h, d), the honest hospitals' updates for an "omniscient" attack;
-                `own` otherwise.
+            honest: float (h, d), the honest hospitals' updates for an "omniscient" attack; `own`
+                for others, and where no honest hospital takes part. At least one row.
             own: float (f, d), what the malicious hospitals trained, on poisoned rows.
             view: what else they may know.
 
@@ -98,6 +101,17 @@ class Attack:
             float (f, d), new rows.
         """
         return own.clone()
+
+
+def in_sight(honest: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """The updates (m, d) that an omniscient attack takes its statistics from, m >= 1.
+
+    Args:
+        honest: float (h, d). Rows that are not finite are left out: they are refused.
+        own: float (f, d), the stand-in where no honest update is left.
+    """
+    finite = honest[honest.isfinite().all(dim=1)]
+    return finite if len(finite) else own
 
 
 def attack(cls: T) -> T:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, require
+from attacks.base import Attack, AttackView, attack, in_sight, require
 
 
 @attack
@@ -16,7 +16,8 @@ class ByzantineGradient(Attack):
     """Force the average of all n updates to be -strength times the honest mean m.
 
     v = (-strength * n * m - h * m) / f, with h honest and f malicious hospitals: the sum of all
-    is then -strength * n * m. Ref: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017,
+    is then -strength * n * m. Without an honest hospital m is the mean of the attackers' own
+    updates, and v = -strength * m. Ref: Blanchard, El Mhamdi, Guerraoui, Stainer, NeurIPS 2017,
     who show that one Byzantine worker decides any linear rule; here f of them share the load.
 
     Attributes:
@@ -31,8 +32,7 @@ class ByzantineGradient(Attack):
 
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
         """The same vector for every malicious hospital."""
-        malicious = len(own)
-        n = len(honest) + malicious
-        mean = honest.mean(dim=0)  # (d,)
-        vector = -(self.strength * n + len(honest)) / malicious * mean
-        return vector.repeat(malicious, 1)
+        n, malicious = view.num_hospitals, view.num_malicious
+        mean = in_sight(honest, own).mean(dim=0)  # (d,)
+        vector = -(self.strength * n + (n - malicious)) / malicious * mean
+        return vector.repeat(len(own), 1)

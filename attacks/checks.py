@@ -11,7 +11,8 @@ import torch
 from attacks.base import Attack, AttackView, build
 
 SHAPES: tuple[tuple[int, ...], ...] = ((12,), (1, 8, 8))
-SIZES = ((7, 3), (11, 2), (2, 1))  # honest, malicious
+# Honest and malicious hospitals that take part, from one attacker alone to all malicious.
+SIZES = tuple((n - f, f) for n in (1, 2, 3, 5, 10) for f in range(1, n + 1))
 
 
 def check_attack(cls: type[Attack], params: Mapping[str, Any] | None = None) -> None:
@@ -50,17 +51,24 @@ def sample_rows(shape: tuple[int, ...], m: int = 40) -> tuple[torch.Tensor, torc
 def _cases(attack: Attack) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
     for h, f in SIZES:
         own = sample_updates(f, 30, seed=1)
-        honest = sample_updates(h, 30) if attack.knowledge == "omniscient" else own
-        yield honest, own, h + f
+        seen = sample_updates(h, 30) if attack.knowledge == "omniscient" and h else own.clone()
+        yield seen, own, h + f
 
 
 def check_craft_shape(attack: Attack) -> None:
-    """`craft` returns one finite row for each malicious hospital, in the dtype of `own`."""
+    """`craft` returns one finite row for each malicious hospital, in the dtype of `own`.
+
+    However few are left on either side.
+    """
     for honest, own, n in _cases(attack):
-        out = attack.craft(honest, own, sample_view(n, len(own), own.shape[1]))
-        assert out.shape == own.shape, f"craft returned {tuple(out.shape)}, not {own.shape}"
-        assert out.dtype == own.dtype, f"craft returned {out.dtype}, not {own.dtype}"
-        assert torch.isfinite(out).all(), "craft returned a value that is not finite"
+        where = f"among {n} hospitals, {len(own)} of them malicious, craft"
+        try:
+            out = attack.craft(honest, own, sample_view(n, len(own), own.shape[1]))
+        except Exception as error:
+            raise AssertionError(f"{where} raised {error!r}") from error
+        assert out.shape == own.shape, f"{where} returned {tuple(out.shape)}, not {own.shape}"
+        assert out.dtype == own.dtype, f"{where} returned {out.dtype}, not {own.dtype}"
+        assert torch.isfinite(out).all(), f"{where} returned a value that is not finite"
 
 
 def check_craft_inputs_untouched(attack: Attack) -> None:

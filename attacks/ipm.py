@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, require
+from attacks.base import Attack, AttackView, attack, in_sight, require
 
 
 @attack
@@ -15,6 +15,7 @@ from attacks.base import Attack, AttackView, attack, require
 class InnerProductManipulation(Attack):
     """Send the honest mean reversed: v = -epsilon * m, so that the aggregate points backwards.
 
+    Without an honest hospital m is the mean of the attackers' own updates.
     Ref: Xie, Koyejo, Gupta, UAI 2019.
 
     Attributes:
@@ -30,4 +31,5 @@ class InnerProductManipulation(Attack):
 
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
         """The same vector for every malicious hospital."""
-        return (-self.epsilon * honest.mean(dim=0)).repeat(len(own), 1)
+        mean = in_sight(honest, own).mean(dim=0)  # (d,)
+        return (-self.epsilon * mean).repeat(len(own), 1)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from attacks.base import Attack, AttackView, attack
+from attacks.base import Attack, AttackView, attack, in_sight
 
 Direction = Literal["std", "unit", "sign"]
 
@@ -19,7 +19,8 @@ class MinMax(Attack):
 
     v = m + g p with the largest g such that max_i ||v - u_i|| <= max_ij ||u_i - u_j||.
     Ref: Shejwalkar, Houmansadr, NDSS 2021. They search for g by halving; here it is
-    the smallest positive root of one quadratic for each i, so it is exact.
+    the smallest positive root of one quadratic for each i, so it is exact. With one honest
+    hospital v is its update; with none, the u_i are the attackers' own.
 
     Attributes:
         direction: p. "std" is the negative standard deviation (with n-1, as their code has it),
@@ -35,12 +36,13 @@ class MinMax(Attack):
 
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
         """The same vector for every malicious hospital."""
-        mean = honest.mean(dim=0)  # (d,)
-        p = perturbation(honest, self.direction)
-        offset = mean - honest  # (h, d)
-        limit = torch.cdist(honest, honest, compute_mode=EXACT).max().square()
+        seen = in_sight(honest, own).double()  # squares of float32 overflow from 1e19
+        mean = seen.mean(dim=0)  # (d,)
+        p = perturbation(seen, self.direction)
+        offset = mean - seen  # (h, d)
+        limit = torch.cdist(seen, seen, compute_mode=EXACT).max().square()
         slack = limit - offset.square().sum(1)  # (h,), >= 0 by the triangle inequality
-        return (mean + reach(p, offset @ p, slack) * p).repeat(len(own), 1)
+        return (mean + reach(p, offset @ p, slack) * p).to(own.dtype).repeat(len(own), 1)
 
 
 EXACT = "donot_use_mm_for_euclid_dist"  # the matrix product loses half the digits

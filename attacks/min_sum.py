@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, attack
+from attacks.base import Attack, AttackView, attack, in_sight
 from attacks.min_max import EXACT, Direction, check_direction, perturbation, reach
 
 
@@ -17,6 +17,7 @@ class MinSum(Attack):
     """Go as far from the honest mean as the sum of squared distances of an honest update allows.
 
     v = m + g p with the largest g such that sum_i ||v - u_i||^2 <= max_i sum_j ||u_i - u_j||^2.
+    With one honest hospital v is its update; with none, the u_i are the attackers' own.
     Ref: Shejwalkar, Houmansadr, NDSS 2021; g exact as in `min_max`.
 
     Attributes:
@@ -31,9 +32,11 @@ class MinSum(Attack):
 
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
         """The same vector for every malicious hospital."""
-        mean = honest.mean(dim=0)  # (d,)
-        p = perturbation(honest, self.direction)
-        squares = torch.cdist(honest, honest, compute_mode=EXACT).square()
+        seen = in_sight(honest, own).double()  # squares of float32 overflow from 1e19
+        mean = seen.mean(dim=0)  # (d,)
+        p = perturbation(seen, self.direction)
+        squares = torch.cdist(seen, seen, compute_mode=EXACT).square()
         # sum_i ||v - u_i||^2 = h g^2 ||p||^2 + sum_i ||m - u_i||^2: the linear term sums to zero
-        slack = (squares.sum(1).max() - (mean - honest).square().sum()) / len(honest)
-        return (mean + reach(p, torch.zeros_like(slack), slack) * p).repeat(len(own), 1)
+        slack = (squares.sum(1).max() - (mean - seen).square().sum()) / len(seen)
+        vector = mean + reach(p, torch.zeros_like(slack), slack) * p
+        return vector.to(own.dtype).repeat(len(own), 1)

@@ -16,7 +16,7 @@ from secure_fl import seeds
 from secure_fl.arbiter import Chain, Nobody
 from secure_fl.config import load_config
 from secure_fl.data import Split
-from secure_fl.errors import ConfigError, SecureFLError, require
+from secure_fl.errors import ConfigError, InputError, SecureFLError, require
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
 from secure_fl.ledger_settings import PLACES
@@ -129,12 +129,15 @@ def poison(
 
 
 def rehearse(setting: Setting) -> None:
-    """Let the attack act once on made-up updates, before anything runs.
+    """Let the attack act on made-up updates, before anything runs.
+
+    It acts among all hospitals, and as if suspensions had left one honest hospital, none, one
+    malicious hospital, or that one alone.
 
     Raises:
         ConfigError: its classes are not those of the data, or it cannot act among so many
             hospitals.
-        InputError: it returned updates of another shape.
+        InputError: it returned updates of another shape, or values that are not finite.
     """
     federation, attack = setting.federation, setting.attack
     classes = range(federation.data.classes)
@@ -145,20 +148,28 @@ def rehearse(setting: Setting) -> None:
                 f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the data"
             )
     nobody = torch.zeros(federation.hospitals, dtype=torch.bool)
+    state = State(federation.initial, nobody)
     shape = (federation.hospitals, federation.model.num_parameters)
     updates = 0.01 * torch.randn(shape, generator=seeds.torch_generator(0, "craft", 0))
-    try:
-        craft(
-            setting,
-            State(federation.initial, nobody),
-            1,
-            list(range(federation.hospitals)),
-            updates,
-        )
-    except SecureFLError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"attack {attack}: {error}") from error
+    for active in _rehearsed(setting.malicious, federation.hospitals):
+        malicious = sum(i in setting.malicious for i in active)
+        place = f"among {len(active)} hospitals, {malicious} of them malicious"
+        try:
+            sent = craft(setting, state, 1, active, updates)
+        except SecureFLError:
+            raise
+        except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+            raise ConfigError(f"attack {attack}, {place}: {error}") from error
+        if not sent.isfinite().all():
+            raise InputError(f"attack {attack} must return finite values; it does not {place}")
+
+
+def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
+    """Whom to rehearse with: everybody, and what suspensions may leave."""
+    everybody = list(range(hospitals))
+    honest = [i for i in everybody if i not in malicious]
+    few = [[*honest[:1], *malicious], [*malicious], [*malicious[:1], *honest], [*malicious[:1]]]
+    return [everybody, *(sorted(active) for active in few)]
 
 
 def make_setting(config: RunConfig, federation: Federation) -> Setting:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import torch
 
 from attacks import Attack, AttackView
+from attacks.base import in_sight
 from secure_fl import seeds
 from secure_fl.arbiter import Arbiter
 from secure_fl.data import Split
@@ -161,6 +162,8 @@ def craft(
 ) -> torch.Tensor:
     """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d).
 
+    Where no honest hospital takes part, an omniscient attack sees its own updates in their place.
+
     Raises:
         InputError: the attack returned another shape.
     """
@@ -169,7 +172,7 @@ def craft(
         return updates
     own = updates[attackers]
     others = [i for i in active if i not in setting.malicious]
-    honest = updates[others] if setting.attack.knowledge == "omniscient" else own
+    honest = in_sight(updates[others], own) if setting.attack.knowledge == "omniscient" else own
     view = AttackView(
         round=number - 1,
         num_hospitals=len(active),

@@ -168,6 +168,12 @@ class Careless(Attack):
             return torch.randn(own.shape)
         if self.how == "shape":
             return own[0].clone()
+        if self.how == "alone" and len(own) == view.num_hospitals:
+            return own.log()
+        if self.how == "refuses":
+            return own * (1 / (view.num_hospitals - view.num_malicious))
+        if self.how == "spread":
+            return own / honest.std(dim=0, correction=0)
         return own / 0 if self.how == "infinite" else own.clone()
 
     def poison(self, x, y, rng):
@@ -188,6 +194,9 @@ class Careless(Attack):
         "in place",
         "global random",
         "shape",
+        "alone",
+        "refuses",
+        "spread",
         "infinite",
         "poison in place",
         "range",

@@ -70,10 +70,28 @@ def test_alie_derives_z_as_published(n, f):
     assert derive_z(n, f) == pytest.approx(norm.ppf((n - f - s) / (n - f)))
 
 
-def test_alie_paper_example_and_refusal():
+def test_alie_paper_example():
     assert derive_z(50, 24) == pytest.approx(norm.ppf(24 / 26))
-    with pytest.raises(ValueError, match=r"unless z is given; got \(10, 6\)"):
-        derive_z(10, 6)
+
+
+@pytest.mark.parametrize(
+    ("n", "f", "quantile"),
+    [
+        (10, 6, 3 / 4),  # a majority already: as if one of the four honest ones were needed
+        (10, 9, 0.5),  # one honest update has no spread: z is 0
+        (10, 10, 9 / 10),  # nobody else: among themselves
+        (2, 1, 0.5),  # the only honest hospital is needed
+        (1, 1, 0.5),
+    ],
+)
+def test_alie_has_a_shift_where_the_formula_has_none(n, f, quantile):
+    assert derive_z(n, f) == pytest.approx(norm.ppf(quantile))
+
+
+@pytest.mark.parametrize("f", [0, 11])
+def test_alie_refuses_impossible_numbers(f):
+    with pytest.raises(ValueError, match=f"num_malicious must be from 1 to 10, .*; got {f}"):
+        derive_z(10, f)
 
 
 def halving_search(honest, p, accepts):
@@ -219,3 +237,53 @@ def test_adaptive_backdoor_without_an_update_of_its_own_follows_the_honest():
     honest = torch.tensor([[2.0, 0.0], [4.0, 0.0]])
     out = attacks.load("adaptive_backdoor").craft(honest, torch.zeros(1, 2), sample_view(3, 1, 2))
     torch.testing.assert_close(out, torch.tensor([[3.0, 0.0]]))
+
+
+# --- at the edge: suspensions may leave any number of hospitals on either side
+
+EDGES = [(0, 1), (0, 2), (0, 6), (1, 1), (1, 5), (5, 1), (2, 9)]
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e20])
+@pytest.mark.parametrize(("h", "f"), EDGES)
+@pytest.mark.parametrize("name", attacks.names())
+def test_every_attack_acts_from_one_hospital_to_all_malicious(name, h, f, scale):
+    honest, own = scale * sample_updates(h, D), scale * sample_updates(f, D, 1)
+    broken = torch.full((1, D), float("nan"))  # a hospital whose training diverged
+    for seen in (honest, torch.cat([honest, broken])):
+        out = attacks.load(name).craft(seen, own, sample_view(len(seen) + f, f, D))
+        assert out.shape == own.shape
+        assert out.dtype == own.dtype
+        assert out.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("ipm", lambda own: -2 * own.mean(0)),
+        ("byzantine_gradient", lambda own: -own.mean(0)),
+        ("alie", lambda own: own.mean(0) - norm.ppf(3 / 4) * own.std(0)),
+    ],
+)
+def test_without_an_honest_hospital_the_attackers_are_the_sample(name, expected):
+    out, _, own = crafted(name, h=0, f=4)
+    np.testing.assert_allclose(out, np.tile(expected(own), (4, 1)), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["min_max", "min_sum"])
+def test_min_max_and_min_sum_keep_their_bound_among_themselves(name):
+    out, _, own = crafted(name, h=0, f=5)
+    squares = pairs(own) ** 2
+    reached = ((own - out[0]) ** 2).sum(1)
+    got, limit = (
+        (reached.max(), squares.max())
+        if name == "min_max"
+        else (reached.sum(), squares.sum(1).max())
+    )
+    assert got == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("name", ["alie", "min_max", "min_sum"])
+def test_one_honest_hospital_is_copied(name):
+    out, honest, _ = crafted(name, h=1, f=3)
+    np.testing.assert_allclose(out, np.tile(honest[0], (3, 1)), atol=1e-12)

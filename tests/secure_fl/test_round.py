@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+import attacks
 from attacks import Attack, AttackView
 from secure_fl import seeds
 from secure_fl.arbiter import Nobody
 from secure_fl.backends import open_backend
 from secure_fl.data import Split
-from secure_fl.errors import InputError
-from secure_fl.experiment import RunConfig, make_setting, open_session
+from secure_fl.errors import InputError, SecureFLError
+from secure_fl.experiment import RunConfig, make_setting, open_session, rehearse
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions, train
 from secure_fl.round import (
@@ -205,6 +206,45 @@ def test_an_attack_of_the_wrong_shape_is_refused_by_name(federation: Federation)
     _, setting = make(federation, attack=Sends(0.0, columns=3), fraction=0.25)
     with pytest.raises(InputError, match=r"Sends.* must return updates of shape \(1, \d+\); got"):
         local_updates(setting, start(federation), 1, [0, 1, 2, 3])
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_every_attack_acts_whoever_is_suspended(name: str, federation: Federation) -> None:
+    _, setting = make(federation, attack=attacks.load(name), fraction=0.5)
+    honest = [i for i in range(N) if i not in setting.malicious]
+    first, second = setting.malicious
+    for active in ([first], [first, second], [first, second, honest[0]], [second, *honest]):
+        sent = local_updates(setting, start(federation), 1, sorted(active))
+        assert sent.isfinite().all()
+        assert torch.count_nonzero(sent[[i for i in range(N) if i not in active]]) == 0
+        assert (sent[active].norm(dim=1) > 0).all()
+
+
+@dataclass(frozen=True)
+class Lonely(Attack):
+    """Cannot act without an honest hospital, or with one alone."""
+
+    how: str = "divides"
+
+    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
+        if self.how == "divides":
+            return own * (1 / (view.num_hospitals - view.num_malicious))
+        return own / (view.num_hospitals - view.num_malicious - 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("divides", r"Lonely.*, among 2 hospitals, 2 of them malicious: .*division"),
+        ("is infinite", r"Lonely.* must return finite .* among 3 hospitals, 2 of them malicious"),
+    ],
+)
+def test_an_attack_that_would_fail_later_is_refused_before_round_1(
+    how: str, message: str, federation: Federation
+) -> None:
+    _, setting = make(federation, attack=Lonely(how), fraction=0.5)
+    with pytest.raises(SecureFLError, match=message):
+        rehearse(setting)
 
 
 def test_honest_updates_do_not_depend_on_the_attack(federation: Federation) -> None:
