@@ -15,6 +15,7 @@ from typing import Any
 import attacks
 from secure_fl import aggregation, data, models
 from secure_fl.checks import check, check_name, check_types, positive
+from secure_fl.counts import share_count
 from secure_fl.errors import ConfigError
 from secure_fl.faults import build_faults, check_places
 from secure_fl.guard import GuardOptions
@@ -291,7 +292,7 @@ def malicious_fractions(value: Any) -> list[float]:
 
 def malicious_count(fraction: float, hospitals: int) -> int:
     """Whole number of malicious hospitals, rounded down: never above the stated share."""
-    return math.floor(fraction * hospitals + 1e-9)
+    return share_count(fraction, hospitals)
 
 
 @dataclass

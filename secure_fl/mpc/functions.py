@@ -20,6 +20,7 @@ import torch
 
 from secure_fl.aggregation.fixedpoint import UNIT
 from secure_fl.aggregation.ops import FRACTION_BITS, Secret, Updates
+from secure_fl.counts import trim_count
 from secure_fl.errors import require
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.provider import ProviderRing
@@ -188,7 +189,7 @@ def trimmed_mean(
     """
     require(0 <= beta < 0.5, "beta", "in [0, 0.5)", beta)
     rows = _Rows(x, dim, max_abs)
-    trim = math.floor(beta * rows.count)
+    trim = trim_count(beta, rows.count)
     kept = rows.ops.where(rows.ops.middle(rows.updates, trim), rows.updates, None)
     left = rows.count - 2 * trim
     total = rows.ops.lifted(kept.data).sum(axis=0)  # (d,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
-from secure_fl.aggregation.stages.trimmed_mean import trim_count
+from secure_fl.counts import trim_count
 from secure_fl.errors import require
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import torch
 
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.counts import trim_count
 from secure_fl.errors import require
-
-
-def trim_count(beta: float, rows: int) -> int:
-    """Return floor(beta rows): how many values go off each end."""
-    return math.floor(beta * rows + 1e-9)
 
 
 @stage
