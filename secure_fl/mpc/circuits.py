@@ -307,15 +307,11 @@ def rank_onehot(
 ) -> Outputs:
     """Return for each rank k a one-hot word row of the k-th smallest of m numbers, (K, W).
 
-    Inputs are planes of a_j - a_i at [j, i] for j > i, and of a_i - a_j for j < i, offset to be
-    unsigned. before[j, i] = [a_j sorts before a_i], ties by index: the sign, flipped where j < i.
+    Inputs are planes, offset to be unsigned, of numbers (m, m) that are negative at [j, i] where
+    a_j sorts before a_i.
     """
-    (sign,) = negative(gates, *inputs, adder=adder)  # (m, W)
-    m = len(sign)
-    flip = np.zeros((m, sign.shape[-1] * 64), np.uint8)
-    flip[:, :m] = np.arange(m)[:, None] < np.arange(m)[None, :]
-    packed = np.packbits(flip, axis=-1, bitorder="little").view(np.uint64)
-    count = count_bits(gates, gates.flip(sign, packed))
+    (before,) = negative(gates, *inputs, adder=adder)  # (m, W)
+    count = count_bits(gates, before)
     return (np.stack([equals(gates, count, k) for k in ranks]),)
 
 

@@ -185,9 +185,10 @@ class SharedOps(FixedPointOps):
         share = _share(a)  # (m,)
         m = len(share)
         difference = share[:, None] - share[None, :]  # a_j - a_i at [j, i]
-        earlier = np.arange(m)[:, None] < np.arange(m)[None, :]  # j < i
-        signed = np.where(earlier, -difference, difference)
-        wires = self.ring.on_bits("rank_onehot", signed, ranks=list(ranks))
+        if self.ring.leader:
+            # Of equal numbers the earlier sorts first: a_j - a_i - 1 < 0 where j < i.
+            difference -= np.triu(np.ones((m, m), _INT), 1)
+        wires = self.ring.on_bits("rank_onehot", difference, ranks=list(ranks))
         onehot = self.ring.inject(wires, m)  # (K, m)
         values = self.ring.product(onehot, share[None, :]).sum(axis=1)
         return [_ring(values[k : k + 1]) for k in range(len(ranks))]

@@ -88,7 +88,7 @@ def test_openings_equal_the_declaration(unit: str, backend: str) -> None:
 @every_unit
 @every_clear
 def test_shapes_and_types(unit: str, backend: str) -> None:
-    for n, d in ((1, 1), (2, 5), (6, 1), (21, 3)):
+    for n, d in ((1, 1), (2, 5), (6, 1), (21, 3), (65, 2), (500, 1)):
         given = sample(n, d)
         for convert in (torch.as_tensor, np.asarray, lambda x: torch.as_tensor(x).float()):
             x = convert(given["x"])

@@ -168,6 +168,49 @@ def test_signs_and_sizes_of_64_bit_numbers(adder: str) -> None:
         np.testing.assert_array_equal(unpack_bits(below, len(values))[0], signed < 0)
 
 
+@pytest.mark.parametrize("m", [1, 2, 64, 65, 130])
+def test_ranks_of_numbers_by_comparing_all_pairs(m: int) -> None:
+    """Ties too, and more numbers than a word has bits."""
+    rng = np.random.default_rng(m)
+    a = rng.integers(-3, 4, m)
+    before = a[:, None] - a[None, :] - np.triu(np.ones((m, m), np.int64), 1)
+    share = rng.integers(-(2**63), 2**63 - 1, (m, m))
+    with np.errstate(over="ignore"):
+        inputs = [to_planes(x, 64) for x in (share, before - share + np.int64(-(2**63)))]
+    ranks = sorted({0, m // 2, m - 1})
+    (found,) = circuits.rank_onehot(CLEAR, *inputs, ranks=ranks)
+    wanted = np.argsort(a, kind="stable")[ranks]
+    np.testing.assert_array_equal(unpack_bits(found, m), np.eye(m, dtype=np.int64)[wanted])
+
+
+CUT: dict[str, tuple[int, int, dict[str, Any]]] = {
+    "decompose": (2, 12, {"drop": 2, "carries": True}),
+    "negative": (2, 12, {}),
+    "thermometer": (2, 64, {}),
+    "rank_onehot": (2, 64, {"ranks": [0, 3]}),
+    "order": (1, 6, {"ranks": [2, 3]}),
+    "middle": (1, 6, {"trim": 1}),
+    "nearest": (1, 6, {"ranks": [2, 3], "keep": 4}),
+    "largest": (1, 6, {"count": 2}),
+    "both": (2, 1, {}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(CIRCUITS))
+def test_every_circuit_can_be_cut_in_blocks_of_words(name: str) -> None:
+    """Nodes and dealer do so by memory; no circuit may ask which words it was given."""
+    count, bits, params = CUT[name]
+    rng = np.random.default_rng(1)
+    shape = (bits, 1 if name == "thermometer" else 6, 5)
+    inputs = [rng.integers(0, 2**64 - 1, shape, np.uint64) for _ in range(count)]
+    whole = CIRCUITS[name](CLEAR, *inputs, **params)
+    for width in (1, 2):
+        blocks = [slice(start, start + width) for start in range(0, 5, width)]
+        parts = [CIRCUITS[name](CLEAR, *(x[..., b] for x in inputs), **params) for b in blocks]
+        for one, cut in zip(whole, zip(*parts, strict=True), strict=True):
+            np.testing.assert_array_equal(one, np.concatenate(cut, axis=-1))
+
+
 class Wire:
     """An exchange between threads that play the nodes."""
 

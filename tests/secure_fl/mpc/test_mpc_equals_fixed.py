@@ -48,6 +48,18 @@ def test_order_statistics_for_every_number_of_hospitals(cluster: Backend, name: 
         compare(cluster, name, *case(KINDS[n % len(KINDS)], n, 3, seed=n))
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_more_hospitals_than_a_word_has_bits(cluster: Backend, name: str) -> None:
+    compare(cluster, name, *case("ties", 65, 3))
+    if name in ("guarded", "cosine_pairwise", "median"):
+        compare(cluster, name, *case("plain", 129, 2))
+
+
+def test_as_many_hospitals_as_settings_allow(cluster: Backend) -> None:
+    for name in ("guarded", "cosine_root"):
+        compare(cluster, name, *case("plain", 500, 2))
+
+
 @pytest.mark.parametrize("name", sorted(stage_factories()))
 def test_every_stage(cluster: Backend, name: str) -> None:
     for n, kind in ((2, "plain"), (7, "ties")):
