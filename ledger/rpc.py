@@ -6,13 +6,18 @@ nowhere else: messages name scheme, host and port alone.
 A request that the node did not answer is sent again until `patience` runs out. That is safe for
 everything this package asks: reading changes nothing, and a signed transaction carries a number
 that a chain takes once.
+
+No request's number is used twice, threads take turns, and a connection on which an exchange was
+cut off is given up: an answer is never taken for that of another request.
 """
 
 import base64
 import http.client
 import json
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -65,6 +70,8 @@ class JsonRpc:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
             self._headers["Authorization"] = f"Basic {base64.b64encode(user).decode()}"
         self._connection: http.client.HTTPConnection | None = None
+        self._asked = 0
+        self._lock = threading.Lock()
 
     def one(self, method: str, *params: Any) -> Any:
         """Result of one request.
@@ -80,14 +87,17 @@ class JsonRpc:
 
     def batch(self, requests: Sequence[Request]) -> list[Any]:
         """Results of several requests in one HTTP exchange; a refused one gives a `NodeError`."""
-        body = json.dumps(
-            [
-                {"jsonrpc": "2.0", "id": i, "method": method, "params": params}
-                for i, (method, params) in enumerate(requests)
-            ]
-        ).encode()
-        answers = {answer["id"]: answer for answer in self._exchange(body)}
-        return [_result(answers.get(i), requests[i][0]) for i in range(len(requests))]
+        with self._lock:
+            first = self._asked
+            self._asked += len(requests)
+            body = json.dumps(
+                [
+                    {"jsonrpc": "2.0", "id": first + i, "method": method, "params": params}
+                    for i, (method, params) in enumerate(requests)
+                ]
+            ).encode()
+            answers = {answer["id"]: answer for answer in self._exchange(body)}
+        return [_result(answers.get(first + i), method) for i, (method, _) in enumerate(requests)]
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -121,9 +131,12 @@ class JsonRpc:
             kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
             self._connection = kind(str(self._parts.hostname), self._parts.port, timeout=TIMEOUT)
         path = (self._parts.path or "/") + (f"?{self._parts.query}" if self._parts.query else "")
-        self._connection.request("POST", path, body, self._headers)
-        answer = self._connection.getresponse()
-        text = answer.read()
+        with ExitStack() as unless_read:
+            unless_read.callback(self.close)
+            self._connection.request("POST", path, body, self._headers)
+            answer = self._connection.getresponse()
+            text = answer.read()
+            unless_read.pop_all()
         if answer.status >= 400 and answer.status not in (429, 502, 503, 504):
             raise LedgerError(f"{self.place} answered HTTP {answer.status} {answer.reason}")
         parsed = json.loads(text)

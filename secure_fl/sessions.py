@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,7 +74,11 @@ def refusal(row: torch.Tensor, limit: float) -> str | None:
 
 
 class Session(ABC):
-    """One rule over several rounds, for n hospitals and d parameters."""
+    """One rule over several rounds, for n hospitals and d parameters.
+
+    A round is `submit`, then `aggregate` of what it returned. Threads that share a session take
+    turns call by call; a submission that another thread's has replaced is refused.
+    """
 
     def __init__(
         self, rule: Pipeline, hospitals: int, dim: int, hospital_secrets: HospitalSecrets
@@ -85,6 +90,9 @@ class Session(ABC):
         self.dim = dim
         self._secrets = hospital_secrets
         self._round = 0
+        self._submitted: Submission | None = None
+        # Held for a whole call: one thread's shares never mix with another's.
+        self._lock = threading.RLock()
 
     def submit(self, updates: Any, present: Sequence[bool] | None = None) -> Submission:
         """Hand in one round's updates.
@@ -112,9 +120,12 @@ class Session(ABC):
                 rows[hospital] = x[hospital].to(torch.float64)
             else:
                 refused[hospital] = reason
-        self._round += 1
-        commitments, shares = self._share(rows)
-        return Submission(commitments, refused, shares)
+        with self._lock:
+            self._round += 1
+            self._submitted = None
+            commitments, shares = self._share(rows)
+            self._submitted = Submission(commitments, refused, shares)
+            return self._submitted
 
     def aggregate(
         self,
@@ -137,8 +148,9 @@ class Session(ABC):
                 contract's ruling.
 
         Raises:
-            InputError: wrong shapes or values; under MPC also a round combined already, or fewer
-                hospitals in play than the nodes combine.
+            InputError: wrong shapes or values; another submission than this session's last; under
+                MPC also a round combined already, or fewer hospitals in play than the nodes
+                combine.
         """
         n, d = self.hospitals, self.dim
         weights = torch.ones(n) if reputation is None else torch.as_tensor(reputation)
@@ -152,7 +164,10 @@ class Session(ABC):
             require(shape == (d,), "reference's shape", f"({d},)", shape)
             require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
         roots = submission.commitments if commitments is None else commitments
-        return self._aggregate(submission, weights, direction, dict(roots), ruled)
+        with self._lock:
+            mine = submission is self._submitted
+            require(mine, "submission", "what this session's submit returned last", "another")
+            return self._aggregate(submission, weights, direction, dict(roots), ruled)
 
     @abstractmethod
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:

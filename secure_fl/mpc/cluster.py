@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import select
 import sys
 import tempfile
+import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
 from secure_fl.faults import Fault
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
-from secure_fl.mpc.processes import Process, start, stop
+from secure_fl.mpc.processes import Process, kill, start, stop
 from secure_fl.mpc.session import MpcSession
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
 from secure_fl.mpc.transport import Channel, accept, listen
@@ -50,6 +52,10 @@ def check_preprocessing(preprocessing: str, insecure: bool) -> None:
 
 class MpcBackend(Backend):
     """Computing nodes and a dealer as local processes, started once and used for many sessions.
+
+    Several threads may use it, each with sessions of its own: one question is asked and answered
+    at a time. A question that is cut off between its first byte and its last answer, by Ctrl-C
+    say, stops the processes, for the next answer read could be its own.
 
     Args:
         nodes: computing nodes, 2 to 4.
@@ -97,8 +103,14 @@ class MpcBackend(Backend):
         self.signing = bool(signers)
         self._sessions = 0
         self._ready = False
+        self._questions = 0
+        self._under_way: str | None = None
+        self._stopped = "closed"
+        # Reentrant, so that a signal handler which asks finds the question under way, no deadlock.
+        self._lock = threading.RLock()
+        self._owner = os.getpid()
         self._processes: list[Process] = []
-        self._finalizer = weakref.finalize(self, stop, self._processes)
+        self._finalizer = weakref.finalize(self, _stop_own, self._processes, self._owner)
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_unless_ready)
             if keys is None:
@@ -199,17 +211,54 @@ class MpcBackend(Backend):
         return NodeFailure(f"{name} failed: {cause}")
 
     def _receive_raw(self, process: Process) -> tuple[dict[str, Any], bytearray]:
-        if not self._processes:
-            raise NodeFailure("the nodes are stopped")
-        try:
+        with self._giving_up(process):
             header, payload = self._channel(process).receive()
             if header.get("error") == "NodeFailure":
                 raise NodeFailure(header["message"])
+        return header, payload
+
+    @contextlib.contextmanager
+    def _giving_up(self, process: Process) -> Iterator[None]:
+        """Stop all if this process is lost; the error names the one that ended first."""
+        try:
+            yield
         except NodeFailure as failure:
             error = self._failure(process, failure)
+            self._stopped = str(error)
             self.close()
             raise error from failure
-        return header, payload
+
+    @contextlib.contextmanager
+    def _turn(self, what: str) -> Iterator[None]:
+        """Hold the channels from a question's first byte to its last answer.
+
+        The mark is set before anything is sent and taken away after everything is read, so that
+        no interruption, wherever it strikes, leaves the channels out of step unnoticed.
+
+        Raises:
+            NodeFailure: the processes are stopped, or belong to another process.
+        """
+        with self._lock:
+            if os.getpid() != self._owner:
+                raise NodeFailure("the nodes belong to the process that started them, not to this")
+            if self._under_way is not None:
+                self._cut_off(self._under_way)
+            if not self._processes:
+                raise NodeFailure(f"the nodes are stopped: {self._stopped}; open another backend")
+            self._under_way = what
+            try:
+                yield
+                self._under_way = None
+            finally:
+                if self._under_way is not None:
+                    self._cut_off(what)
+
+    def _cut_off(self, what: str) -> None:
+        """Stop all at once: what they have sent, or still will, answers nobody's question."""
+        if self._processes:
+            self._stopped = f"the question {what!r} was interrupted"
+            kill(self._processes)
+        self._under_way = None
 
     def _receive(self, process: Process) -> dict[str, Any]:
         return self._receive_raw(process)[0]
@@ -227,24 +276,35 @@ class MpcBackend(Backend):
     ) -> list[tuple[dict[str, Any], bytearray]]:
         """Send one command to all nodes and return their answers, in order of rank.
 
+        Every question has a number, which its answers carry. Threads take turns.
+
         Args:
             message: for all of them.
             payload: for all of them.
             each: what every node is told beside it, in order of rank.
 
         Raises:
-            NodeFailure: a node or the dealer is gone; all are stopped then.
+            NodeFailure: a node or the dealer is gone, an answer is not to this question, or a node
+                refused what another did; all are stopped then.
             SecureFLError: the rule refused its input.
         """
-        for rank in range(self.nodes):
-            self.tell(rank, {**message, **(each[rank] if each else {})}, payload)
-        answers = self._answers()
-        for header, _ in answers:
-            if "error" in header:
-                raise _ERRORS.get(header["error"], SecureFLError)(header["message"])
+        with self._turn(message["do"]):
+            self._questions += 1
+            number = self._questions
+            for rank in range(self.nodes):
+                told = {**message, **(each[rank] if each else {}), "question": number}
+                self._send(rank, told, payload)
+            answers = self._answers(number)
+            errors = [header for header, _ in answers if "error" in header]
+            if 0 < len(errors) < self.nodes and message["do"] == "aggregate":
+                # Their rules' states differ from here on.
+                with self._giving_up(self.node_processes[0]):
+                    raise NodeFailure(f"only some nodes refused: {errors[0]['message']}")
+        for header in errors:
+            raise _ERRORS.get(header["error"], SecureFLError)(header["message"])
         return answers
 
-    def _answers(self) -> list[tuple[dict[str, Any], bytearray]]:
+    def _answers(self, number: int) -> list[tuple[dict[str, Any], bytearray]]:
         """Wait for every node's answer, however long: peers that fall silent report each other.
 
         A node that ends closes its connection, which is an answer too: the first bad one counts.
@@ -255,20 +315,28 @@ class MpcBackend(Backend):
             ready, _, _ = select.select(list(waiting), [], [])
             for sock in ready:
                 process = waiting.pop(sock)
-                answers[process.name] = self._receive_raw(process)
+                header, payload = self._receive_raw(process)
+                with self._giving_up(process):
+                    if header.get("question") != number:
+                        raise NodeFailure(
+                            f"it answered question {header.get('question')}, not {number}"
+                        )
+                answers[process.name] = header, payload
         return [answers[process.name] for process in self.node_processes]
 
     def tell(self, rank: int, message: dict[str, Any], *payload: bytes) -> None:
-        """Send one message to one node."""
-        if not self._processes:
-            raise NodeFailure("the nodes are stopped")
+        """Send one message, which has no answer, to one node.
+
+        Raises:
+            NodeFailure: a process is gone; all are stopped then.
+        """
+        with self._turn(message["do"]):
+            self._send(rank, message, *payload)
+
+    def _send(self, rank: int, message: Mapping[str, Any], *payload: bytes) -> None:
         process = self.node_processes[rank]
-        try:
+        with self._giving_up(process):
             self._channel(process).send(message, *payload)
-        except NodeFailure as failure:
-            error = self._failure(process, failure)
-            self.close()
-            raise error from failure
 
     def session(
         self,
@@ -288,10 +356,12 @@ class MpcBackend(Backend):
         if ties is not None and not self.signing:
             raise InputError("the nodes hold no ledger keys: open the backend with signers")
         require(ties is not None or not faults, "faults", "empty without a contract", len(faults))
-        self._sessions += 1
+        with self._lock:
+            self._sessions += 1
+            number = self._sessions
         return MpcSession(
             self,
-            self._sessions,
+            number,
             build_rule(rule),
             hospitals,
             dim,
@@ -302,7 +372,14 @@ class MpcBackend(Backend):
 
     def close(self) -> None:
         """Stop all processes."""
-        stop(self._processes)
+        with self._lock:
+            _stop_own(self._processes, self._owner)
+
+
+def _stop_own(processes: list[Process], owner: int) -> None:
+    """Stop processes; a fork of the program that started them leaves them alone."""
+    if os.getpid() == owner:
+        stop(processes)
 
 
 def _handed(signer: Signer | Path) -> dict[str, str]:

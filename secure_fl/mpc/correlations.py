@@ -21,6 +21,8 @@ shares, `NodeSource` only its own. What later requests refer to, the dealer keep
     row_dot         b (d,), A b (n,)                                    8 n
     row_scale       b (n,), b_i A_i (n, d)                              8 n d
     choose          masks r of wires and r A, as ring elements          16 n d
+
+`step` asks for no correlation but how many requests were answered, at the end of every rule.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from secure_fl.errors import NodeFailure
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.transport import Channel
 from secure_fl.mpc.wires import DealerGates, deal
@@ -71,6 +74,7 @@ class Dealer:
         self._send = send
         self._gates = DealerGates(self._streams, send)
         self._kept: dict[int, np.ndarray] = {}
+        self._requests = 0
 
     def _sum(self, shape: int | tuple[int, ...], skip_first: bool = False) -> np.ndarray:
         total = np.zeros(shape, np.int64)
@@ -101,10 +105,15 @@ class Dealer:
             "row_dot": self._row_dot,
             "row_scale": self._row_scale,
             "choose": self._choose,
+            "step": self._step,
         }
+        self._requests += 1
         if kind not in makers:
             raise ValueError(f"kind must be one of {sorted(makers)}; got {kind!r}")
         makers[kind](**{k: v for k, v in request.items() if k != "kind"})
+
+    def _step(self) -> None:
+        self._send(np.array([self._requests]))
 
     def _input(self, first: int, shape: Sequence[int]) -> None:
         for rank, stream in enumerate(self._streams):
@@ -172,6 +181,7 @@ class NodeSource:
         self._dealer = dealer
         self._next = 0
         self._kept: list[int] = []
+        self._requests = 0
         self.seconds = 0.0
         self.bytes_received = 0
 
@@ -185,7 +195,25 @@ class NodeSource:
     def request(self, kind: str, **sizes: Any) -> None:
         """Ask the dealer for a correlation; node 0 speaks for all."""
         if self._dealer is not None:
+            self._requests += 1
             self._dealer.send({"kind": kind, **sizes})
+
+    def require_step(self) -> None:
+        """Refuse to go on unless every correction has been read and none too many.
+
+        Corrections carry no numbers of their own. Behind the last one the dealer says how many
+        requests it has answered, eight bytes that are not counted as offline traffic.
+
+        Raises:
+            NodeFailure: what was read last is another number.
+        """
+        if self._dealer is None:
+            return
+        self.request("step")
+        answered = np.empty(1, np.int64)
+        self._dealer.receive_into(answered.data.cast("B"))
+        if answered[0] != self._requests:
+            raise NodeFailure("the dealer's corrections are out of step with the requests")
 
     def keep(self, count: int) -> int:
         """Return the first of `count` new numbers under which the dealer keeps masks."""

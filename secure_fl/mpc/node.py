@@ -88,7 +88,7 @@ class Node:
             except SecureFLError as error:
                 self.ring.finish()
                 reply, parts = {"error": type(error).__name__, "message": str(error)}, []
-            control.send(reply, *parts)
+            control.send({**reply, "question": header["question"]}, *parts)
 
     def _answer(
         self, command: str, header: dict[str, Any], payload: bytearray

@@ -67,3 +67,14 @@ def stop(processes: list[Process]) -> None:
             process.handle.kill()
             process.handle.wait()
     processes.clear()
+
+
+def kill(processes: list[Process]) -> None:
+    """End all without a word, where a frame may be half sent."""
+    for process in processes:
+        process.handle.kill()
+    for process in processes:
+        if process.control is not None:
+            process.control.close()
+        process.handle.wait()
+    processes.clear()

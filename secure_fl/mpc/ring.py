@@ -220,8 +220,13 @@ class DealerRing(Ring):
         self.source.release([w.number for w in wires])
 
     def finish(self) -> None:
-        """Let the dealer forget all masks; what was opened under them must not be used again."""
+        """Let the dealer forget all masks; what was opened under them must not be used again.
+
+        Raises:
+            NodeFailure: requests and corrections are out of step.
+        """
         self.source.release_all()
+        self.source.require_step()
 
     def product(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Return shares of x * y, elementwise with broadcasting (Beaver, CRYPTO 1991).

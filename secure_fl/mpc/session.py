@@ -13,7 +13,7 @@ from ledger.disputes import DeniedShare, SignedOpened, WrongShare
 from ledger.keys import Signature
 from ledger.merkle import share_digest
 from secure_fl.aggregation.pipeline import Pipeline
-from secure_fl.errors import NodeFailure
+from secure_fl.errors import NodeFailure, SecureFLError
 from secure_fl.faults import UNSIGNED_SHARE, WITHHELD_SHARE, WRONG_SHARE, Fault
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.sharing import ShareMessage, commit, split
@@ -96,7 +96,11 @@ class MpcSession(Session):
             [[f.round, f.hospital, f.kind] for f in faults if f.node == rank]
             for rank in range(backend.nodes)
         ]
-        backend.ask(message, each=[{"faults": listed} for listed in own])
+        try:
+            backend.ask(message, each=[{"faults": listed} for listed in own])
+        except SecureFLError:
+            self.close()  # at nodes that did open it
+            raise
 
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
         """Each hospital splits its update, commits, and sends every node its share."""
