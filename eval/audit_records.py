@@ -264,7 +264,7 @@ def check_row(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
     yield from differences(place, cell.row, settings, "the settings", 0.0)
     if cell.rounds[0]["settings_sha256"] != run.sha256:
         yield Finding(f"{cell.place}/rounds.jsonl line 1", "the run had other settings")
-    costs = grid.costs(run.defence, result_of(cell, torch.empty(0)))
+    costs = grid.costs(run.defence, run.experiment.privacy, result_of(cell, torch.empty(0)))
     yield from differences(place, cell.row, costs, "the rounds", SAME_SUM)
 
 

@@ -7,6 +7,7 @@ an interrupted job is completed by running the cells that are missing.
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 import time
@@ -24,7 +25,6 @@ from eval.evaluate import Judge
 from eval.manifest import write_manifest
 from eval.progress import Reporter
 from eval.records import read_object, read_row
-from secure_fl import seeds
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.consortium import check_ledger
 from secure_fl.errors import ConfigError, InputError
@@ -32,6 +32,8 @@ from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, r
 from secure_fl.federation import Federation, prepare
 from secure_fl.mpc.tls import check_keys
 from secure_fl.parties import minimum_hospitals, open_nodes
+from secure_fl.privacy import DELTA, epsilon
+from secure_fl.run_secret import RunSecret, public_members_seed
 from secure_fl.runfolder import (
     create_run,
     refuse_existing,
@@ -39,7 +41,13 @@ from secure_fl.runfolder import (
     write_json,
     writing_cell,
 )
-from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig, malicious_fractions
+from secure_fl.schema import (
+    AttackConfig,
+    DefenceConfig,
+    ExperimentConfig,
+    PrivacyConfig,
+    malicious_fractions,
+)
 from secure_fl.sessions import Backend
 
 CLEAN = "none"
@@ -47,6 +55,8 @@ ROOT_ONLY = "root_only"
 ENVIRONMENT = "environment.json"
 # In ENVIRONMENT: hash of the settings that the run began with.
 CONFIG_HASH = "config_sha256"
+# And of the data that it began with (`secure_fl.federation.data_hash`).
+DATA_HASH = "data_sha256"
 # What is read of the row of a cell done before.
 _ROW_KEYS = {"cell", "accuracy", "attack_success_excess", "rounds_run", "seconds"}
 
@@ -86,7 +96,8 @@ def _baseline(config: ExperimentConfig) -> list[DefenceConfig]:
 class Backends:
     """Opens each backend once, at its first use; closes all at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: RunSecret) -> None:
+        self._secret = secret
         self._stack = ExitStack()
         self._open: dict[tuple[str | int | None, ...], Backend] = {}
 
@@ -104,7 +115,7 @@ class Backends:
             least = minimum_hospitals(defence, run.experiment)
             key += (defence.nodes, defence.keys, defence.preprocessing, least)
         if key not in self._open:
-            opened = open_nodes(defence, run.experiment)
+            opened = open_nodes(defence, run.experiment, self._secret)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]
 
@@ -124,8 +135,8 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
         rehearse(make_setting(run, federation))
     create_run(folder)
     save_config(config, folder / "config.yaml")
-    settings = {CONFIG_HASH: _config_hash(folder)}
-    write_json(folder / ENVIRONMENT, environment(config, shlex.join(command)) | settings)
+    begun = {CONFIG_HASH: _config_hash(folder), DATA_HASH: federation.data_sha256}
+    write_json(folder / ENVIRONMENT, environment(config, shlex.join(command)) | begun)
     return federation
 
 
@@ -158,7 +169,7 @@ def check_chain(config: ExperimentConfig) -> None:
             config.data.hospitals,
             config.data.validators,
             max(run.defence.nodes for run in with_ledger),
-            seeds.integer(config.seed, "keys"),
+            public_members_seed(config),
         )
 
 
@@ -181,6 +192,20 @@ def resume_job(folder: Path) -> ExperimentConfig:
     return config
 
 
+def check_data(folder: Path, federation: Federation) -> None:
+    """Hold the data to those that a run began with, before anything is written.
+
+    Raises:
+        InputError: they are others, so that done and missing cells would not belong together.
+    """
+    begun = read_object(folder / ENVIRONMENT).get(DATA_HASH)
+    if begun != federation.data_sha256:
+        raise InputError(
+            f"the data must be those that the run in {folder} began with (SHA-256 {begun}); those "
+            f"loaded now have {federation.data_sha256}"
+        )
+
+
 def run_job(
     config: ExperimentConfig, federation: Federation, folder: Path, reporter: Reporter
 ) -> list[dict[str, Any]]:
@@ -188,16 +213,21 @@ def run_job(
 
     Returns:
         Rows of the summary, one a cell.
+
+    Raises:
+        InputError: the run began with other data, or a cell done before is damaged.
     """
+    check_data(folder, federation)
     torch.set_num_threads(config.threads)
     rows = []
-    with Backends() as backends:
+    secret = RunSecret(config)
+    with Backends(secret) as backends:
         for cell in plan(config):
             final = folder / "cells" / cell.name
             if not final.exists():
                 reporter.cell_started(cell.name, config.rounds)
                 with writing_cell(folder, cell.name) as partial:
-                    row = run_cell(cell, federation, backends, partial, folder, reporter)
+                    row = run_cell(cell, federation, backends, secret, partial, folder, reporter)
                     write_json(partial / "cell.json", row)
             row = read_row(final / "cell.json")
             if not row.keys() >= _ROW_KEYS or row["cell"] != cell.name:
@@ -215,6 +245,7 @@ def run_cell(
     cell: Cell,
     federation: Federation,
     backends: Backends,
+    secret: RunSecret,
     target: Path,
     folder: Path,
     reporter: Reporter,
@@ -228,6 +259,7 @@ def run_cell(
         federation,
         backends.get(cell.run),
         target,
+        secret,
         observe=judge.observe,
         report=reporter.round_done,
     )
@@ -254,7 +286,7 @@ def describe(cell: Cell, federation: Federation, judge: Judge, result: RunResult
     return (
         identity(cell, result.malicious)
         | measures(federation, judge, result)
-        | costs(cell.run.defence, result)
+        | costs(cell.run.defence, cell.run.experiment.privacy, result)
     )
 
 
@@ -269,6 +301,8 @@ def identity(cell: Cell, malicious: Sequence[int]) -> dict[str, Any]:
         "backend": defence.backend,
         "nodes": defence.nodes if defence.backend == "mpc" else None,
         "insecure": defence.backend == "mpc" and defence.preprocessing == "first_party",
+        "noise_sigma": cell.run.experiment.privacy.noise_sigma,
+        "repeatable_secrets": cell.run.experiment.repeatable_secrets,
         "attack": attack.label,
         "objective": attack.build().objective,
         "malicious_fraction": cell.run.fraction,
@@ -291,8 +325,8 @@ def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[st
     }
 
 
-def costs(defence: DefenceConfig, result: RunResult) -> dict[str, Any]:
-    """What a row says of time and traffic, and the hashes it ends in; it follows from records."""
+def costs(defence: DefenceConfig, privacy: PrivacyConfig, result: RunResult) -> dict[str, Any]:
+    """What a row says of time, traffic, privacy and the hashes it ends in; from the records."""
     played = [row for row in result.rows if row["round"] > 0]
     shared = defence.backend == "mpc"
 
@@ -301,6 +335,7 @@ def costs(defence: DefenceConfig, result: RunResult) -> dict[str, Any]:
 
     return {
         "rounds_run": len(played),
+        "epsilon": _epsilon(privacy, len(played)),
         "mpc_seconds_online": total("seconds", "mpc_online"),
         "mpc_seconds_offline": total("seconds", "mpc_offline"),
         "mpc_rounds": total("mpc", "rounds"),
@@ -310,6 +345,15 @@ def costs(defence: DefenceConfig, result: RunResult) -> dict[str, Any]:
         "final_model_sha256": result.closing["model_sha256"],
         "chain_head": result.chain_head,
     }
+
+
+def _epsilon(privacy: PrivacyConfig, rounds: int) -> float | None:
+    """Budget of a hospital that sent in every round, at `DELTA`; None without noise, or where the
+    noise is so small that no number holds it."""
+    if privacy.noise_sigma == 0 or privacy.clip_norm is None:
+        return None
+    spent = epsilon(privacy.clip_norm, privacy.noise_sigma, rounds, DELTA)
+    return spent if math.isfinite(spent) else None
 
 
 def command_line() -> list[str]:

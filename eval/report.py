@@ -122,6 +122,7 @@ def render(run: Run, light: Mapping[str, bytes], dark: Mapping[str, bytes] | Non
         lead=_sentence(str(run.config.get("description") or "")),
         facts=header_facts(run),
         insecure=insecure_cells(rows),
+        repeatable=any(row.get("repeatable_secrets") for row in rows),
         tiles=tiles(rows),
         fraction=headline_fraction(rows),
         sheets=sheets,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from eval.style import (
     headline_fraction,
     looks,
 )
+from secure_fl.privacy import DELTA
 
 DASH = "–"
 # Attacks in columns, up to this many; more of them become lines.
@@ -103,12 +105,30 @@ def quality_sheet(rows: Sequence[Row]) -> Sheet:
             own = name == ROOT_ONLY or values[0] is None
             line.append(DASH if own else points(_subtract(values[0], root)))
         body.append(line)
-    note = (
-        ""
-        if root is None
-        else "Root only: the validators' public rows alone, no hospital. Gain in percentage points."
+    alone = "Root only: the validators' public rows alone, no hospital. Gain in percentage points."
+    notes = ["" if root is None else alone, privacy_note(rows), repeatable_note(rows)]
+    return Sheet("Quality without attack", header, body, " ".join(note for note in notes if note))
+
+
+def privacy_note(rows: Sequence[Row]) -> str:
+    """The largest budget that a hospital's noise spends in any cell; empty without noise."""
+    noisy = [row for row in rows if row.get("noise_sigma") and row.get("rounds_run")]
+    if not noisy:
+        return ""
+    spent = max(math.inf if row.get("epsilon") is None else row["epsilon"] for row in noisy)
+    rounds = max(int(row["rounds_run"]) for row in noisy)
+    shown = "infinite" if math.isinf(spent) else f"{spent:.3g}"
+    return (
+        f"Privacy: epsilon {shown} at delta {DELTA:g} after {rounds} rounds, for all rows of one "
+        "hospital together, against whoever sees its noisy updates."
     )
-    return Sheet("Quality without attack", header, body, note)
+
+
+def repeatable_note(rows: Sequence[Row]) -> str:
+    """That secrets followed from the public seed, if they did."""
+    if not any(row.get("repeatable_secrets") for row in rows):
+        return ""
+    return "Repeatable secrets: shares, keys and noise follow from the seed and protect nothing."
 
 
 def attack_sheet(rows: Sequence[Row]) -> Sheet:

@@ -83,7 +83,7 @@ def fresh_key() -> Signer:
 
 
 def simulation_key(seed: int, role: str, index: int) -> Signer:
-    """A key for simulated members, derived from public inputs: it protects nothing.
+    """A key for simulated members: as secret as the seed. A public seed's keys protect nothing.
 
     The same seed, role and index give the same key on every machine, so that runs repeat exactly.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +21,7 @@ from secure_fl.hospitals import TrainOptions
 from secure_fl.ledger_settings import PLACES
 from secure_fl.parties import keys_seed, open_nodes, signs
 from secure_fl.round import Setting, State, close, craft, measured, model_hash, play
+from secure_fl.run_secret import RunSecret
 from secure_fl.runfolder import (
     append_line,
     canonical_json,
@@ -40,7 +40,7 @@ from secure_fl.schema import (
     malicious_fractions,
 )
 from secure_fl.server import make_server
-from secure_fl.sessions import Backend, Session
+from secure_fl.sessions import Backend, HospitalSecrets, Session
 from secure_fl.statements import Ties
 from secure_fl.validation import validate
 
@@ -172,8 +172,10 @@ def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
     return [everybody, *(sorted(active) for active in few)]
 
 
-def make_setting(config: RunConfig, federation: Federation) -> Setting:
-    """Everything about a run that its rounds share."""
+def make_setting(
+    config: RunConfig, federation: Federation, noise_key: bytes | None = None
+) -> Setting:
+    """Everything about a run that its rounds share; with noise they need the key of it."""
     seed = config.experiment.seed
     attack = config.attack.build()
     malicious = (
@@ -190,24 +192,32 @@ def make_setting(config: RunConfig, federation: Federation) -> Setting:
         malicious=malicious,
         splits=poison(attack, federation.data.hospitals, malicious, seed),
         options=options,
+        noise=None if noise_key is None else HospitalSecrets(noise_key),
     )
 
 
 def open_session(
-    config: RunConfig, federation: Federation, backend: Backend, ties: Ties | None = None
+    config: RunConfig,
+    federation: Federation,
+    backend: Backend,
+    sharing_key: bytes | None,
+    ties: Ties | None = None,
 ) -> Session:
-    """A session of the defence's rule, its sharing keys derived from the seed.
+    """A session of the defence's rule.
 
-    Simulated hospitals need no secrets from each other's simulator; with derived keys a run
-    repeats to the last bit, commitments and chain included.
+    Args:
+        config: what to run.
+        federation: data and model.
+        backend: where the rule runs.
+        sharing_key: of this cell alone, from which all simulated hospitals draw their masks and
+            salts; None: each draws from the operating system.
+        ties: the contract for which hospitals and nodes sign.
     """
-    label = f"{config.experiment.seed}/{config.defence.name}/{config.attack.name}/{config.fraction}"
-    key = hashlib.sha256(f"secure-fl simulation secrets: {label}".encode()).digest()
     return backend.session(
         config.defence.build(),
         federation.hospitals,
         federation.model.num_parameters,
-        simulation_key=key,
+        simulation_key=sharing_key,
         ties=ties,
         faults=() if ties is None else config.experiment.faults,
     )
@@ -218,6 +228,7 @@ def run_rounds(
     federation: Federation,
     backend: Backend,
     folder: Path,
+    secret: RunSecret,
     observe: Observe | None = None,
     report: Callable[[Row], None] | None = None,
 ) -> RunResult:
@@ -228,12 +239,14 @@ def run_rounds(
         federation: data, model, initial parameters.
         backend: where the rule runs (`secure_fl.parties.open_nodes`); it stays open.
         folder: existing folder, for the files of a cell (see `secure_fl.runfolder`).
+        secret: of the run; the nodes' keys are from the same one.
         observe: extra fields of a row from (round, model kept after it), for figures on data that
             the federation itself must not see.
         report: called with every row.
     """
     experiment = config.experiment
-    setting = make_setting(config, federation)
+    own = secret.cell(config.sha256, federation.data_sha256)
+    setting = make_setting(config, federation, own.noise)
     server = make_server(federation, config.defence, setting.options, experiment.seed)
     arbiter: Chain | Nobody = Nobody(federation.hospitals)
     ties = None
@@ -243,11 +256,11 @@ def run_rounds(
             federation.hospitals,
             len(federation.data.validators),
             config.defence.nodes,
-            keys_seed(experiment),
+            keys_seed(experiment, secret),
         )
         ties = arbiter.entrust_nodes() if signs(config.defence) else None
     records = Records(folder, observe, report)
-    session = open_session(config, federation, backend, ties)
+    session = open_session(config, federation, backend, own.sharing, ties)
     try:
         state = State(
             model=federation.initial,
@@ -314,13 +327,14 @@ class Records:
 
 
 def first_row(config: RunConfig, federation: Federation) -> Row:
-    """The row of round 0: the settings' hash and the initial model, before anybody trained."""
+    """The row of round 0: hashes of settings, data and initial model, before anybody trained."""
     verdicts = validate(federation, federation.initial)
     return {
         "round": 0,
         **measured(verdicts),
         "status": "initial",
         "settings_sha256": config.sha256,
+        "data_sha256": federation.data_sha256,
         "model_sha256": model_hash(federation.initial),
     }
 
@@ -359,5 +373,6 @@ def run(
         require(not target.exists(), "folder", "one that does not exist yet", str(target))
         target.mkdir(parents=True)
         defence = config.defence
-        with open_nodes(defence, experiment) as backend:
-            return run_rounds(config, federation, backend, target, observe)
+        secret = RunSecret(experiment)
+        with open_nodes(defence, experiment, secret) as backend:
+            return run_rounds(config, federation, backend, target, secret, observe)

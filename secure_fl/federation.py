@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from secure_fl import data, models, seeds
 from secure_fl.data import Dataset, FederatedData
 from secure_fl.errors import ConfigError
+from secure_fl.runfolder import canonical_json
 from secure_fl.schema import ExperimentConfig
 
 
@@ -21,11 +23,13 @@ class Federation:
         data: splits of hospitals, validators and test.
         model: the network.
         initial: float32 (d,), the model before round 1.
+        data_sha256: hash of the data set as loaded (`data_hash`).
     """
 
     data: FederatedData
     model: models.Model
     initial: torch.Tensor
+    data_sha256: str
 
     @property
     def hospitals(self) -> int:
@@ -45,7 +49,8 @@ def prepare(config: ExperimentConfig) -> Federation:
         SecureFLError: data that are missing or too few, or a model that does not fit them.
     """
     settings, seed = config.data, config.seed
-    dataset = _sample(data.load(settings.name, settings.path), settings.rows, seed)
+    loaded = data.load(settings.name, settings.path)
+    dataset = _sample(loaded, settings.rows, seed)
     federated = data.partition(
         dataset,
         settings.hospitals,
@@ -80,7 +85,28 @@ def prepare(config: ExperimentConfig) -> Federation:
         raise ConfigError(
             f"model {config.model.name!r} with params {config.model.params}: {error}"
         ) from error
-    return Federation(federated, model, model.init(seeds.torch_generator(seed, "model")))
+    initial = model.init(seeds.torch_generator(seed, "model"))
+    return Federation(federated, model, initial, data_hash(loaded))
+
+
+def data_hash(dataset: Dataset) -> str:
+    """SHA-256 over a data set's arrays and names, as 64 hexadecimal digits.
+
+    Over canonical JSON of the names, types and shapes, then the bytes of x, y and group.
+    """
+    arrays = (dataset.x, dataset.y, dataset.group)
+    head = {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "arrays": [[array.dtype.str, list(array.shape)] for array in arrays],
+        "features": list(dataset.feature_names),
+        "classes": list(dataset.class_names),
+        "categories": {name: list(values) for name, values in dataset.categories.items()},
+    }
+    digest = hashlib.sha256(canonical_json(head).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _sample(dataset: Dataset, rows: int | None, seed: int) -> Dataset:

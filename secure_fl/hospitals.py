@@ -17,6 +17,7 @@ from torch.optim.adam import adam
 from secure_fl.data.dataset import Split
 from secure_fl.errors import require
 from secure_fl.models import Model
+from secure_fl.privacy import gaussian
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,7 @@ def clip_and_noise(
     updates: torch.Tensor,
     clip_norm: float | None,
     noise_sigma: float,
-    rng: torch.Generator | None = None,
+    keys: Sequence[bytes] | None = None,
 ) -> torch.Tensor:
     """Clip each row, then add Gaussian noise; new tensor.
 
@@ -249,10 +250,11 @@ def clip_and_noise(
         clip_norm: C; None leaves lengths alone.
         noise_sigma: standard deviation of the noise on each coordinate, in the units of the
             update; 0 adds none.
-        rng: source of the noise; needed when noise_sigma > 0.
+        keys: 16 secret bytes for each row, from which its noise is drawn (`privacy.gaussian`); used
+            once. Needed when noise_sigma > 0.
 
     Raises:
-        InputError: C <= 0, noise_sigma < 0, noise without a generator, or noise without a clip
+        InputError: C <= 0, noise_sigma < 0, noise without keys, or noise without a clip
             (which would promise no privacy).
     """
     require(noise_sigma >= 0, "noise_sigma", ">= 0", noise_sigma)
@@ -260,6 +262,7 @@ def clip_and_noise(
     if noise_sigma == 0:
         return out
     require(clip_norm is not None, "clip_norm", "given when noise is added", clip_norm)
-    require(rng is not None, "rng", "given when noise is added", rng)
-    noise = torch.randn(out.shape, generator=rng, dtype=out.dtype)
-    return out + noise_sigma * noise
+    given = 0 if keys is None else len(keys)
+    require(given == len(out), "keys", f"one a row when noise is added, {len(out)}", given)
+    drawn = [torch.from_numpy(gaussian(key, out.shape[1])) for key in keys or ()]
+    return (out.double() + noise_sigma * torch.stack(drawn)).to(out.dtype) if drawn else out

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ledger.keys import Signer, simulation_key
-from secure_fl import seeds
 from secure_fl.backends import open_backend
+from secure_fl.run_secret import RunSecret, public_members_seed
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.sessions import Backend
 
@@ -19,9 +19,11 @@ from secure_fl.sessions import Backend
 MINIMUM_HOSPITALS = 3
 
 
-def keys_seed(experiment: ExperimentConfig) -> int:
-    """Seed of the members' simulation keys."""
-    return seeds.integer(experiment.seed, "keys")
+def keys_seed(experiment: ExperimentConfig, secret: RunSecret) -> int:
+    """Seed of the members' simulation keys: secret, but on a development node public."""
+    if experiment.ledger.url is not None:
+        return public_members_seed(experiment)
+    return secret.members_seed()
 
 
 def signs(defence: DefenceConfig) -> bool:
@@ -29,12 +31,13 @@ def signs(defence: DefenceConfig) -> bool:
     return defence.ledger and defence.backend == "mpc"
 
 
-def node_keys(experiment: ExperimentConfig, nodes: int) -> list[Signer | Path]:
+def node_keys(experiment: ExperimentConfig, nodes: int, secret: RunSecret) -> list[Signer | Path]:
     """Keys of the nodes in order of rank: keystore files, or simulation keys."""
     keystore = experiment.ledger.keystore
     if keystore is not None:
         return [Path(keystore) / f"node-{rank}.json" for rank in range(nodes)]
-    return [simulation_key(keys_seed(experiment), "node", rank) for rank in range(nodes)]
+    seed = keys_seed(experiment, secret)
+    return [simulation_key(seed, "node", rank) for rank in range(nodes)]
 
 
 def minimum_hospitals(defence: DefenceConfig, experiment: ExperimentConfig) -> int:
@@ -44,7 +47,9 @@ def minimum_hospitals(defence: DefenceConfig, experiment: ExperimentConfig) -> i
     return min(MINIMUM_HOSPITALS, experiment.data.hospitals)
 
 
-def backend_options(defence: DefenceConfig, experiment: ExperimentConfig) -> dict[str, Any]:
+def backend_options(
+    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret
+) -> dict[str, Any]:
     """Options of the backend on which a defence runs in an experiment.
 
     Defences that agree in them share a backend: nodes have keys if any of the job's sign.
@@ -58,10 +63,10 @@ def backend_options(defence: DefenceConfig, experiment: ExperimentConfig) -> dic
         "preprocessing": defence.preprocessing,
         "insecure_preprocessing": defence.insecure_preprocessing,
         "minimum_hospitals": minimum_hospitals(defence, experiment),
-        "signers": node_keys(experiment, defence.nodes) if signing else (),
+        "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
     }
 
 
-def open_nodes(defence: DefenceConfig, experiment: ExperimentConfig) -> Backend:
+def open_nodes(defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret) -> Backend:
     """Open the backend on which a defence runs in an experiment."""
-    return open_backend(defence.backend, **backend_options(defence, experiment))
+    return open_backend(defence.backend, **backend_options(defence, experiment, secret))

@@ -6,6 +6,9 @@ a Gaussian mechanism of sensitivity 2C and standard deviation sigma. Rounds comp
 Renyi divergences; there is no amplification by sampling, since every hospital takes part in every
 round. Noise of other hospitals in the sum, which would make the budget smaller, is not counted,
 because malicious hospitals need not add any.
+
+The noise itself is drawn from AES-128 in counter mode under a key of the hospital's own: whoever
+could repeat it could take it off.
 """
 
 from __future__ import annotations
@@ -13,8 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from secure_fl.errors import require
+import numpy as np
 
+from secure_fl.errors import require
+from secure_fl.mpc.prg import Stream
+
+# Chance that the guarantee fails which a run's epsilon is stated for.
+DELTA = 1e-5
 ORDERS = tuple(1 + x / 10 for x in range(1, 100)) + tuple(float(x) for x in range(11, 513))
 
 
@@ -31,7 +39,8 @@ def round_rdp(clip_norm: float, noise_sigma: float, orders: Sequence[float]) -> 
     require(clip_norm > 0, "clip_norm", "> 0", clip_norm)
     require(noise_sigma > 0, "noise_sigma", "> 0", noise_sigma)
     require(all(a > 1 for a in orders), "orders", "> 1", orders)
-    return [a * (2 * clip_norm) ** 2 / (2 * noise_sigma**2) for a in orders]
+    ratio = 2 * clip_norm / noise_sigma
+    return [a * ratio * ratio / 2 for a in orders]
 
 
 def epsilon(
@@ -64,3 +73,19 @@ def epsilon(
         return math.inf
     rdp = round_rdp(clip_norm, noise_sigma, orders)
     return min(rounds * r + math.log(1 / delta) / (a - 1) for r, a in zip(rdp, orders, strict=True))
+
+
+def gaussian(key: bytes, size: int) -> np.ndarray:
+    """Standard normal numbers, float64 (size,), determined by a 16-byte key used for nothing else.
+
+    Box and Muller's transform of pairs of uniform 53-bit numbers; none is beyond 8.6, which a
+    normal number is once in 10**17.
+
+    Args:
+        key: 16 bytes, secret.
+        size: >= 0.
+    """
+    words = Stream(key).words((2, (size + 1) // 2)) >> np.uint64(11)
+    radius = np.sqrt(-2 * np.log((words[0].astype(np.float64) + 1) * 2.0**-53))
+    angle = 2 * np.pi * words[1].astype(np.float64) * 2.0**-53
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]

@@ -32,11 +32,12 @@ from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.hospitals import TrainOptions, clip_and_noise, train
+from secure_fl.mpc.prg import KEY_BYTES
 from secure_fl.parties import minimum_hospitals
 from secure_fl.runfolder import model_bytes, sha256
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.server import Server
-from secure_fl.sessions import Session
+from secure_fl.sessions import HospitalSecrets, Session
 from secure_fl.validation import Verdict, medians, validate
 
 
@@ -52,6 +53,8 @@ class Setting:
         malicious: indices of the malicious hospitals, ascending.
         splits: rows that each hospital trains on, poisoned where it is malicious.
         options: local training.
+        noise: secret from which hospitals draw their privacy noise; None where nobody trains, or
+            without noise.
     """
 
     config: ExperimentConfig
@@ -61,6 +64,7 @@ class Setting:
     malicious: tuple[int, ...]
     splits: list[Split]
     options: TrainOptions
+    noise: HospitalSecrets | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
         sent,
         bound.clip_norm,
         bound.noise_sigma,
-        seeds.torch_generator(seed, "noise", number),
+        _noise_keys(setting, number),
     )
     if not bound.bind_malicious:
         free = list(setting.malicious)
@@ -155,6 +159,14 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
     absent[active] = False
     clipped[absent] = 0.0  # noise fell on their zero rows too
     return clipped
+
+
+def _noise_keys(setting: Setting, number: int) -> list[bytes] | None:
+    """A key for each hospital's noise in a round; None without noise."""
+    if setting.noise is None:
+        return None
+    hospitals = range(setting.federation.hospitals)
+    return [setting.noise.draw(f"noise {number} {i}", KEY_BYTES) for i in hospitals]
 
 
 def craft(

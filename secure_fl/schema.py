@@ -302,12 +302,14 @@ class ExperimentConfig:
     Attributes:
         name: name of the experiment; the default run folder begins with it.
         description: one line for `secure-fl list`.
-        seed: root of every random draw except the secret shares.
+        seed: root of every random draw but the secret ones: shares, salts, keys, privacy noise.
         rounds: federated rounds of each cell.
         threads: threads of the numerical library.
         malicious: one share of malicious hospitals or a list of them.
         attacks: attacks of the job; the clean run of every defence is always added.
         defences: defences of the job.
+        repeatable_secrets: take the secret draws from the public seed too, so that commitments,
+            chains and noise repeat; they then protect nothing, and the report says so in red.
         faults: breaches of the protocol to carry out (`secure_fl.faults`), in every cell; all its
             defences then need nodes that sign: `ledger: true` and `backend: mpc`.
     """
@@ -318,6 +320,7 @@ class ExperimentConfig:
     rounds: int = 10
     threads: int = 1
     malicious: Any = 0.3
+    repeatable_secrets: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -3,7 +3,7 @@
 Each purpose has its own branch of NumPy's `SeedSequence`, so adding a draw in one place moves no
 draw elsewhere. No branch depends on the attack or the defence: two runs of one seed train on the
 same batches in the same order (common random numbers), and differ by what is compared alone.
-Secret shares and salts are not drawn here: they come from the operating system.
+Secret shares, salts and privacy noise are not drawn here (`secure_fl.run_secret`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-# The position is part of the seed: append, never reorder.
+# The position is part of the seed: append, never reorder. "noise" keeps its place, unused.
 PURPOSES = (
     "partition",
     "balance",

@@ -48,8 +48,8 @@ class Submission:
 class HospitalSecrets:
     """Where hospitals take salts and sharing keys from.
 
-    From the operating system by default. A simulation that must repeat bit for bit passes a key;
-    whoever knows it can undo the sharing, so that is for simulations only.
+    From the operating system by default. Where one process simulates all hospitals they share a
+    key; whoever knows it can undo their sharing.
     """
 
     def __init__(self, simulation_key: bytes | None = None) -> None:
@@ -227,7 +227,8 @@ class Backend(ABC):
             rule: anything that `build_rule` takes.
             hospitals: how many there are.
             dim: coordinates of an update.
-            simulation_key: hospitals derive their secrets from it; default: the system's.
+            simulation_key: hospitals that one process simulates derive their secrets from it; it
+                must serve one session alone. Default: the operating system's randomness.
             ties: a contract for which hospitals and nodes sign; nodes in the clear sign nothing.
             faults: cheating to carry out, for nodes that sign.
         """

@@ -247,6 +247,15 @@ def test_a_run_its_report_and_its_audit(tmp_path: Path, capsys: Capture) -> None
     assert "not the expected" in capsys.readouterr().out
 
 
+def test_a_run_with_noise_prints_its_budget(capsys: Capture) -> None:
+    noise = ["attacks=[]", "privacy.noise_sigma=0.5", "repeatable_secrets=true"]
+    assert cli.main(["run", *TINY, *noise, "--out", "job"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    # Renyi orders: the least of 8 a + log(1e5) / (a - 1), at a = 2.2.
+    assert "Privacy: epsilon 27.2 at delta 1e-05 after 1 rounds" in out
+    assert "Repeatable secrets: shares, keys and noise follow from the seed" in out
+
+
 def test_an_attack_from_the_current_folder_runs(tmp_path: Path) -> None:
     (tmp_path / "my_own.py").write_text(
         "from dataclasses import dataclass\n"

@@ -22,6 +22,8 @@ from secure_fl.errors import InputError, SecureFLError
 from secure_fl.runfolder import TIMINGS, writing_cell
 from tests.eval import tiny_job
 
+# Or chains, and so their heads, would differ between the runs that are compared.
+REPEATABLE = "repeatable_secrets=true"
 TIMES = (*TIMINGS, "ledger_ms_per_round", "mpc_seconds_online", "mpc_seconds_offline")
 
 
@@ -39,7 +41,7 @@ class Interrupts(Silent):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_job.run(tmp_path_factory.mktemp("job") / "run")
+    return tiny_job.run(tmp_path_factory.mktemp("job") / "run", [REPEATABLE])
 
 
 def resume(folder: Path, reporter: Silent | None = None) -> None:
@@ -101,7 +103,7 @@ def test_a_whole_job_audits(whole: Path) -> None:
 def test_an_interrupted_job_resumes_to_the_same_files(
     after: int, whole: Path, tmp_path: Path
 ) -> None:
-    folder, config = tmp_path / "run", tiny_job.config()
+    folder, config = tmp_path / "run", tiny_job.config(REPEATABLE)
     federation = grid.start_job(config, folder, ["secure-fl", "run"])
     with pytest.raises(KeyboardInterrupt):
         grid.run_job(config, federation, folder, Interrupts(after))

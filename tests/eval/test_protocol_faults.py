@@ -17,7 +17,8 @@ from ledger.members import Members
 from ledger.report import render
 from ledger.witness import RoundRecord
 from secure_fl.faults import AT_FAULT
-from secure_fl.parties import keys_seed, node_keys
+from secure_fl.parties import node_keys
+from secure_fl.run_secret import RunSecret, public_members_seed
 from secure_fl.runfolder import read_lines
 from tests.eval import tiny_job
 from tests.ledger.anvil import CHAIN_ID, serving
@@ -187,11 +188,23 @@ def test_a_record_that_hides_a_dispute_fails_the_audit(
     assert any(f"line 2, {fact}" in finding.place for finding in findings)
 
 
-def test_no_key_stands_in_the_folder(faulty: Job) -> None:
+def test_the_public_seed_gives_nobodys_key(faulty: Job) -> None:
     config = tiny_job.config(*SETTINGS)
-    content = b"".join(p.read_bytes() for p in faulty.folder.rglob("*") if p.is_file())
-    assert str(keys_seed(config)).encode() not in content
-    for key in node_keys(config, 2):
+    seats = audit(faulty.folder / "cells" / "paper--none" / "chain.jsonl").seats
+    derived = Members.simulated(public_members_seed(config), HOSPITALS, 2, 3)
+    for role, addresses in seats.items():
+        assert addresses
+        guessed = {signer.address for signer in derived.of_role(role)}
+        assert guessed.isdisjoint(addresses), role
+
+
+def test_no_key_stands_in_the_folder(tmp_path: Path) -> None:
+    repeat = [*SETTINGS, "rounds=1", "repeatable_secrets=true"]
+    config = tiny_job.config(*repeat)
+    folder, secret = tiny_job.run(tmp_path / "run", repeat), RunSecret(config)
+    content = b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file())
+    assert str(secret.members_seed()).encode() not in content
+    for key in node_keys(config, 2, secret):
         assert not isinstance(key, Path)
         assert key.address.hex().encode() in content
         assert key.secret not in content

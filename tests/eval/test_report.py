@@ -126,6 +126,18 @@ def test_banner_only_for_insecure_preprocessing(tmp_path: Path, page: str) -> No
     assert "guarded" not in alert
 
 
+def test_repeatable_secrets_and_the_privacy_budget_are_shown(tmp_path: Path, page: str) -> None:
+    assert "epsilon" not in page
+    rows = sample_run.rows(attacks=("none",))
+    for row in rows:
+        row |= {"repeatable_secrets": True, "noise_sigma": 0.5, "epsilon": 12.34}
+    rows[-1]["epsilon"] = 77.77
+    shown = report.write_report(sample_run.write(tmp_path / "run", rows)).read_text("utf-8")
+    alert = shown[shown.index('role="alert"') : shown.index("</div>", shown.index('role="alert"'))]
+    assert "Repeatable secrets." in alert
+    assert "epsilon 77.8 at delta 1e-05 after 8 rounds" in shown
+
+
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     rows = sample_run.rows(attacks=("none", "backdoor"))
     for row in rows:

@@ -46,17 +46,22 @@ def secure_fl(folder: Path, *line: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # three programs, each of which imports everything
-def test_two_runs_of_one_seed_have_the_same_heads_and_pass_the_audit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_two_runs_of_one_seed_have_the_same_figures_and_pass_the_audit(
+    repeatable: bool, tmp_path: Path
+) -> None:
+    """Their chains' heads are the same only with `repeatable_secrets`."""
+    settings = [*SETTINGS, f"repeatable_secrets={str(repeatable).lower()}"]
     heads = []
     for name in ("one", "two"):
-        printed = secure_fl(tmp_path, "run", "--quick", *SETTINGS, "--out", name)
+        printed = secure_fl(tmp_path, "run", "--quick", *settings, "--out", name)
         (head,) = set(re.findall(r"0x[0-9a-f]{64}", printed))
         heads.append(head)
     assert "PASSED" in secure_fl(tmp_path, "audit", "two", "--no-measure", "--head", heads[1])
     rows = [read_json(tmp_path / name / "summary.json")["rows"] for name in ("one", "two")]
     chains = [[row["chain_head"] for row in each] for each in rows]
-    assert chains[0] == chains[1]
-    assert len(set(chains[0])) == 2  # a clean cell and an attacked one
+    assert (chains[0] == chains[1]) == repeatable
+    assert len({*chains[0], *chains[1]}) == (2 if repeatable else 4)
     # The job's chain holds the manifest, and so what the runs took: its heads differ.
     assert heads[0] != heads[1]
     for cell in ("paper--none", "paper--sign_flip"):

@@ -207,3 +207,20 @@ def test_megabytes_and_percent() -> None:
 )
 def test_small_and_negative_numbers(shown: str, text: str) -> None:
     assert shown == text
+
+
+def test_the_privacy_budget_is_the_largest_of_all_cells() -> None:
+    rows = sample_run.rows()
+    assert tables.privacy_note(rows) == ""
+    for place, row in enumerate(rows):
+        row |= {"noise_sigma": 0.1, "epsilon": 3.0 + place / 100}
+    assert tables.privacy_note(rows).startswith("Privacy: epsilon 3.35 at delta 1e-05 after 8 ")
+    rows[4]["epsilon"] = None  # beyond any number
+    assert tables.privacy_note(rows).startswith("Privacy: epsilon infinite at delta")
+
+
+def test_repeatable_secrets_are_said_below_the_first_table() -> None:
+    rows = sample_run.rows()
+    assert "epeatable" not in tables.quality_sheet(rows).note
+    rows[3]["repeatable_secrets"] = True
+    assert "Repeatable secrets: " in tables.quality_sheet(rows).note

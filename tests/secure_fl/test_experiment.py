@@ -19,6 +19,7 @@ from secure_fl.errors import ConfigError, InputError
 from secure_fl.experiment import RunConfig, RunResult, choose_malicious, run, run_rounds
 from secure_fl.federation import Federation, prepare
 from secure_fl.parties import open_nodes
+from secure_fl.run_secret import RunSecret
 from secure_fl.runfolder import (
     TIMINGS,
     model_path,
@@ -57,8 +58,9 @@ def run_cell(
     fraction = 0.0 if attack == "none" else 0.25
     cell = RunConfig(config, chosen, AttackConfig(attack), fraction)
     folder.mkdir()
-    with open_nodes(chosen, config) as opened:
-        return run_rounds(cell, federation, opened, folder)
+    secret = RunSecret(config)
+    with open_nodes(chosen, config, secret) as opened:
+        return run_rounds(cell, federation, opened, folder, secret)
 
 
 @pytest.mark.parametrize("defence", presets("defence"))
@@ -91,8 +93,8 @@ def test_the_folder_holds_what_the_run_returns(federation: Federation, tmp_path:
     assert [p.name for p in sorted(folder.rglob("*.partial"))] == []
 
 
-def test_two_runs_of_one_seed_are_equal_to_the_last_bit() -> None:
-    overrides = [*TINY, "defence=paper", "defence.backend=fixed"]
+def test_with_repeatable_secrets_two_runs_are_equal_to_the_last_bit() -> None:
+    overrides = [*TINY, "defence=paper", "defence.backend=fixed", "repeatable_secrets=true"]
     one, two = run(overrides), run(overrides)
     assert torch.equal(one.model, two.model)
     assert timeless(one.rows) == timeless(two.rows)

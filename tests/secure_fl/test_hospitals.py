@@ -164,12 +164,12 @@ def test_clip_bounds_long_rows_only():
     assert updates[0, 0] == 3.0
 
 
-def test_noise_has_the_stated_deviation_and_is_seeded():
-    updates = torch.zeros(4, 20_000)
-    one, two = (
-        clip_and_noise(updates, 1.0, 0.25, torch.Generator().manual_seed(5)) for _ in range(2)
-    )
+def test_noise_has_the_stated_deviation_and_comes_from_a_key_a_row():
+    updates, keys = torch.zeros(4, 20_000), [bytes([i] * 16) for i in range(4)]
+    one, two = (clip_and_noise(updates, 1.0, 0.25, keys) for _ in range(2))
     assert torch.equal(one, two)
+    assert len(one[:, 0].unique()) == 4
+    assert torch.equal(clip_and_noise(updates[:1], 1.0, 0.25, keys[2:3])[0], one[2])
     assert one.std().item() == pytest.approx(0.25, rel=0.02)
     assert torch.equal(clip_and_noise(updates, 1.0, 0.0), updates)
 
@@ -179,7 +179,7 @@ def test_noise_has_the_stated_deviation_and_is_seeded():
     [
         ((0.0, 0.0), "clip_norm must be > 0"),
         ((1.0, -0.1), "noise_sigma must be >= 0"),
-        ((1.0, 0.1), "rng must be given"),
+        ((1.0, 0.1), "keys must be one a row when noise is added, 1; got 0"),
         ((None, 0.1), "clip_norm must be given"),
     ],
 )

@@ -39,6 +39,7 @@ def test_rounds_add_and_edges():
     assert one[0] == pytest.approx(ORDERS[0] * 4 / 8)
     assert epsilon(1.0, 2.0, 0, 1e-5) == 0
     assert epsilon(1.0, 0.0, 1, 1e-5) == math.inf
+    assert epsilon(1.0, 1e-200, 1, 1e-5) == math.inf  # its square is no number
     assert epsilon(1.0, 2.0, 2, 1e-5) > epsilon(1.0, 2.0, 1, 1e-5)
 
 

@@ -73,7 +73,7 @@ def make(
 ) -> tuple[RunConfig, Setting]:
     config = tiny_job.config("defences=[fedavg]", *overrides)
     run = RunConfig(config, config.defences[0], AttackConfig("sign_flip"), fraction)
-    setting = make_setting(run, federation)
+    setting = make_setting(run, federation, noise_key=b"n" * 32)
     return run, setting if attack is None else replace(setting, attack=attack)
 
 
@@ -87,7 +87,7 @@ def one_round(
     server = make_server(federation, run.defence, setting.options, run.experiment.seed)
     begin = replace(start(federation), server=server.init(federation.initial), **state)
     with open_backend(run.defence.backend) as backend:
-        session = open_session(run, federation, backend)
+        session = open_session(run, federation, backend, None)
         return play(setting, server, arbiter or Nobody(N), session, begin, 1)
 
 
