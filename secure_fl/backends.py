@@ -96,7 +96,8 @@ class ClearSession(Session):
             self.rule, self._states, ops, x, hospitals, reputation, self.dim, reference
         )
         cost = Cost(seconds_online=perf_counter() - start)
-        return AggregateResult(update, accepted, ops.opened, ops.values, cost)
+        digests = ops.exits.digests
+        return AggregateResult(update, accepted, ops.opened, ops.values, digests, cost)
 
 
 def open_backend(name: str = "plain", nodes: int = 2, **options: Any) -> Backend:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from secure_fl.aggregation.openings import digest
 from secure_fl.runfolder import canonical_json, sha256
 from secure_fl.types import AggregateResult
 
@@ -32,9 +33,10 @@ def verdicts_on_hospitals(accepted: torch.Tensor, present: Collection[int]) -> l
 
 
 def openings(number: int, result: AggregateResult) -> list[dict[str, Any]]:
-    """Rows of `openings.jsonl`: every value that was opened, by name, shape and hash.
+    """Rows of `openings.jsonl`: every value that was opened, by name, shape, unit and hash.
 
-    The hash is over the values as float64, little-endian, in row-major order.
+    The hash is over the values as float64, little-endian, in row-major order, taken when they
+    were opened.
     """
     rows = []
     for opening in result.opened:
@@ -42,22 +44,23 @@ def openings(number: int, result: AggregateResult) -> list[dict[str, Any]]:
             "round": number,
             "name": opening.name,
             "shape": list(opening.shape),
+            "unit": opening.unit,
         }
         value = result.values.get(opening.name)
         if value is None and opening.name == "update":  # MPC hands it over as the result alone
             value = result.update
         if value is not None:
-            array = value.detach().to(torch.float64).contiguous().numpy().astype("<f8")
-            row["sha256"] = sha256(array.tobytes())
-            if array.size <= RECORDED_NUMBERS:
-                row["value"] = [float(v) if math.isfinite(v) else None for v in array.ravel()]
+            row["sha256"] = result.digests.get(opening.name) or digest(value)
+            if value.numel() <= RECORDED_NUMBERS:
+                numbers = value.detach().to(torch.float64).flatten().tolist()
+                row["value"] = [v if math.isfinite(v) else None for v in numbers]
         rows.append(row)
     return rows
 
 
 def update_hash(update: torch.Tensor) -> str:
     """SHA-256 of a combined update (d,) as float64, little-endian."""
-    return sha256(update.detach().to(torch.float64).contiguous().numpy().astype("<f8").tobytes())
+    return digest(update)
 
 
 def result_hash(

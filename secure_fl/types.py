@@ -9,10 +9,17 @@ import torch
 
 
 class Opening(NamedTuple):
-    """One value that left the shared world: its declared name and its shape."""
+    """One value that left the shared world, as it was declared.
+
+    Attributes:
+        name, shape: see `secure_fl.aggregation.openings.Opens`.
+        unit: numbers left as whole multiples of it, divided afterwards, in public, by a count;
+            None for bits.
+    """
 
     name: str
     shape: tuple[int, ...]
+    unit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class AggregateResult:
         accepted: bool (n,), hospitals whose update the rule did not reject.
         opened: every value opened, in order. In the clear: what MPC would have opened.
         values: the opened values themselves, by name.
+        digests: SHA-256 of each value at the moment when it was opened, by name.
         cost: time, rounds and traffic.
     """
 
@@ -48,4 +56,5 @@ class AggregateResult:
     accepted: torch.Tensor
     opened: list[Opening]
     values: dict[str, torch.Tensor] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)

@@ -1,5 +1,6 @@
 """Robust aggregation rules, each written once for every backend."""
 
+from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.ops import Ops, Secret, Updates
 from secure_fl.aggregation.pipeline import (
     Context,
@@ -13,6 +14,7 @@ from secure_fl.aggregation.rules import build_rule, describe_rule, rule_names
 
 __all__ = [
     "Context",
+    "Opens",
     "Ops",
     "Pipeline",
     "Secret",

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from secure_fl.aggregation.fixedpoint import UNIT, FixedPointOps, encode
+from secure_fl.aggregation.fixedpoint import FixedPointOps, encode
+from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import Updates, middle_ranks
 
 
@@ -54,6 +55,9 @@ class ClearOps(FixedPointOps):
     def _floor_shift(self, a: torch.Tensor, drop: int) -> torch.Tensor:
         return a >> drop
 
+    def _round_down(self, a: torch.Tensor, drop: int) -> torch.Tensor:
+        return a >> drop << drop
+
     def _negative(self, a: torch.Tensor) -> torch.Tensor:
         return a < 0
 
@@ -85,10 +89,12 @@ class ClearOps(FixedPointOps):
     def _expand(self, a: torch.Tensor, axis: int, count: int) -> torch.Tensor:
         return a[:, None].expand(-1, count) if axis == 1 else a[None].expand(count, -1)
 
-    def _open_ring(self, a: torch.Tensor) -> torch.Tensor:
+    def _open_ring(self, a: torch.Tensor, permit: Permit) -> torch.Tensor:
+        permit.spend()
         return a.clone()
 
-    def _open_bits(self, a: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    def _open_bits(self, a: torch.Tensor, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
+        permit.spend()
         return a.clone().reshape(shape)
 
     def _bits(self, x: ClearMatrix) -> int:

@@ -18,6 +18,7 @@ import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
 
 from secure_fl.aggregation.integer_ring import IntegerRing, Ring
+from secure_fl.aggregation.openings import Permit
 from secure_fl.aggregation.ops import (
     FRACTION_BITS,
     Ops,
@@ -26,9 +27,9 @@ from secure_fl.aggregation.ops import (
     clipped_norm_bound,
     largest_norm_bound,
 )
+from secure_fl.aggregation.weights import apportion
 from secure_fl.errors import InputError, require
 
-UNIT = 2.0**-FRACTION_BITS
 _COSINE_BITS = 24  # fractional bits of a cosine
 _REFERENCE_BITS = 30  # a public direction is scaled to length 2^30
 _PAIRS = 31  # a squared norm below 2^62 has 31 pairs of bits
@@ -246,9 +247,14 @@ class FixedPointOps(IntegerRing, Ops):
     def weighted_mean(
         self, x: Updates, weights: torch.Tensor, divisor: float | None = None
     ) -> Secret:
-        whole = encode(weights)
-        total = float(whole.sum()) if divisor is None else divisor * 2**FRACTION_BITS
-        return self._wrap(self._weigh(x.data, whole), (x.shape[1],), x.unit / total)
+        integers, shift = apportion(weights)
+        total = self._weigh(x.data, torch.tensor(integers))
+        shape = (x.shape[1],)
+        if shift:  # rounded down to a coarser step before it leaves (`_reveal`)
+            require(divisor is None, "divisor", "None for weights that differ", divisor)
+            return self._wrap(total, shape, x.unit / 2**shift)
+        count = sum(integers) if divisor is None else divisor
+        return Secret(self, total, shape, x.unit / count, step=x.unit)
 
     # --- small arrays ---
 
@@ -305,10 +311,14 @@ class FixedPointOps(IntegerRing, Ops):
     def _scaled(self, a: Secret, factor: float) -> Secret:
         return Secret(self, a.data, a.shape, a.unit * factor)
 
-    def _reveal(self, secret: Secret) -> torch.Tensor:
-        if secret.is_bit:
-            return self._open_bits(secret.data, secret.shape)
-        return self._open_ring(secret.data).to(torch.float64) * secret.unit
+    def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
+        unit = permit.opening.unit
+        if secret.is_bit or unit is None:
+            return self._open_bits(secret.data, secret.shape, permit)
+        data, step = secret.data, secret.step or secret.unit
+        if step < unit:
+            data = self._round_down(data, math.ceil(math.log2(unit / step)))
+        return self._open_ring(data, permit).to(torch.float64) * secret.unit
 
     def _normal(self, squared: Ring) -> Normal:
         """Normalize s in [0, 2^62)."""

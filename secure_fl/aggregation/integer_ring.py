@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from secure_fl.aggregation.openings import Permit
+
 Ring = Any
 Bits = Any
 Matrix = Any
@@ -44,6 +46,10 @@ class IntegerRing(ABC):
     @abstractmethod
     def _floor_shift(self, a: Ring, drop: int) -> Ring:
         """Return floor(a / 2^drop) of signed a, exactly."""
+
+    @abstractmethod
+    def _round_down(self, a: Ring, drop: int) -> Ring:
+        """Return 2^drop floor(a / 2^drop) of signed a modulo 2^64, exactly."""
 
     @abstractmethod
     def _negative(self, a: Ring) -> Bits:
@@ -81,10 +87,12 @@ class IntegerRing(ABC):
         """Repeat (m,) along a new axis to (m, count) or (count, m)."""
 
     @abstractmethod
-    def _open_ring(self, a: Ring) -> torch.Tensor: ...
+    def _open_ring(self, a: Ring, permit: Permit) -> torch.Tensor:
+        """Return the integers in the clear; spends the permit."""
 
     @abstractmethod
-    def _open_bits(self, a: Bits, shape: tuple[int, ...]) -> torch.Tensor: ...
+    def _open_bits(self, a: Bits, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
+        """Return the bits in the clear; spends the permit."""
 
     @abstractmethod
     def _bits(self, x: Matrix) -> int:

@@ -16,16 +16,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from secure_fl.aggregation.openings import FRACTION_BITS as FRACTION_BITS
+from secure_fl.aggregation.openings import Exits, Permit
 from secure_fl.errors import InputError, require
 from secure_fl.types import Opening
-
-FRACTION_BITS = 16
-"""Fractional bits of an encoded update (CrypTen's default)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,12 @@ class Secret:
     """An array that only its backend can read.
 
     Supports + - and comparison with Secrets and public floats, * with either, and for bits
-    (`is_bit`) & and ~. `unit` is the public value of one integer step (1 in the clear backend).
+    (`is_bit`) & and ~.
+
+    Attributes:
+        unit: the public value of one integer step (1 in the plain backend).
+        step: the value of one step as it is opened, where that is another: a mean's sum leaves as
+            it is and is divided in public, a median's two middle values leave as their sum.
     """
 
     ops: Ops
@@ -41,6 +45,7 @@ class Secret:
     shape: tuple[int, ...]
     unit: float = 1.0
     is_bit: bool = False
+    step: float | None = None
 
     def __add__(self, other: Secret | float) -> Secret:
         return self.ops.add(self, other)
@@ -89,14 +94,29 @@ class Ops(ABC):
     """Operations of one backend; also records what was opened."""
 
     def __init__(self) -> None:
-        self.opened: list[Opening] = []
-        self.values: dict[str, torch.Tensor] = {}
+        self.exits = Exits()
+
+    @property
+    def opened(self) -> list[Opening]:
+        """What was opened, in order."""
+        return self.exits.opened
+
+    @property
+    def values(self) -> dict[str, torch.Tensor]:
+        """The opened values, by name."""
+        return self.exits.values
 
     def open(self, name: str, secret: Secret) -> torch.Tensor:
-        """Reveal a secret under a declared name: float64, or bool for bits."""
-        value = self._reveal(secret)
-        self.opened.append(Opening(name, tuple(value.shape)))
-        self.values[name] = value
+        """Reveal a secret as its stage declares it: float64, or bool for bits.
+
+        Numbers leave in steps of the declared unit; what is finer is rounded down before.
+
+        Raises:
+            InputError: this is not what is declared to be opened now.
+        """
+        permit = self.exits.permit(name, secret.shape, secret.is_bit)
+        value = self._reveal(secret, permit)
+        self.exits.record(permit, value)
         return value
 
     # --- updates ---
@@ -160,7 +180,11 @@ class Ops(ABC):
     def weighted_mean(
         self, x: Updates, weights: torch.Tensor, divisor: float | None = None
     ) -> Secret:
-        """Return sum_i w_i x_i / sum_i w_i for public weights (m,), or divided by `divisor`."""
+        """Return sum_i w_i x_i / sum_i w_i for public weights (m,).
+
+        Args:
+            divisor: divides in place of the sum of the weights, which are equal then.
+        """
 
     # --- small arrays ---
 
@@ -197,7 +221,8 @@ class Ops(ABC):
         """Return for each rank k the k-th smallest element of a (m,), shape (1,)."""
 
     @abstractmethod
-    def _reveal(self, secret: Secret) -> torch.Tensor: ...
+    def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
+        """Spend the permit; return the secret in steps of the permit's unit."""
 
     # --- compositions, the same for every backend ---
 
@@ -220,8 +245,8 @@ class Ops(ABC):
         if len(values) == 1:
             return values[0]
         total = values[0] + values[1]
-        # Half the unit instead of half the integer: exact.
-        return self._scaled(total, 0.5)
+        # Half the unit instead of half the integer: exact. The sum is what leaves.
+        return replace(self._scaled(total, 0.5), step=total.unit)
 
     @abstractmethod
     def _scaled(self, a: Secret, factor: float) -> Secret:

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from secure_fl.aggregation.openings import THE_UPDATE, Opens
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
 from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, InputError, near, require
@@ -73,17 +74,21 @@ class Stage:
 
     Attributes:
         apply: (context, state) -> (context, state).
-        opens: names of the values that it opens, in order.
+        opens: the values that it opens, in order, each time that it runs.
         init: state before the first round.
         linear: true if it only sums rows with public weights, so that no bound is needed.
         config: how to make it again: ("name" or "module:function", parameters).
     """
 
     apply: Callable[[Context, State], tuple[Context, State]]
-    opens: tuple[str, ...] = ()
+    opens: tuple[Opens, ...] = ()
     init: Callable[[], State] = lambda: None
     linear: bool = False
     config: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        good = isinstance(self.opens, tuple) and all(isinstance(o, Opens) for o in self.opens)
+        require(good, "opens of a stage", "a tuple of Opens", self.opens)
 
 
 _STAGES: dict[str, Callable[..., Stage]] = {}
@@ -188,12 +193,15 @@ class Pipeline:
     @property
     def opens(self) -> tuple[str, ...]:
         """Names of all values that the rule opens, in order."""
-        return (*(name for s in self.stages for name in s.opens), "update")
+        return tuple(opens.name for opens in self._declared)
+
+    @property
+    def _declared(self) -> tuple[Opens, ...]:
+        return (*(opens for s in self.stages for opens in s.opens), THE_UPDATE)
 
     def declaration(self, hospitals: int, dim: int) -> list[Opening]:
         """Return what the rule opens, with shapes, when no hospital is absent."""
-        flags = [Opening(name, (hospitals,)) for name in self.opens[:-1]]
-        return [*flags, Opening("update", (dim,))]
+        return [opens.opening(hospitals, dim) for opens in self._declared]
 
     def init(self) -> tuple[State, ...]:
         """Return the stages' states before the first round."""
@@ -255,13 +263,22 @@ def run(
         for index, step in enumerate(pipeline.stages):
             if not context.hospitals:
                 break
-            context, following[index] = step.apply(context, states[index])
+            context, following[index] = _applied(step, context, states[index], dim)
         accepted, update = context.accepted, context.update
         if update is None and context.hospitals:
             last = pipeline.stages[-1].config[0]
             raise InputError(f"the last stage must make the update; {last} does not")
     if update is None:
-        # Nothing is left to combine: the public zero stands for the update.
-        ops.opened.append(Opening("update", (dim,)))
-        return torch.zeros(dim, dtype=torch.float64), accepted, tuple(following)
-    return ops.open("update", update), accepted, tuple(following)
+        return ops.exits.nothing_combined(dim), accepted, tuple(following)
+    ops.exits.allow((THE_UPDATE,), 0, dim)
+    return ops.open(THE_UPDATE.name, update), accepted, tuple(following)
+
+
+def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Context, State]:
+    """Run a stage, and hold what it opens to what it declares."""
+    exits, rows = context.ops.exits, len(context.hospitals)
+    since = len(exits.opened)
+    exits.allow(step.opens, rows, dim)
+    result = step.apply(context, state)
+    exits.finish(step.opens, rows, dim, since)
+    return result

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from secure_fl.aggregation.openings import Permit
 from secure_fl.aggregation.ops import (
     Ops,
     Secret,
@@ -32,7 +33,8 @@ class PlainOps(Ops):
     def _secret(self, data: torch.Tensor, is_bit: bool = False) -> Secret:
         return Secret(self, data, tuple(data.shape), is_bit=is_bit)
 
-    def _reveal(self, secret: Secret) -> torch.Tensor:
+    def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
+        permit.spend()
         return secret.data.clone()
 
     def rows(self, x: Updates, indices: Sequence[int]) -> Updates:

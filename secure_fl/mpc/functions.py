@@ -18,7 +18,7 @@ import math
 import numpy as np
 import torch
 
-from secure_fl.aggregation.fixedpoint import UNIT
+from secure_fl.aggregation.openings import UNIT
 from secure_fl.aggregation.ops import FRACTION_BITS, Secret, Updates
 from secure_fl.counts import trim_count
 from secure_fl.errors import require

@@ -199,14 +199,14 @@ class Node:
         offline, rounds, sent, received = (
             after - was for after, was in zip(self._counters(), before, strict=True)
         )
-        opened = AggregateResult(update, accepted, ops.opened, ops.values)
+        opened = AggregateResult(update, accepted, ops.opened, ops.values, ops.exits.digests)
         session.result = number, frozenset(hospitals), opened
         values = {name: value.numpy() for name, value in ops.values.items()}
-        values["update"] = update.numpy()
         reply = {
             "accepted": accepted.int().tolist(),
             "refused": checked.refused,
-            "opened": [[name, list(shape)] for name, shape in ops.opened],
+            "opened": [[o.name, list(o.shape), o.unit] for o in ops.opened],
+            "digests": ops.exits.digests,
             "values": [[name, v.dtype.str, list(v.shape)] for name, v in values.items()],
             "seconds": elapsed,
             "seconds_offline": offline,

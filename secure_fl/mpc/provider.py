@@ -90,7 +90,7 @@ class ProviderRing(Ring):
             part.share.numpy()
             for part in self._provider.generate_additive_triple(size, size, "mul")
         )
-        e, f = self.open(np.stack([x - a, y - b]))
+        e, f = self._masked_opened(np.stack([x - a, y - b]))
         result = c + e * b + f * a
         return result + e * f if self.leader else result
 
@@ -111,8 +111,8 @@ class ProviderRing(Ring):
                 torch.Size((n, d)), torch.Size((d, n)), "matmul"
             )
         )
-        e = self.open(x.mask - a)
-        f = self.open(x.mask.T - b)
+        e = self._masked_opened(x.mask - a)
+        f = self._masked_opened(x.mask.T - b)
         result = c + e @ b + a @ f
         return result + e @ f if self.leader else result
 

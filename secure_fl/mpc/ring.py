@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from secure_fl.aggregation.openings import Permit
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.planning import Network, block_width, cheapest
@@ -85,16 +86,30 @@ class Ring(ABC):
         full = np.broadcast_to(array, array.shape if shape is None else shape).copy()
         return full if self.leader else np.zeros_like(full)
 
-    def open(self, x: np.ndarray) -> np.ndarray:
-        """Return x in the clear, at every node: one round, 8 bytes an element."""
+    def reveal(self, x: np.ndarray, permit: Permit) -> np.ndarray:
+        """Return x in the clear, at every node: one round, 8 bytes an element.
+
+        Raises:
+            InputError: the permit was not given for this opening.
+        """
+        permit.spend()
+        return self._masked_opened(x)
+
+    def _masked_opened(self, x: np.ndarray) -> np.ndarray:
+        """Return x, of whose elements each carries a uniform mask that nobody else uses."""
         total, *others = self.mesh.exchange(x)  # fresh arrays: add in place
         total += x
         for theirs in others:
             total += theirs
         return total
 
-    def open_wires(self, wires: Wires) -> np.ndarray:
-        """Return the words in the clear, at every node: one round, 8 bytes a word."""
+    def reveal_wires(self, wires: Wires, permit: Permit) -> np.ndarray:
+        """Return the words in the clear, at every node: one round, 8 bytes a word.
+
+        Raises:
+            InputError: the permit was not given for this opening.
+        """
+        permit.spend()
         total = wires.masked ^ wires.share
         for theirs in self.mesh.exchange(wires.share):
             total ^= theirs
@@ -151,6 +166,23 @@ class Ring(ABC):
         """Return ring shares of floor(x / 2^drop), exactly, for signed x (rows, columns)."""
         _, rest = self.decompose(x, 64 - drop, drop)
         return self.compose(64 - drop, rest)
+
+    def round_down(self, x: np.ndarray, drop: int) -> np.ndarray:
+        """Return ring shares of 2^drop floor(x / 2^drop), exactly, for x (rows, columns).
+
+        The low `drop` bits of the shares are added as bits; what carries out of them is all that
+        the sum of the shares without those bits lacks. Holds modulo 2^64, for any x.
+        """
+        low = x & _INT((1 << drop) - 1)
+        inputs = self.enter(to_planes(low, drop))
+        _, carries = self.run("decompose", *inputs, drop=0, carries=True)
+        self.release(inputs)
+        result = x - low
+        for i in range(len(carries.masked)):
+            carry = self.inject(carries, x.shape[1], (i,))
+            carry <<= drop
+            result += carry
+        return result
 
     # --- what subclasses provide ---
 
@@ -237,7 +269,7 @@ class DealerRing(Ring):
         x, y = np.broadcast_arrays(x, y)
         shape, count = x.shape, x.size
         a, b, c = self.source.products(count)
-        e, f = self.open(np.stack([x.reshape(-1) - a, y.reshape(-1) - b]))
+        e, f = self._masked_opened(np.stack([x.reshape(-1) - a, y.reshape(-1) - b]))
         result = c + e * b + f * a
         if self.leader:
             result += e * f
@@ -248,7 +280,7 @@ class DealerRing(Ring):
     def masked(self, x: np.ndarray) -> Masked:
         """Open x (n, d) under a fresh mask: 8 n d bytes, once for all products with x."""
         number, mask = self.source.mask((x.shape[0], x.shape[1]))
-        return Masked(number, mask, self.open(x - mask))
+        return Masked(number, mask, self._masked_opened(x - mask))
 
     def squared_norms(self, x: Masked) -> np.ndarray:
         """Return shares of sum_d x^2, (n,): no further opening."""
@@ -271,7 +303,7 @@ class DealerRing(Ring):
         """Return shares of x v, (n,), for shared v (d,): opens 8 d bytes."""
         n, d = x.mask.shape
         b, result = self.source.with_mask("row_dot", x.number, d, (n,))
-        f = self.open(v - b)
+        f = self._masked_opened(v - b)
         result = result + x.opened @ b + x.mask @ f
         if self.leader:
             result += x.opened @ f
@@ -281,7 +313,7 @@ class DealerRing(Ring):
         """Return shares of x_i f_i, (n, d), for shared factors (n,): opens 8 n bytes."""
         n, d = x.mask.shape
         b, result = self.source.with_mask("row_scale", x.number, n, (n, d))
-        f = self.open(factors - b)
+        f = self._masked_opened(factors - b)
         result = result + x.opened * b[:, None]
         result += x.mask * f[:, None]
         if self.leader:

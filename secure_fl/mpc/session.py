@@ -291,15 +291,17 @@ class MpcSession(Session):
         answers = self._backend.ask(message, payload)
         header, data = answers[0]
         for rank, (other, theirs) in enumerate(answers[1:], start=1):
-            if theirs != data or other["accepted"] != header["accepted"]:
+            same = all(other[key] == header[key] for key in ("accepted", "opened", "digests"))
+            if theirs != data or not same:
                 raise NodeFailure(f"node {rank} opened other values than node 0")
         submission.refused.update(_refused([other for other, _ in answers]))
         values = _unpack(header["values"], data)
         return AggregateResult(
             update=values.pop("update"),
             accepted=torch.tensor(header["accepted"], dtype=torch.bool),
-            opened=[Opening(name, tuple(shape)) for name, shape in header["opened"]],
+            opened=[Opening(name, tuple(shape), unit) for name, shape, unit in header["opened"]],
             values=values,
+            digests=header["digests"],
             cost=_cost([other for other, _ in answers]),
         )
 

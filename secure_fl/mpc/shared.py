@@ -7,7 +7,8 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
-from secure_fl.aggregation.fixedpoint import UNIT, FixedPointOps
+from secure_fl.aggregation.fixedpoint import FixedPointOps
+from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.ring import Masked, Rest, Ring
@@ -152,6 +153,11 @@ class SharedOps(FixedPointOps):
         flat = share.reshape(1, -1)
         return _ring(self.ring.floor_shift(flat, drop).reshape(share.shape))
 
+    def _round_down(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
+        share = _share(a)
+        flat = share.reshape(1, -1)
+        return _ring(self.ring.round_down(flat, drop).reshape(share.shape))
+
     def _packed(self, wires: Wires, columns: int) -> SharedBits:
         return SharedBits(wires, columns, self.ring.leader)
 
@@ -208,11 +214,11 @@ class SharedOps(FixedPointOps):
         share = np.expand_dims(_share(a), axis)
         return _ring(np.repeat(share, count, axis=axis))
 
-    def _open_ring(self, a: ArithmeticSharedTensor) -> torch.Tensor:
-        return torch.from_numpy(self.ring.open(_share(a)))
+    def _open_ring(self, a: ArithmeticSharedTensor, permit: Permit) -> torch.Tensor:
+        return torch.from_numpy(self.ring.reveal(_share(a), permit))
 
-    def _open_bits(self, a: SharedBits, shape: tuple[int, ...]) -> torch.Tensor:
-        bits = unpack_bits(self.ring.open_wires(a.wires), a.columns)
+    def _open_bits(self, a: SharedBits, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
+        bits = unpack_bits(self.ring.reveal_wires(a.wires, permit), a.columns)
         return torch.from_numpy(bits.astype(bool)).reshape(shape)
 
     # --- updates ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.ops import Secret
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
@@ -40,4 +41,4 @@ def cosine_screen(reference: str = "median", threshold: float = 0.0) -> Stage:
         accepted = context.ops.open("accepted", near(context))  # (m,)
         return context.reject(accepted), state
 
-    return Stage(apply, opens=("accepted",))
+    return Stage(apply, opens=(Opens("accepted"),))

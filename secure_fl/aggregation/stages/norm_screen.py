@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import require
 
@@ -24,4 +25,4 @@ def norm_screen(max_norm: float = 1.0) -> Stage:
         accepted = ops.open("accepted", squared * -1.0 >= -(max_norm**2))
         return context.reject(accepted), state
 
-    return Stage(apply, opens=("accepted",))
+    return Stage(apply, opens=(Opens("accepted"),))

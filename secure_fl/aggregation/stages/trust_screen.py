@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.ops import Ops, Updates
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
@@ -71,7 +72,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
     def init() -> History:
         return History((), None, None)
 
-    return Stage(apply, opens=("accepted", "used"), init=init)
+    return Stage(apply, opens=(Opens("accepted"), Opens("used")), init=init)
 
 
 def _accumulate(

@@ -10,8 +10,10 @@ import torch
 
 import secure_fl
 from secure_fl.aggregation import Pipeline, Stage, build_rule, fixed, make_stage, plain, stage
+from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.pipeline import from_config
 from secure_fl.errors import ConfigError, InputError
+from tests.secure_fl.aggregation.reveal import reveal
 
 X = torch.tensor([[0.5, 1.0], [0.25, -1.0], [0.75, 0.5]], dtype=torch.float64)
 
@@ -96,8 +98,9 @@ def test_secrets_cannot_be_looked_at(bits: int | None) -> None:
     with pytest.raises(InputError, match="open it by name"):
         bool(secret < 1.0)
     assert ops.opened == []
+    ops.exits.allow((Opens("norms", unit=2.0**-32),), rows=3, dim=2)
     norms = ops.open("norms", secret)
-    assert ops.opened == [("norms", (3,))]
+    assert ops.opened == [("norms", (3,), 2.0**-32)]
     assert norms.tolist() == [1.25, 1.0625, 0.8125]
 
 
@@ -110,7 +113,7 @@ def test_small_operations(backend: str) -> None:
     (b,) = ops.ranked(a, [1])  # 1.0625
 
     def value(secret: Any) -> list[Any]:
-        return ops._reveal(secret).tolist()
+        return reveal(secret).tolist()
 
     assert value(a + b) == [2.3125, 2.125, 1.875]
     assert value(a - b) == [0.1875, 0.0, -0.25]

@@ -76,7 +76,7 @@ def test_openings_equal_the_declaration(unit: str, backend: str) -> None:
     rule, given = UNITS[unit], sample()
     result = aggregate(unit, given.pop("x"), backend, **given)
     assert [o.name for o in result.opened] == list(rule.opens)
-    assert result.opened[-1] == ("update", (11,))
+    assert result.opened[-1] == ("update", (11,), 2.0**-16)
     # Later flags concern only those whom earlier ones left in play.
     assert result.opened[0] == rule.declaration(9, 11)[0]
     assert all(

@@ -125,7 +125,7 @@ def as_declared(result: Any, rule: Pipeline, taking_part: int, dim: int) -> None
         assert not result.accepted.any()
         assert not result.update.any()
     assert all(opening.shape == (taking_part,) for opening in flags)
-    assert last == ("update", (dim,))
+    assert last == ("update", (dim,), 2.0**-16)
     assert set(result.values) - {"update"} == set(names)
     assert all(result.values[name].dtype == torch.bool for name in names)
 

@@ -285,7 +285,8 @@ def test_bits_are_opened_in_one_place() -> None:
     In the federation bits leave by `Ops.open` alone, which writes every opening down;
     `functions` is for CrypTen programs, where whoever calls decides.
     """
-    assert places("open_wires") == {"shared._open_bits"}
+    assert places("reveal_wires") == {"shared._open_bits"}
+    assert places("reveal") == {"shared._open_ring"}
     assert places("_open_bits") == places("_open_ring") == set()  # but in `FixedPointOps._reveal`
 
 

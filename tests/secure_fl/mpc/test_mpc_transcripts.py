@@ -226,6 +226,26 @@ def test_sizes_and_counts_depend_on_public_parameters_alone(recorded: Recorded, 
         assert len(flags_seen) == len({bad for bad, _, _ in chosen})
 
 
+def test_a_mean_of_other_weights_leaves_without_its_low_bits(recorded: Recorded) -> None:
+    """What the nodes' last messages add up to: whole steps of 2^-16, and no sum of products."""
+    nodes = recorded.backend.nodes
+    x = case("plain", N, D, seed=7)[0]
+    session = recorded.backend.session("weighted_mean", N, D)
+    reputation = [0.9, 0.9, 0.45, 0.9, 0.9]
+    result, received = recorded.watch(
+        lambda: session.aggregate(session.submit(x), reputation=reputation)
+    )
+    session.close()
+    sent = [
+        np.frombuffer(received[f"node-{(i + 1) % nodes}-from-node-{i}.bin"][-8 * D :], np.int64)
+        for i in range(nodes)
+    ]
+    total = np.add.reduce(sent)
+    assert (total % 2**24 == 0).all()
+    assert (total / 2.0**40 == result.update.numpy()).all()
+    assert result.opened == [("update", (D,), 2.0**-16)]
+
+
 def test_counters_equal_what_was_received(recorded: Recorded) -> None:
     """Cost is measured, not modelled: the other nodes received just these bytes."""
     nodes = recorded.backend.nodes

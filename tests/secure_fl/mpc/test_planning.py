@@ -123,6 +123,28 @@ def test_impossible_networks_are_refused(latency: float, mbit: float) -> None:
 
 
 @pytest.mark.parametrize("nodes", [2, 3])
+def test_a_mean_of_other_weights_costs_what_the_page_says(nodes: int) -> None:
+    """docs/protocol.md: "round down", on top of the opening, against counters of processes."""
+    n, d, bits = 5, 6400, 24
+    words = d // 64
+    x = torch.zeros(n, d)
+    equal, other = torch.ones(n), torch.tensor([1.0, 1.0, 1.0, 1.0, 0.5])
+    network = Network(latency_ms=0.0)  # ripple
+    with secure_fl.open_backend("mpc", nodes=nodes, network=network) as backend:
+        before, after = (
+            secure_fl.aggregate(x, "weighted_mean", backend, reputation=weights).cost
+            for weights in (equal, other)
+        )
+    ands, layers = (nodes - 1) * bits, (nodes - 1) * bits
+    assert after.rounds - before.rounds == 1 + layers
+    more = 8 * words * (bits + ands)  # of one node, to each peer
+    assert after.bytes_online - before.bytes_online == (nodes - 1) * more
+    assert after.bytes_offline - before.bytes_offline == (nodes - 1) * 8 * (words * bits + d)
+    if nodes == 2:
+        assert (after.bytes_online - n) / d <= 20
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
 def test_the_median_costs_what_the_page_says(nodes: int) -> None:
     """docs/protocol.md: "What a median costs", against counters of real processes."""
     n, d, bits = 6, 9000, 18
