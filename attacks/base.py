@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import pkgutil
-import sys
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -19,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
+from attacks.imports import import_named, kind_of, mark
 from attacks.parameters import fits, type_words
 
 KNOWLEDGE = ("own", "omniscient")
@@ -122,8 +121,7 @@ def attack(cls: T) -> T:
             or objective, or an objective without the attributes that its measurement needs.
     """
     _check_class(cls)
-    cls._is_marked = cls.__qualname__  # type: ignore[attr-defined]
-    return cls
+    return mark("attack", cls)
 
 
 def _check_class(cls: type[Attack]) -> None:
@@ -153,13 +151,9 @@ def _found() -> dict[str, type[Attack]]:
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
-            if _is_attack(value) and value.__module__ == module.__name__:
+            if kind_of(value) == "attack" and value.__module__ == module.__name__:
                 found[info.name] = value
     return found
-
-
-def _is_attack(value: object) -> bool:
-    return isinstance(value, type) and vars(value).get("_is_marked") == value.__qualname__
 
 
 def names() -> list[str]:
@@ -175,7 +169,8 @@ def describe(name: str) -> str:
 def find(name: str) -> type[Attack]:
     """The class of an attack, by file name or as "module:Class".
 
-    A module is looked for on Python's path and in the current directory.
+    A module is looked for on Python's path and in the current directory, and imported: the name
+    must be the caller's own, never one out of a file or a message.
 
     Raises:
         ValueError: no such attack; the message lists those that exist.
@@ -196,24 +191,12 @@ def _near(name: str, allowed: Iterable[str]) -> str:
 
 
 def _external(name: str) -> type[Attack]:
-    module_name, _, class_name = name.partition(":")
-    here = os.getcwd()
-    added = here not in sys.path  # a console script does not have it
-    if added:
-        sys.path.append(here)
     try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise ValueError(f"attack {name!r}: cannot import {module_name!r}: {error}") from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    cls = getattr(module, class_name, None)
-    if not _is_attack(cls):
-        marked = sorted(k for k, v in vars(module).items() if _is_attack(v))
-        listed = ", ".join(marked) or "none"
-        raise ValueError(f"{class_name!r} is not an @attack class of {module_name}: has {listed}")
-    return typing.cast("type[Attack]", cls)
+        found = import_named(name)
+    except ValueError as error:
+        raise ValueError(f"attack {name!r}: {error}") from error
+    require(kind_of(found) == "attack", f"attack {name!r}", "marked with @attack", found)
+    return typing.cast("type[Attack]", found)
 
 
 def load(name: str, params: Mapping[str, Any] | None = None) -> Attack:

@@ -38,6 +38,7 @@ from ledger.audit import audit
 from ledger.report import AuditReport, render
 from secure_fl.config import read_config
 from secure_fl.errors import ConfigError, InputError
+from secure_fl.extensions import load_extensions
 from secure_fl.runfolder import read_json, sha256
 from secure_fl.schema import ExperimentConfig
 
@@ -83,6 +84,7 @@ def audit_run(
     measures: bool = True,
     processes: int = 1,
     replay: Replay = audit,
+    allow: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
 ) -> RunAudit:
     """Audit a run folder.
@@ -93,11 +95,15 @@ def audit_run(
         measures: measure the models again (step 5); needs the data.
         processes: how many processes execute chains side by side; 1 stays in this one.
         replay: executes a chain file again and reports on it.
+        allow: code of somebody's own, "module:name" each, that may be imported to check a run
+            made with it. The folder itself never decides what is imported.
         tell: takes a line for each step, while it goes on.
 
     Raises:
         InputError: the folder is not that of a run.
+        ConfigError: a name in `allow` that cannot be imported.
     """
+    extensions = load_extensions(allow)
     if not (run / "cells").is_dir():
         raise InputError(f"{run} is not the folder of a run: it has no cells")
     report = RunAudit(run)
@@ -114,6 +120,7 @@ def audit_run(
     report.cells = len(folders)
     try:
         config = read_config(run / "config.yaml")
+        config.permit(extensions)
     except ConfigError as error:
         report.settings = str(error)
         if not (run / "config.yaml").is_file():

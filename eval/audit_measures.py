@@ -81,7 +81,7 @@ def measure_cell(
 ) -> None:
     """Measure the models of one cell into the report."""
     clean = None if cell.run.clean else run / "cells" / cell.clean
-    judge = Judge(federation, cell.run.attack.build(), clean)
+    judge = Judge(federation, cell.run.attack.build(cell.run.experiment.extensions), clean)
     if records.rounds[0]["model_sha256"] != model_hash(federation.initial):
         fault = "is not the model that the seed gives"
         report.findings.append(Finding(f"{records.place}/models/round-000.npy", fault))

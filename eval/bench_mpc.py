@@ -63,7 +63,12 @@ CAPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `secure-fl bench mpc`."""
-    parser.add_argument("--rule", nargs="+", default=["median"], help="rules (default: median)")
+    parser.add_argument(
+        "--rule",
+        nargs="+",
+        default=["median"],
+        help="rules, or module:function of yours (default: median)",
+    )
     several = "the first is the base, others are varied on their own"
     parser.add_argument("--hospitals", type=int, nargs="+", default=[20], metavar="N", help=several)
     parser.add_argument("--dim", type=int, nargs="+", default=[100_000], metavar="D", help=several)
@@ -231,13 +236,13 @@ def _row(
     link: tuple[float, float] | None = None,
 ) -> Row:
     """Run a rule in processes of its own and compare with `fixed`."""
+    from secure_fl.backends import open_for
+
     reference = x[0]
     expected = secure_fl.aggregate(x, rule, "fixed", reference=reference)
     with ExitStack() as stack:
         route = {} if link is None else {"route": stack.enter_context(SlowLink(*link)).route}
-        backend = stack.enter_context(
-            secure_fl.open_backend("mpc", nodes=nodes, network=network, **route)
-        )
+        backend = stack.enter_context(open_for(rule, "mpc", nodes, network=network, **route))
         results = [
             secure_fl.aggregate(x, rule, backend, reference=reference) for _ in range(repeat + 1)
         ][1:]
@@ -281,7 +286,7 @@ def crypten_median(hospitals: int, dim: int, communicator: str, repeat: int) -> 
             "RENDEZVOUS": f"file://{folder}/rendezvous",
             "OMP_NUM_THREADS": "1",
         }
-        program = [sys.executable, "-m", "eval.crypten_peer", *arguments]
+        program = [sys.executable, "-P", "-m", "eval.crypten_peer", *arguments]
         processes = [
             subprocess.Popen(
                 program, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True

@@ -27,7 +27,8 @@ settings:
   group=NAME      choose a file of a group: {groups}
   attack=NAME     this attack alone; attack.params.KEY=VALUE sets its parameters.
                   NAME may be module:Class, an attack of your own in the current directory
-  defence=NAME    this defence alone; NAME may also be a rule (secure-fl list)
+  defence=NAME    this defence alone; NAME may also be a rule (secure-fl list), or
+                  module:function, a rule of your own; defence.rule= takes the same
   KEY=VALUE       any single setting; the common ones:
       rounds=200                      federated rounds of each cell
       malicious=[0.1,0.2,0.3]         shares of malicious hospitals, at most 0.5
@@ -141,10 +142,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     debug = _Parser(add_help=False)
     debug.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    allow = _Parser(add_help=False)
+    allow.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="code of your own that may be imported: a run's folder cannot ask for it by itself",
+    )
 
     run = commands.add_parser(
         "run",
-        parents=[debug],
+        parents=[debug, allow],
         help="run an experiment",
         description="Run an experiment: every defence against every attack.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -176,7 +185,9 @@ def _parser() -> argparse.ArgumentParser:
         parents=[debug],
         help="one rule's result from the three backends, side by side",
     )
-    compare.add_argument("--rule", default="median", help="rule (default: median)")
+    compare.add_argument(
+        "--rule", default="median", help="rule, or module:function of yours (default: median)"
+    )
     compare.add_argument("--hospitals", type=int, default=7, metavar="N")
     compare.add_argument("--dim", type=int, default=5, metavar="D")
     compare.add_argument("--seed", type=int, default=0)
@@ -213,7 +224,7 @@ def _parser() -> argparse.ArgumentParser:
 
     audit = commands.add_parser(
         "audit",
-        parents=[debug],
+        parents=[debug, allow],
         help="execute a run's chains again and check every file against them",
     )
     audit.add_argument("run", type=Path, metavar="RUN")
@@ -262,11 +273,11 @@ def run_command(options: argparse.Namespace) -> int:
         if options.settings or options.quick or options.out is not None:
             raise InputError("--resume takes its settings from the run: give none with it")
         folder = options.resume
-        config = grid.resume_job(folder)
+        config = grid.resume_job(folder, options.allow)
         federation = prepare(config)
     else:
         quick = ["experiment=quick"] if options.quick else []
-        config = load_config([*quick, *options.settings])
+        config = load_config([*quick, *options.settings], options.allow)
         stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
         folder = options.out or Path("runs") / f"{config.name}-{stamp}"
         federation = grid.start_job(config, folder, grid.command_line())
@@ -372,6 +383,7 @@ def audit_command(options: argparse.Namespace) -> int:
         head=options.head,
         measures=not options.no_measure,
         processes=os.cpu_count() or 1,
+        allow=options.allow,
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(describe(report, verbose=options.verbose))

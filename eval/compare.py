@@ -6,7 +6,7 @@ import torch
 from rich.table import Table
 
 from secure_fl.aggregation import build_rule
-from secure_fl.backends import open_backend
+from secure_fl.backends import open_for
 from secure_fl.errors import require
 from secure_fl.sessions import BACKENDS
 from secure_fl.types import AggregateResult
@@ -21,7 +21,7 @@ def compare(
     """Aggregate one set of random updates on every backend.
 
     Args:
-        rule: name of a rule.
+        rule: name of a rule, as the person who compares wrote it.
         hospitals: rows n of the updates.
         dim: columns d.
         seed: of the updates, drawn from a normal distribution around a common direction, and of
@@ -41,7 +41,7 @@ def compare(
     updates = (direction + spread) / dim**0.5 / 4
     results = {}
     for name in BACKENDS:
-        with open_backend(name, nodes=nodes) as backend:
+        with open_for(pipeline, name, nodes) as backend:
             session = backend.session(pipeline, hospitals, dim)
             results[name] = session.aggregate(session.submit(updates), reference=direction)
             session.close()

@@ -29,6 +29,7 @@ from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.consortium import check_ledger
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
+from secure_fl.extensions import load_extensions
 from secure_fl.federation import Federation, prepare
 from secure_fl.mpc.tls import check_keys
 from secure_fl.parties import minimum_hospitals, open_nodes
@@ -173,10 +174,15 @@ def check_chain(config: ExperimentConfig) -> None:
         )
 
 
-def resume_job(folder: Path) -> ExperimentConfig:
+def resume_job(folder: Path, allow: Sequence[str] = ()) -> ExperimentConfig:
     """Settings of an interrupted job.
 
+    Args:
+        folder: of the run.
+        allow: code of one's own that its settings name and that may be imported.
+
     Raises:
+        NotPermitted: a name in its settings that is not in `allow`.
         InputError: no run was started there, or its settings were changed since: the cells that
             are done and those that are missing would not belong together.
     """
@@ -189,6 +195,7 @@ def resume_job(folder: Path) -> ExperimentConfig:
             f"{folder / 'config.yaml'} must be as the run wrote it, or its cells would not belong "
             "together; start a new run for other settings"
         )
+    config.permit(load_extensions(allow))
     return config
 
 
@@ -253,7 +260,7 @@ def run_cell(
     """Run one cell into `target` and judge its final model; the content of `cell.json`."""
     start = time.perf_counter()
     clean = None if cell.run.clean else folder / "cells" / cell.clean
-    judge = Judge(federation, cell.run.attack.build(), clean)
+    judge = Judge(federation, cell.run.attack.build(cell.run.experiment.extensions), clean)
     result = run_rounds(
         cell.run,
         federation,
@@ -304,7 +311,7 @@ def identity(cell: Cell, malicious: Sequence[int]) -> dict[str, Any]:
         "noise_sigma": cell.run.experiment.privacy.noise_sigma,
         "repeatable_secrets": cell.run.experiment.repeatable_secrets,
         "attack": attack.label,
-        "objective": attack.build().objective,
+        "objective": attack.build(cell.run.experiment.extensions).objective,
         "malicious_fraction": cell.run.fraction,
         "malicious": list(malicious),
         "hospitals": cell.run.experiment.data.hospitals,

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from secure_fl.errors import InputError
 from secure_fl.runfolder import read_json, read_lines
+from secure_fl.settings_file import read_mapping
 
 Row = Mapping[str, Any]
 
@@ -66,7 +65,7 @@ def load_run(folder: Path) -> Run:
     cells.update({key: Cell(by_key[key]) for key in missing})
     return Run(
         name=folder.name,
-        config=_read_yaml(folder / "config.yaml"),
+        config=read_mapping(folder / "config.yaml"),
         environment=read_object(folder / "environment.json"),
         summary=summary,
         cells=tuple(cells[key] for key in by_key),
@@ -123,17 +122,4 @@ def read_object(path: Path) -> dict[str, Any]:
     content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold an object; got {type(content).__name__}")
-    return content
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())  # YAML's own message has several lines
-        raise InputError(f"cannot read {path}: {reason}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a mapping; got {type(content).__name__}")
     return content

@@ -19,7 +19,7 @@ from ledger.merkle import merkle_root, share_digest
 from secure_fl.aggregation import fixed, plain
 from secure_fl.aggregation.fixedpoint import encode
 from secure_fl.aggregation.ops import Ops, Updates
-from secure_fl.aggregation.pipeline import run
+from secure_fl.aggregation.pipeline import Pipeline, run
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import InputError, require
 from secure_fl.faults import Fault
@@ -106,7 +106,7 @@ def open_backend(name: str = "plain", nodes: int = 2, **options: Any) -> Backend
     Args:
         name: "plain", "fixed" or "mpc".
         nodes: computing nodes, mpc only (2 to 4).
-        options: further options of `secure_fl.mpc.cluster.MpcBackend`.
+        options: further options of `secure_fl.mpc.cluster.MpcBackend`, such as `allow`.
 
     Raises:
         InputError: no such backend.
@@ -122,6 +122,13 @@ def open_backend(name: str = "plain", nodes: int = 2, **options: Any) -> Backend
     return ClearBackend(name)
 
 
+def open_for(rule: Pipeline, name: str, nodes: int = 2, **options: Any) -> Backend:
+    """Open a backend for a rule in hand, whose own stages its nodes may thereby import."""
+    if name != "mpc":
+        return open_backend(name, nodes, **options)
+    return open_backend(name, nodes, allow=rule.own_stages, **options)
+
+
 def aggregate(
     updates: Any,
     defence: Any = "median",
@@ -135,6 +142,8 @@ def aggregate(
     Args:
         updates: float (n, d), tensor or array.
         defence: a rule's name, a pipeline as data or as an object (`aggregation.build_rule`).
+            Code of your own in it is thereby permitted, also to nodes that are started for it;
+            an open backend's nodes must have been started with it (`allow`).
         backend: "plain" (float64), "fixed" (the integers of MPC in the clear) or "mpc"; or an
             open backend, which stays open: "mpc" takes seconds to start its processes.
         nodes: computing nodes, for "mpc".
@@ -158,7 +167,7 @@ def aggregate(
     rule = build_rule(defence)
     with ExitStack() as stack:
         if isinstance(backend, str):
-            backend = stack.enter_context(open_backend(backend, nodes=nodes))
+            backend = stack.enter_context(open_for(rule, backend, nodes))
         session = stack.enter_context(closing(backend.session(rule, x.shape[0], x.shape[1])))
         submission = session.submit(x)
         if submission.refused:

@@ -25,12 +25,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from secure_fl import aggregation
 from secure_fl.checks import check_name
-from secure_fl.errors import ConfigError, near
+from secure_fl.errors import ConfigError, InputError, near
+from secure_fl.extensions import is_own, load_extensions
 from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig
+from secure_fl.settings_file import read_mapping
 
 GROUPS = ("data", "model", "ledger", "experiment")
 ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
@@ -60,11 +61,13 @@ def _preset_names(group: str) -> list[str]:
     return sorted(path.stem for path in (config_root() / group).glob("*.yaml"))
 
 
-def load_config(overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Compose and check an experiment.
+def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> ExperimentConfig:
+    """Compose and check an experiment, for the person who wrote the overrides.
 
     Args:
-        overrides: `group=NAME` or `key=value` in Hydra's grammar, later ones winning.
+        overrides: `group=NAME` or `key=value` in Hydra's grammar, later ones winning. Code of
+            one's own that they name, `module:name`, is thereby permitted and imported.
+        allow: further names to permit.
 
     Raises:
         ConfigError: a key, type, value or name that does not exist or is out of range.
@@ -84,6 +87,7 @@ def load_config(overrides: Sequence[str] = ()) -> ExperimentConfig:
             raise ConfigError(f"{settings[0].key_or_group} needs {kind}=NAME: none is selected")
         tree[group] = [_item(kind, entry, settings) for entry in entries]
     config: ExperimentConfig = _built(tree)
+    config.permit(load_extensions([*config.own_names, *allow]))
     return config
 
 
@@ -99,17 +103,20 @@ def save_config(config: ExperimentConfig, path: Path) -> None:
 
 
 def read_config(path: Path) -> ExperimentConfig:
-    """Read what `save_config` wrote, with every check of `load_config`."""
+    """Read what `save_config` wrote, as data: nothing is imported and nothing is looked up.
+
+    The settings may come from anybody. Code of somebody's own stands in them as a name;
+    `ExperimentConfig.permit` then takes what the person who runs this permits.
+
+    Raises:
+        ConfigError: not the settings of a run, or one that holds `${`.
+    """
     try:
-        loaded = OmegaConf.load(path)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, YAMLError, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split())  # YAML's own message has several lines
-        raise ConfigError(f"cannot read {path}: {reason}") from error
-    if not isinstance(loaded, DictConfig):
-        raise ConfigError(f"{path} must hold settings, key: value")
-    tree = _typed(ExperimentConfig, loaded)
+        loaded = read_mapping(path)
+    except InputError as error:
+        raise ConfigError(str(error)) from error
+    _refuse_lookups(loaded)
+    tree = _typed(ExperimentConfig, OmegaConf.create(loaded))
     for kind, group in (("attack", "attacks"), ("defence", "defences")):
         for entry in tree[group]:
             if not isinstance(entry, DictConfig):
@@ -119,6 +126,23 @@ def read_config(path: Path) -> ExperimentConfig:
         ]
     config: ExperimentConfig = _built(tree)
     return config
+
+
+def _refuse_lookups(value: Any, key: str = "") -> None:
+    """Refuse `${...}`, which OmegaConf would look up in the environment or in other keys.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if isinstance(value, dict):
+        for name, below in value.items():
+            _refuse_lookups(name, f"a key below {key}" if key else "a key")
+            _refuse_lookups(below, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for index, below in enumerate(value):
+            _refuse_lookups(below, f"{key}[{index}]")
+    elif isinstance(value, str) and "${" in value:
+        raise ConfigError(f"{key} must be a plain value; got {value!r}: ${{...}} is not looked up")
 
 
 def _parse(overrides: Sequence[str]) -> list[Override]:
@@ -138,6 +162,7 @@ def _parse(overrides: Sequence[str]) -> list[Override]:
             raise ConfigError(f"override {line!r}: write key=value; + and ~ have no use here")
         if override.is_sweep_override():
             raise ConfigError(f"override {line!r}: give one value, or a list as key=[a, b]")
+        _refuse_lookups(override.value(), override.key_or_group)
     return parsed
 
 
@@ -179,6 +204,9 @@ def _item(kind: str, entry: Any, settings: list[Override]) -> Any:
         tree = _typed(ITEM_KINDS[kind], _compose(f"{kind}/{name}")[kind])
     elif kind == "attack":
         tree = _typed(AttackConfig, {"name": name})
+    elif is_own(name):
+        own = {"name": name.rpartition(":")[2], "rule": name, "reference": True}
+        tree = _typed(DefenceConfig, own)
     elif name in aggregation.rule_names():
         # A bare rule, in the clear; whether it wants a root direction is not known here.
         tree = _typed(DefenceConfig, {"name": name, "rule": name, "reference": True})

@@ -14,6 +14,18 @@ class ConfigError(SecureFLError, ValueError):
     """A configuration key, type or value that does not exist or is out of range."""
 
 
+class NotPermitted(ConfigError):
+    """A name of code of somebody's own that the person who runs this did not permit.
+
+    Attributes:
+        name: "module:name".
+    """
+
+    def __init__(self, name: str, how: str) -> None:
+        super().__init__(f"{name!r} is code of somebody's own and was not permitted: {how}")
+        self.name = name
+
+
 class InputError(SecureFLError, ValueError):
     """An argument that breaks a stated rule; the message gives name, rule and value."""
 

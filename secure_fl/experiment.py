@@ -177,7 +177,7 @@ def make_setting(
 ) -> Setting:
     """Everything about a run that its rounds share; with noise they need the key of it."""
     seed = config.experiment.seed
-    attack = config.attack.build()
+    attack = config.attack.build(config.experiment.extensions)
     malicious = (
         () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
     )
@@ -214,7 +214,7 @@ def open_session(
         ties: the contract for which hospitals and nodes sign.
     """
     return backend.session(
-        config.defence.build(),
+        config.defence.build(config.experiment.extensions),
         federation.hospitals,
         federation.model.num_parameters,
         simulation_key=sharing_key,

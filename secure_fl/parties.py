@@ -56,7 +56,9 @@ def backend_options(
     """
     if defence.backend != "mpc":
         return {}
-    signing = any(signs(each) for each in (defence, *experiment.defences))
+    together = (defence, *experiment.defences)
+    signing = any(signs(each) for each in together)
+    rules = [each.build(experiment.extensions) for each in together]
     return {
         "nodes": defence.nodes,
         "keys": defence.keys,
@@ -64,6 +66,7 @@ def backend_options(
         "insecure_preprocessing": defence.insecure_preprocessing,
         "minimum_hospitals": minimum_hospitals(defence, experiment),
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
+        "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
     }
 
 

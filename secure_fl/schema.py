@@ -16,7 +16,8 @@ import attacks
 from secure_fl import aggregation, data, models
 from secure_fl.checks import check, check_name, check_types, positive
 from secure_fl.counts import share_count
-from secure_fl.errors import ConfigError
+from secure_fl.errors import ConfigError, NotPermitted
+from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
 from secure_fl.faults import build_faults, check_places
 from secure_fl.guard import GuardOptions
 from secure_fl.ledger_settings import LedgerConfig
@@ -25,6 +26,8 @@ from secure_fl.sessions import BACKENDS, PREPROCESSING
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 MAX_MALICIOUS = 0.5
+# Of what becomes a folder's name, or part of one.
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass
@@ -133,23 +136,39 @@ class PrivacyConfig:
 
 @dataclass
 class AttackConfig:
-    """An attack by file name, or `module:Class` for one outside the repository."""
+    """An attack by file name, or `module:Class` for one outside the repository.
+
+    Settings hold the name alone. One of somebody's own is looked at when it is built, with what
+    the person who runs this permitted.
+    """
 
     name: str = "none"
     params: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.build()
+        if is_own(self.name):
+            check_form(self.name)
+        else:
+            self.build()
 
     @property
     def label(self) -> str:
         """Name fit for folders and tables: `my_module:MyAttack` becomes `MyAttack`."""
         return self.name.rpartition(":")[2]
 
-    def build(self) -> attacks.Attack:
-        """Build the attack; unknown names and parameters raise `ConfigError`."""
+    def build(self, extensions: Extensions = NONE) -> attacks.Attack:
+        """Build the attack.
+
+        Raises:
+            ConfigError: an unknown name or parameter.
+            NotPermitted: code of somebody's own that is not among the extensions.
+        """
+        own = is_own(self.name)
+        cls = extensions.get("attack", self.name) if own else None
         try:
-            return attacks.load(self.name, dict(self.params))
+            if cls is None:
+                return attacks.load(self.name, dict(self.params))
+            return attacks.build(cls, self.params, self.name)
         except (ValueError, TypeError, ImportError) as error:
             text = str(error)  # some errors of a name begin with "attack" themselves
             place = "" if text.startswith("attack ") else f"attack {self.name!r}: "
@@ -207,6 +226,8 @@ class DefenceConfig:
     description: str = ""
 
     def __post_init__(self) -> None:
+        plain = re.fullmatch(PLAIN_NAME, self.name) is not None
+        check(plain, "defence.name", "letters, digits, dots, dashes, underscores", self.name)
         key = f"defence {self.name!r}: "
         check_name(key + "backend", self.backend, BACKENDS)
         check(2 <= self.nodes <= 4, key + "nodes", "from 2 to 4", self.nodes)
@@ -240,7 +261,10 @@ class DefenceConfig:
         )
         mu = self.proximal_mu
         check(mu is None or 0 <= mu < math.inf, key + "proximal_mu", "null or >= 0", mu)
-        self.build()
+        for name in self.own_names:
+            check_form(name)
+        if not self.own_names:
+            self.build()
         self.guard_options()
 
     def guard_options(self) -> GuardOptions:
@@ -260,8 +284,18 @@ class DefenceConfig:
         except (ValueError, TypeError) as error:
             raise ConfigError(f"defence {self.name!r}, guard: {error}") from error
 
-    def build(self) -> aggregation.Pipeline:
-        """Build the rule; a misspelt or impossible parameter raises `ConfigError`."""
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Names in the rule that stand for code of somebody's own."""
+        return own_names(self.rule)
+
+    def build(self, extensions: Extensions = NONE) -> aggregation.Pipeline:
+        """Build the rule.
+
+        Raises:
+            ConfigError: a misspelt or impossible parameter.
+            NotPermitted: code of somebody's own that is not among the extensions.
+        """
         check(
             isinstance(self.rule, str | dict),
             f"defence {self.name!r}: rule",
@@ -269,7 +303,9 @@ class DefenceConfig:
             self.rule,
         )
         try:
-            return aggregation.build_rule(self.rule, **self.params)
+            return aggregation.make_rule(self.rule, self.params, extensions)
+        except NotPermitted:
+            raise
         except (ValueError, TypeError) as error:
             raise ConfigError(f"defence {self.name!r}: {error}") from error
 
@@ -331,8 +367,10 @@ class ExperimentConfig:
     faults: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        # No field, so that no file can set it: `permit` does.
+        self.extensions = NONE
         # It becomes part of a folder's name.
-        plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) is not None
+        plain = re.fullmatch(PLAIN_NAME, self.name) is not None
         check(plain, "name", "letters, digits, dots, dashes and underscores", self.name)
         check(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         check(1 <= self.rounds <= 10_000, "rounds", "from 1 to 10000", self.rounds)
@@ -352,6 +390,24 @@ class ExperimentConfig:
         self._check_items("attacks", AttackConfig, lambda attack: attack.label)
         self._check_items("defences", DefenceConfig, lambda defence: defence.name)
         self._check_nodes()
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Names in these settings that stand for code of somebody's own."""
+        names = [attack.name for attack in self.attacks if is_own(attack.name)]
+        names += [name for defence in self.defences for name in defence.own_names]
+        return tuple(dict.fromkeys(names))
+
+    def permit(self, extensions: Extensions) -> None:
+        """Take what the person who runs this permitted, and build everything that needs it.
+
+        Raises:
+            ConfigError: parameters that do not fit.
+            NotPermitted: a name in these settings that was not permitted.
+        """
+        self.extensions = extensions
+        for item in (*self.attacks, *self.defences):
+            item.build(extensions)
 
     def _check_nodes(self) -> None:
         """Hold what concerns the computing nodes to the hospitals, rounds and nodes there are."""

@@ -10,7 +10,7 @@ from secure_fl.aggregation.pipeline import (
     stage,
     stage_factories,
 )
-from secure_fl.aggregation.rules import build_rule, describe_rule, rule_names
+from secure_fl.aggregation.rules import build_rule, describe_rule, make_rule, rule, rule_names
 
 __all__ = [
     "Context",
@@ -22,7 +22,9 @@ __all__ = [
     "Updates",
     "build_rule",
     "describe_rule",
+    "make_rule",
     "make_stage",
+    "rule",
     "rule_names",
     "stage",
     "stage_factories",

@@ -21,10 +21,12 @@ from typing import Any
 
 import torch
 
+from attacks.imports import mark
 from secure_fl.aggregation.openings import THE_UPDATE, Opens
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
 from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, InputError, near, require
+from secure_fl.extensions import NONE, Extensions, is_own
 from secure_fl.types import Opening
 
 State = Any
@@ -115,7 +117,7 @@ def stage(factory: Callable[..., Stage]) -> Callable[..., Stage]:
         raise ConfigError(f"a stage named {name} exists already")
     if inside:
         _STAGES[name] = make
-    return make
+    return mark("stage", make)
 
 
 def stage_factories() -> dict[str, Callable[..., Stage]]:
@@ -126,23 +128,20 @@ def stage_factories() -> dict[str, Callable[..., Stage]]:
     return dict(sorted(_STAGES.items()))
 
 
-def import_name(path: str) -> Any:
-    """Return the object that "module:name" names.
+def make_stage(name: str, params: Mapping[str, Any], extensions: Extensions = NONE) -> Stage:
+    """Make a stage from its name and parameters.
+
+    Args:
+        name: of a stage that ships, or "module:function" of one in `extensions`.
+        params: its parameters.
+        extensions: stages of one's own that were permitted.
 
     Raises:
-        ConfigError: there is no such module or name.
+        ConfigError: no such stage or parameter.
+        NotPermitted: a stage of somebody's own that is not among the extensions.
     """
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"cannot import {path!r}: {error}") from error
-
-
-def make_stage(name: str, params: Mapping[str, Any]) -> Stage:
-    """Make a stage from its name, or from "module:function", and parameters."""
-    if ":" in name:
-        factory = import_name(name)
+    if is_own(name):
+        factory = extensions.get("stage", name)
     else:
         known = stage_factories()
         if name not in known:
@@ -199,6 +198,11 @@ class Pipeline:
     def _declared(self) -> tuple[Opens, ...]:
         return (*(opens for s in self.stages for opens in s.opens), THE_UPDATE)
 
+    @property
+    def own_stages(self) -> tuple[str, ...]:
+        """Names of the stages that do not ship: nodes must have been started with them."""
+        return tuple(dict.fromkeys(s.config[0] for s in self.stages if is_own(s.config[0])))
+
     def declaration(self, hospitals: int, dim: int) -> list[Opening]:
         """Return what the rule opens, with shapes, when no hospital is absent."""
         return [opens.opening(hospitals, dim) for opens in self._declared]
@@ -213,8 +217,13 @@ class Pipeline:
         return {"max_abs": self.max_abs, "stages": steps}
 
 
-def from_config(config: Mapping[str, Any]) -> Pipeline:
-    """Build a pipeline from `{"max_abs": ..., "stages": [{name: {parameter: value}}, ...]}`."""
+def from_config(config: Mapping[str, Any], extensions: Extensions = NONE) -> Pipeline:
+    """Build a pipeline from `{"max_abs": ..., "stages": [{name: {parameter: value}}, ...]}`.
+
+    Args:
+        config: data, from wherever.
+        extensions: stages of one's own that may stand in it.
+    """
     unknown = sorted(set(config) - {"max_abs", "stages"})
     if unknown:
         raise ConfigError(f"a pipeline's keys are max_abs and stages; got {unknown}")
@@ -229,7 +238,9 @@ def from_config(config: Mapping[str, Any]) -> Pipeline:
         if not isinstance(entry, Mapping) or len(entry) != 1:
             raise ConfigError(f"a stage must be {{name: {{parameter: value}}}}; got {entry!r}")
         ((name, params),) = entry.items()
-        made.append(make_stage(name, params or {}))
+        named = isinstance(params, Mapping) and all(isinstance(key, str) for key in params)
+        require(params is None or named, f"parameters of stage {name}", "null or a mapping", params)
+        made.append(make_stage(name, params or {}, extensions))
     return Pipeline(tuple(made), max_abs)
 
 

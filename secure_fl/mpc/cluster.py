@@ -19,6 +19,7 @@ from typing import Any
 from ledger.keys import Signer
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.extensions import load_extensions
 from secure_fl.faults import Fault
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import Network
@@ -31,7 +32,7 @@ from secure_fl.statements import Ties
 
 # Exit status of a process that lost a peer.
 _GAVE_UP = 3
-_ERRORS = {"InputError": InputError, "ConfigError": ConfigError}
+_ERRORS = {"InputError": InputError, "ConfigError": ConfigError, "NotPermitted": ConfigError}
 
 
 def check_preprocessing(preprocessing: str, insecure: bool) -> None:
@@ -48,6 +49,27 @@ def check_preprocessing(preprocessing: str, insecure: bool) -> None:
             "preprocessing: first_party lets node 0 decrypt every update; it runs only with "
             "insecure_preprocessing: true"
         )
+
+
+def refuse_main(names: Sequence[str]) -> None:
+    """Refuse stages of the program that runs: nodes are other programs.
+
+    Raises:
+        ConfigError: naming the stage, and what to do.
+    """
+    for name in names:
+        module, _, function = name.partition(":")
+        if module == "__main__":
+            raise ConfigError(
+                f"the stage {function} is defined in the program or notebook that runs, which "
+                f"computing nodes, being processes of their own, cannot import: move {function} "
+                "into a file, say my_rule.py, and import it from there"
+            )
+
+
+def _folders() -> list[str]:
+    """Where this process finds modules, the current directory last."""
+    return [*(str(Path(place).resolve()) for place in sys.path), str(Path.cwd())]
 
 
 class MpcBackend(Backend):
@@ -72,10 +94,13 @@ class MpcBackend(Backend):
             the opened update tells a hospital, or the coordinator, another's.
         signers: the nodes' ledger keys in order of rank, each a key or the path of its keystore
             file; handed over on standard input. Without them nodes sign nothing.
+        allow: stages of your own, "module:function" each, that nodes may import; they do so when
+            they start, and refuse a rule with any other. The current directory is looked in.
 
     Raises:
         InputError: a number out of range, or a party's keys are missing.
-        ConfigError: "first_party" without `insecure_preprocessing`.
+        ConfigError: "first_party" without `insecure_preprocessing`, or a name in `allow` that
+            cannot be imported.
         SecureFLError: CrypTen is missing.
         NodeFailure: a process did not start.
     """
@@ -92,7 +117,10 @@ class MpcBackend(Backend):
         insecure_preprocessing: bool = False,
         minimum_hospitals: int = 1,
         signers: Sequence[Signer | Path] = (),
+        allow: Sequence[str] = (),
     ) -> None:
+        refuse_main(allow)
+        load_extensions(allow)  # what nodes could not import fails here, before any is started
         check_preprocessing(preprocessing, insecure_preprocessing)
         require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
         require(timeout > 0, "timeout", "positive", timeout)
@@ -125,6 +153,8 @@ class MpcBackend(Backend):
                 "keys": str(Path(keys).resolve()),
                 "preprocessing": preprocessing,
                 "minimum": minimum_hospitals,
+                "allow": list(allow),
+                "folders": _folders() if allow else [],
             }
             self._launch(common, route, [_handed(s) for s in signers] or [None] * nodes)
             self._ready = True
@@ -148,7 +178,6 @@ class MpcBackend(Backend):
                 "token": token.hex(),
                 "port": server.getsockname()[1],
                 "nodes": self.nodes,
-                "path": [p or str(Path.cwd()) for p in sys.path],
             }
             self._processes.append(start("dealer", "secure_fl.mpc.dealer", common))
             for rank in range(self.nodes):
@@ -352,17 +381,20 @@ class MpcBackend(Backend):
         Raises:
             InputError: fewer hospitals than the nodes combine; ties without `signers`, or faults
                 without ties.
+            ConfigError: a stage of one's own that the nodes were not started with.
         """
         if ties is not None and not self.signing:
             raise InputError("the nodes hold no ledger keys: open the backend with signers")
         require(ties is not None or not faults, "faults", "empty without a contract", len(faults))
+        pipeline = build_rule(rule)
+        refuse_main(pipeline.own_stages)
         with self._lock:
             self._sessions += 1
             number = self._sessions
         return MpcSession(
             self,
             number,
-            build_rule(rule),
+            pipeline,
             hospitals,
             dim,
             HospitalSecrets(simulation_key),

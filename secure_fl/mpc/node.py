@@ -21,7 +21,8 @@ import torch
 from ledger.errors import LedgerError
 from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import from_config, run
-from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
+from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.door import NodeSession
@@ -49,6 +50,8 @@ class Node:
         minimum: fewest hospitals that this node combines, whoever asks; with none at all in play
             nothing of anybody is opened, and that is allowed.
         signer: the node's ledger key; None where nothing is signed.
+        extensions: stages of somebody's own that whoever started the node permitted. A rule that
+            names any other is refused; no message makes a node import anything.
     """
 
     def __init__(
@@ -58,12 +61,14 @@ class Node:
         ring: Ring,
         minimum: int = 1,
         signer: Signer | None = None,
+        extensions: Extensions = NONE,
     ) -> None:
         self.mesh = mesh
         self.source = source
         self.ring = ring
         self.minimum = minimum
         self.signer = signer
+        self.extensions = extensions
         self.sessions: dict[int, NodeSession] = {}
         self.notaries: dict[int, Notary] = {}
 
@@ -109,7 +114,7 @@ class Node:
 
     def _open(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
         rule, number, hospitals = (
-            from_config(header["rule"]),
+            from_config(header["rule"], self.extensions),
             header["session"],
             header["hospitals"],
         )
@@ -267,14 +272,13 @@ def join(
 def main() -> int:
     """Read the start-up line on standard input, serve one run, return the exit status."""
     options = json.loads(sys.stdin.readline())
-    sys.path.extend(p for p in options["path"] if p not in sys.path)
     torch.set_num_threads(1)
     try:
         _serve(options)
     except NodeFailure as failure:
         print(f"node {options['rank']}: {failure}", file=sys.stderr)
         return FAILED
-    except LedgerError as error:
+    except (ConfigError, LedgerError) as error:
         print(f"node {options['rank']}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -292,6 +296,7 @@ def _signer(options: dict[str, Any]) -> Signer | None:
 
 def _serve(options: dict[str, Any]) -> None:
     signer = _signer(options)
+    extensions = load_extensions(options["allow"], options["folders"], ALLOW_NODE)
     token, rank = bytes.fromhex(options["token"]), options["rank"]
     name, timeout = f"node {rank}", float(options["timeout"])
     tls = Tls(Path(options["keys"]), name)
@@ -315,7 +320,7 @@ def _serve(options: dict[str, Any]) -> None:
     if options["preprocessing"] == "first_party":
         ring = ProviderRing(network)
     try:
-        Node(mesh, source, ring, options["minimum"], signer).serve(control)
+        Node(mesh, source, ring, options["minimum"], signer, extensions).serve(control)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
             control.send({"error": "NodeFailure", "message": str(failure)})

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/extending.md", "docs/reproducing.md", "docs/results.md")
 TEXTS = (*PAGES, "docs/protocol.md", "docs/ledger.md", "docs/threat-model.md")
 FENCE = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-FLAGS_WITH_VALUE = ("--out", "--resume")
+FLAGS_WITH_VALUE = ("--out", "--resume", "--allow")
 
 
 class Block(NamedTuple):

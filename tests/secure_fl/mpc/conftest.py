@@ -12,9 +12,10 @@ from tests.secure_fl.mpc.processes import gone
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Backend]:
-    """Two nodes and a dealer."""
-    with open_backend("mpc", nodes=2, timeout=60) as backend:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Two nodes and a dealer; a module names the stages of its own in ALLOW."""
+    allow = getattr(request.module, "ALLOW", ())
+    with open_backend("mpc", nodes=2, timeout=60, allow=allow) as backend:
         pids = list(backend.pids.values())
         yield backend
     assert gone(pids)
