@@ -1,12 +1,15 @@
 """Order statistics, norms and bits of CrypTen tensors, for any CrypTen program.
 
 CrypTen has no sort and no median, and its norms lose squares below 2^-16. These functions take and
-return `MPCTensor`s, after `crypten.init()`, with any number of parties, either provider and any
-communicator. All are exact: order statistics to the last bit, the others up to one floor to the
-16 fractional bits that CrypTen keeps.
+return `MPCTensor`s, after `crypten.init()`, with any number of parties, one included, either
+provider and any communicator; of any scale (`precision`), and shared as numbers or as bits.
+Results have 16 fractional bits, or as many as x where it has more (in norms and cosines: as many
+as its squares leave room for). Order statistics are exact,
+other results up to one step of the last bit, but for `clip_norm`, which says what it rounds.
 
 Values must lie in [-max_abs, max_abs), a promise of the caller: what lies outside is read modulo
 the width. A smaller `max_abs` makes order statistics faster, and norms of longer rows possible.
+Arguments that cannot give the right value raise `InputError`.
 
 The examples run as two processes: `crypten.mpc.context.run_multiprocess`, or one shell each.
 """
@@ -14,17 +17,26 @@ The examples run as two processes: `crypten.mpc.context.run_multiprocess`, or on
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import torch
 
-from secure_fl.aggregation.openings import UNIT
-from secure_fl.aggregation.ops import FRACTION_BITS, Secret, Updates
+from secure_fl.aggregation.ops import FRACTION_BITS, Secret
 from secure_fl.counts import trim_count
 from secure_fl.errors import require
 from secure_fl.mpc.compat import import_crypten
+from secure_fl.mpc.division import divide
 from secure_fl.mpc.provider import ProviderRing
-from secure_fl.mpc.shared import SharedMatrix, SharedOps
+from secure_fl.mpc.tensors import (
+    WIDEST,
+    Rows,
+    Vectors,
+    fraction_bits,
+    share_at,
+    whole_number,
+    width,
+)
 from secure_fl.mpc.words import word_count
 
 crypten = import_crypten()
@@ -35,54 +47,6 @@ ORDER_MAX_ABS = 2.0**15
 NORM_MAX_ABS = 2.0**7
 
 
-def _bits(max_abs: float) -> int:
-    """Width of values in [-max_abs, max_abs) at 16 fractional bits, sign included."""
-    require(0 < max_abs <= 2.0**46, "max_abs", "in (0, 2^46]", max_abs)
-    return FRACTION_BITS + 1 + max(0, math.ceil(math.log2(max_abs)))
-
-
-def _share(x: MPCTensor) -> torch.Tensor:
-    return x.share
-
-
-def _tensor(share: np.ndarray, shape: tuple[int, ...]) -> MPCTensor:
-    whole = torch.from_numpy(np.ascontiguousarray(share)).reshape(shape)
-    return MPCTensor.from_shares(whole, precision=FRACTION_BITS)
-
-
-class _Rows:
-    """x as rows along `dim`, and the way back."""
-
-    def __init__(self, x: MPCTensor, dim: int, max_abs: float) -> None:
-        moved = _share(x).movedim(dim, 0)
-        self.dim = dim
-        self.rest = tuple(moved.shape[1:])
-        self.count = moved.shape[0]
-        require(moved.numel() > 0, "x", "not empty", tuple(x.shape))
-        self.ops = SharedOps(ProviderRing())
-        share = moved.reshape(self.count, -1).contiguous().numpy()
-        self.matrix = SharedMatrix(share, _bits(max_abs), lifted=True)
-        self.updates = Updates(self.matrix, (self.count, share.shape[1]), UNIT)
-
-    def column(self, value: Secret) -> MPCTensor:
-        """A value a column, (d,), in the shape of x without `dim`."""
-        return _tensor(_at_unit(self.ops, value), self.rest)
-
-    def whole(self, share: np.ndarray) -> MPCTensor:
-        """Shares (n, d) in the shape of x."""
-        tensor = torch.from_numpy(share).reshape(self.count, *self.rest).movedim(0, self.dim)
-        return MPCTensor.from_shares(tensor.contiguous(), precision=FRACTION_BITS)
-
-
-def _at_unit(ops: SharedOps, value: Secret) -> np.ndarray:
-    """Shares of a value at 16 fractional bits: finer ones are floored."""
-    ratio = UNIT / value.unit
-    if ratio == 1:
-        return value.data.share.numpy()
-    drop = round(math.log2(ratio))
-    return ops.ring.floor_shift(value.data.share.numpy()[None], drop)[0]
-
-
 def kth_value(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS) -> MPCTensor:
     """Return the k-th smallest element along `dim`, k from 1 as in `torch.kthvalue`.
 
@@ -91,14 +55,15 @@ def kth_value(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS
         max_abs: bound on |x|.
 
     Raises:
-        InputError: k or max_abs is out of range.
+        InputError: x is no `MPCTensor`, has no element, or k, dim or max_abs is out of range.
 
     Example:
         >>> x = crypten.cryptensor([[3.0, 1.0], [2.0, 5.0], [9.0, 4.0]])
         >>> kth_value(x, 1).get_plain_text()
         tensor([2., 1.])
     """
-    rows = _Rows(x, dim, max_abs)
+    rows = Rows(x, dim, max_abs)
+    k = whole_number(k, "k")
     require(1 <= k <= rows.count, "k", f"from 1 to {rows.count}", k)
     return rows.column(rows.ops.order_statistics(rows.updates, [k - 1])[0])
 
@@ -129,15 +94,18 @@ def quantile(x: MPCTensor, q: float, dim: int = 0, max_abs: float = ORDER_MAX_AB
         tensor(0.7500)
     """
     require(0 <= q <= 1, "q", "in [0, 1]", q)
-    rows = _Rows(x, dim, max_abs)
+    rows = Rows(x, dim, max_abs)
     place = q * (rows.count - 1)
     low = min(math.floor(place), rows.count - 1)
-    weight = round((place - low) * 2**FRACTION_BITS) / 2**FRACTION_BITS
+    weight = Fraction(round((place - low) * 2**FRACTION_BITS), 2**FRACTION_BITS)
     if weight == 0:
         return rows.column(rows.ops.order_statistics(rows.updates, [low])[0])
-    below, above = rows.ops.order_statistics(rows.updates, [low, low + 1])
-    step = rows.ops.multiply(rows.ops.subtract(above, below), weight)
-    return rows.column(rows.ops.add(below, step))
+    width(max_abs, rows.precision, WIDEST - (weight.numerator - 1).bit_length())
+    ranked = rows.ops.order_statistics(rows.updates, [low, low + 1])
+    below, above = (value.data.share.numpy() for value in ranked)
+    part = (above - below) * np.int64(weight.numerator)
+    step = rows.ops.ring.floor_shift(part[None], weight.denominator.bit_length() - 1)[0]
+    return rows.tensor(below + step, rows.rest)
 
 
 def sort(x: MPCTensor, dim: int = 0, max_abs: float = ORDER_MAX_ABS) -> MPCTensor:
@@ -149,7 +117,7 @@ def sort(x: MPCTensor, dim: int = 0, max_abs: float = ORDER_MAX_ABS) -> MPCTenso
         >>> sort(crypten.cryptensor([3.0, -1.0, 2.0])).get_plain_text()
         tensor([-1.,  2.,  3.])
     """
-    rows = _Rows(x, dim, max_abs)
+    rows = Rows(x, dim, max_abs)
     values = rows.ops.order_statistics(rows.updates, range(rows.count))
     return rows.whole(np.stack([value.data.share.numpy() for value in values]))
 
@@ -163,19 +131,22 @@ def topk_mask(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS
         >>> topk_mask(crypten.cryptensor([3.0, -1.0, 2.0]), 2).get_plain_text()
         tensor([1., 0., 1.])
     """
-    rows = _Rows(x, dim, max_abs)
+    rows = Rows(x, dim, max_abs)
+    k = whole_number(k, "k")
     require(1 <= k <= rows.count, "k", f"from 1 to {rows.count}", k)
     ring = rows.ops.ring
     planes = rows.ops.planes(rows.matrix)
     (mask,) = ring.run("largest", planes, count=k)
     ones = ring.inject(mask, rows.matrix.share.shape[1])
-    return rows.whole(ones << FRACTION_BITS)
+    return rows.whole(ones << rows.precision)
 
 
 def trimmed_mean(
     x: MPCTensor, beta: float, dim: int = 0, max_abs: float = ORDER_MAX_ABS
 ) -> MPCTensor:
     """Return the mean along `dim` without the floor(beta n) smallest and largest of each column.
+
+    Rounded to the nearest step, and exact where the mean is one.
 
     Args:
         x, dim, max_abs: as in `kth_value`.   beta: public, in [0, 0.5).
@@ -188,21 +159,17 @@ def trimmed_mean(
         tensor(3.)
     """
     require(0 <= beta < 0.5, "beta", "in [0, 0.5)", beta)
-    rows = _Rows(x, dim, max_abs)
+    rows = Rows(x, dim, max_abs)
     trim = trim_count(beta, rows.count)
-    kept = rows.ops.where(rows.ops.middle(rows.updates, trim), rows.updates, None)
     left = rows.count - 2 * trim
+    bits = width(max_abs, rows.precision, 62 - left.bit_length())
+    kept = rows.ops.where(rows.ops.middle(rows.updates, trim), rows.updates, None)
     total = rows.ops.lifted(kept.data).sum(axis=0)  # (d,)
-    # The total fits bits + log2(n); what is left of 62 bits serves the reciprocal.
-    room = min(40, 62 - rows.matrix.bits - math.ceil(math.log2(rows.count + 1)))
-    scaled = total * np.int64(round(2**room / left))
-    ring = rows.ops.ring
-    mean = ring.floor_shift(scaled[None], room)
-    return _tensor(mean, rows.rest)
+    return rows.tensor(divide(rows.ops.ring, total, left << (bits - 1), left), rows.rest)
 
 
 def squared_norm(x: MPCTensor, dim: int = 0, max_abs: float = NORM_MAX_ABS) -> MPCTensor:
-    """Return the sum of squares along `dim`, added up at 32 fractional bits and floored once.
+    """Return the sum of squares along `dim`, added up without rounding and floored once.
 
     Args:
         x: any shape.   dim: the axis that disappears.
@@ -215,7 +182,7 @@ def squared_norm(x: MPCTensor, dim: int = 0, max_abs: float = NORM_MAX_ABS) -> M
         >>> squared_norm(crypten.cryptensor([0.001] * 1000)).get_plain_text()
         tensor(0.0010)
     """
-    rows = _flat_rows(x, dim, max_abs)
+    rows = Vectors(x, dim, max_abs)
     return rows.column(rows.ops.squared_norms(rows.updates))
 
 
@@ -238,19 +205,24 @@ def cosine_similarity(
         >>> cosine_similarity(x, torch.tensor([1.0, 0.0]), dim=1).get_plain_text()
         tensor([1.0000, 0.7071])
     """
-    rows = _flat_rows(x, dim, max_abs)
+    public = isinstance(y, torch.Tensor)
+    rows = Vectors(x, dim, max_abs, FRACTION_BITS if public else fraction_bits(y, "y"))
     size = rows.updates.shape[1]
     require(tuple(y.shape) == (size,), "y's shape", f"({size},)", tuple(y.shape))
-    if isinstance(y, torch.Tensor):
+    if public:
+        require(not y.is_complex(), "y's type", "real", y.dtype)
         return rows.column(rows.ops.cosine(rows.updates, y))
-    data = ArithmeticSharedTensor.from_shares(_share(y), precision=0)
-    return rows.column(rows.ops.cosine(rows.updates, Secret(rows.ops, data, (size,), UNIT)))
+    data = ArithmeticSharedTensor.from_shares(share_at(y, rows.precision), precision=0)
+    other = Secret(rows.ops, data, (size,), rows.updates.unit)
+    return rows.column(rows.ops.cosine(rows.updates, other))
 
 
 def clip_norm(
     x: MPCTensor, max_norm: float, dim: int = 0, max_abs: float = NORM_MAX_ABS
 ) -> MPCTensor:
     """Return x with vectors along `dim` that are longer than max_norm scaled down to it.
+
+    A number x of a vector that is scaled is off by at most |x| 2^-16 and a step, downwards.
 
     Args:
         x: any shape.   max_norm: public, positive.   dim, max_abs: as in `squared_norm`.
@@ -264,28 +236,21 @@ def clip_norm(
         tensor([[0.6000, 0.8000],
                 [0.3000, 0.4000]])
     """
-    require(max_norm > 0, "max_norm", "positive", max_norm)
-    rows = _flat_rows(x, dim, max_abs)
+    rows = Vectors(x, dim, max_abs)
+    step = rows.updates.unit
+    require(step <= max_norm < math.inf, "max_norm", f"finite, and at least {step:g}", max_norm)
+    longest = math.sqrt(rows.updates.shape[1]) * 2.0 ** (rows.matrix.bits - 1) * step
+    if max_norm >= longest:
+        return rows.whole(rows.matrix.share)
     clipped = rows.ops.clip(rows.updates, max_norm**2, max_norm)
-    share = rows.ops.lifted(clipped.data)
-    moved = torch.from_numpy(share).reshape(*rows.rest, rows.updates.shape[1]).movedim(-1, dim)
-    return MPCTensor.from_shares(moved.contiguous(), precision=FRACTION_BITS)
-
-
-def _flat_rows(x: MPCTensor, dim: int, max_abs: float) -> _Rows:
-    """Vectors along `dim` as rows, one for each index of the other axes."""
-    share = _share(x).movedim(dim, -1)
-    flat = MPCTensor.from_shares(share.reshape(-1, share.shape[-1]), precision=FRACTION_BITS)
-    rows = _Rows(flat, 0, max_abs)
-    rows.rest = tuple(share.shape[:-1])
-    return rows
+    return rows.whole(rows.ops.lifted(clipped.data))
 
 
 def bit_planes(x: MPCTensor, max_abs: float = ORDER_MAX_ABS) -> BinarySharedTensor:
     """Return the bits of x (n, d): words (bits, n, W) in which 64 columns share a word.
 
     Not an `MPCTensor`, which holds one number an element. Plane j holds bit j of
-    x 2^16 + 2^(bits - 1), which is not negative.
+    x 2^p + 2^(bits - 1), which is not negative; p is 16, or x's own precision where it has more.
 
     Raises:
         InputError: x is no matrix, or max_abs is out of range.
@@ -295,25 +260,36 @@ def bit_planes(x: MPCTensor, max_abs: float = ORDER_MAX_ABS) -> BinarySharedTens
         >>> from_bit_planes(planes, 2).get_plain_text()
         tensor([[ 1., -2.]])
     """
+    rows = Rows(x, 0, max_abs)
     require(len(x.shape) == 2, "x's shape", "(n, d)", tuple(x.shape))
-    rows = _Rows(x, 0, max_abs)
     wires = rows.ops.planes(rows.matrix)
     share = wires.xor_share(rows.ops.ring.leader).view(np.int64)
     return BinarySharedTensor.from_shares(torch.from_numpy(share), precision=0)
 
 
-def from_bit_planes(planes: BinarySharedTensor, columns: int) -> MPCTensor:
+def from_bit_planes(
+    planes: BinarySharedTensor, columns: int, precision: int = FRACTION_BITS
+) -> MPCTensor:
     """Return the matrix (n, columns) whose `bit_planes` these are.
 
+    Args:
+        planes: from `bit_planes`.   columns: d.
+        precision: p, the fractional bits of the matrix.
+
     Raises:
-        InputError: planes has no such shape.
+        InputError: planes are something else, or have no such shape.
     """
-    require(len(planes.share.shape) == 3, "planes' shape", "(bits, n, W)", planes.share.shape)
+    found = isinstance(planes, BinarySharedTensor)
+    require(found, "planes", "a BinarySharedTensor, from bit_planes", type(planes).__name__)
+    shape = tuple(planes.share.shape)
+    require(len(shape) == 3 and 0 not in shape, "planes' shape", "(bits, n, W)", shape)
     words = planes.share.numpy().view(np.uint64)
+    columns, precision = whole_number(columns, "columns"), whole_number(precision, "precision")
     require(words.shape[2] == word_count(columns), "columns", "what W words hold", columns)
+    require(0 <= precision < WIDEST, "precision", f"from 0 to {WIDEST - 1}", precision)
     ring = ProviderRing()
     wires = ring.wires(words)
     total = ring.constant(-(1 << (len(words) - 1)), (words.shape[1], columns))
     for j in range(len(words)):
         total = total + (ring.inject(wires, columns, (j,)) << j)
-    return _tensor(total, total.shape)
+    return MPCTensor.from_shares(torch.from_numpy(total), precision=precision)

@@ -22,6 +22,7 @@ from secure_fl.mpc.circuits import CIRCUITS, count_ands
 BLOCK_WORDS = 40_960
 # Bytes that a block's prepared steps may take: three words for every AND.
 BLOCK_BYTES = 256 << 20
+_AND_BYTES = 24
 
 _ADDERS = tuple({"adder": name} for name in ("ripple", "prefix"))
 _METHODS = tuple({"method": name} for name in ("radix", "pairwise"))
@@ -91,8 +92,34 @@ def block_width(
     """Return how many words of a row a circuit handles at a time: enough for all lanes to work."""
     ands, _ = counted(name, shapes, params)
     rows, words = shapes[0][-2:]
-    most = min(BLOCK_WORDS // max(rows, 1), BLOCK_BYTES // (24 * max(ands, 1)), -(-words // lanes))
+    most = min(
+        BLOCK_WORDS // max(rows, 1), BLOCK_BYTES // (_AND_BYTES * max(ands, 1)), -(-words // lanes)
+    )
     return max(1, most)
+
+
+def _fits(choice: dict[str, str], shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether one word of a row can be worked on in a block's memory.
+
+    Comparing two of n values of B bits takes less than 3 B + 2 ANDs, a word for each pair: what is
+    too large is not even counted, which would take that memory too.
+    """
+    if choice.get("method") != "pairwise":
+        return True
+    bits, n = shapes[0][:2]
+    return n * (n - 1) // 2 * (3 * bits + 2) * _AND_BYTES <= BLOCK_BYTES
+
+
+def rank_groups(shape: tuple[int, ...], ranks: Sequence[int]) -> list[list[int]]:
+    """Cut ranks to select from planes (B, n, W) in groups that fit in a block's memory.
+
+    Where pairs can be compared the ranks stay together, since they share the comparisons.
+    """
+    if _fits({"method": "pairwise"}, [shape]):
+        return [list(ranks)]
+    ands, _ = counted("order", [shape], {"ranks": [0], "method": "radix"})
+    size = max(1, BLOCK_BYTES // (_AND_BYTES * ands))
+    return [list(ranks[start : start + size]) for start in range(0, len(ranks), size)]
 
 
 def cheapest(
@@ -103,7 +130,7 @@ def cheapest(
     params: dict[str, Any],
 ) -> dict[str, str]:
     """Return the alternative of a circuit that the model finds cheapest, as further parameters."""
-    choices = ALTERNATIVES.get(name, ({},))
+    choices = [c for c in ALTERNATIVES.get(name, ({},)) if _fits(c, shapes)]
 
     def seconds(choice: dict[str, str]) -> float:
         whole = {**params, **choice}

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from secure_fl.mpc.circuits import CIRCUITS, count_ands
+from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.gates import BeaverGates, Triple
-from secure_fl.mpc.planning import Network
+from secure_fl.mpc.planning import Network, block_width, counted
 from secure_fl.mpc.ring import Masked, Ring
-from secure_fl.mpc.wires import Wires
+from secure_fl.mpc.wires import Wires, blocks, joined
 from secure_fl.mpc.words import WORD_BITS, unpack_bits
 
 crypten = import_crypten()
@@ -132,15 +132,22 @@ class ProviderRing(Ring):
         ]
 
     def run(self, name: str, *inputs: Wires, **params: Any) -> list[Wires]:
-        """Run a circuit of `CIRCUITS` on XOR shares, with one request for all its triples."""
+        """Run a circuit of `CIRCUITS` on XOR shares, block by block of its words.
+
+        With one request for all triples of a block: memory does not grow with what is worked on.
+        """
         params |= self.plan(name, inputs, params)
         circuit = CIRCUITS[name]
         shares = [wires.xor_share(self.leader) for wires in inputs]
-        words, _ = count_ands(lambda gates: circuit(gates, *shares, **params))
-        size = torch.Size((words,))
-        pools = [_words(part) for part in self._provider.generate_binary_triple(size, size)]
-        gates = BeaverGates(self.mesh, _dispenser(pools))
-        return [self.wires(np.ascontiguousarray(out)) for out in circuit(gates, *shares, **params)]
+        shapes = [share.shape for share in shares]
+        ands, _ = counted(name, shapes, params)  # of one word a row
+        outputs = []
+        for block in blocks(shapes[0][-1], block_width(name, shapes, params)):
+            size = torch.Size((ands * (block.stop - block.start),))
+            pools = [_words(part) for part in self._provider.generate_binary_triple(size, size)]
+            gates = BeaverGates(self.mesh, _dispenser(pools))
+            outputs.append(circuit(gates, *(share[..., block] for share in shares), **params))
+        return [self.wires(out) for out in joined(outputs)]
 
     def rows(self, wires: Wires, rows: Sequence[int]) -> Wires:
         """Return some rows of wires (..., rows, W)."""

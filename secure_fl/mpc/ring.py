@@ -97,9 +97,10 @@ class Ring(ABC):
 
     def _masked_opened(self, x: np.ndarray) -> np.ndarray:
         """Return x, of whose elements each carries a uniform mask that nobody else uses."""
-        total, *others = self.mesh.exchange(x)  # fresh arrays: add in place
+        parts = self.mesh.exchange(x)
+        total = parts[0] if parts else np.zeros_like(x)  # fresh arrays: add in place
         total += x
-        for theirs in others:
+        for theirs in parts[1:]:
             total += theirs
         return total
 

@@ -11,6 +11,7 @@ from secure_fl.aggregation.fixedpoint import FixedPointOps
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
 from secure_fl.mpc.compat import import_crypten
+from secure_fl.mpc.planning import rank_groups
 from secure_fl.mpc.ring import Masked, Rest, Ring
 from secure_fl.mpc.wires import Wires
 from secure_fl.mpc.words import unpack_bits
@@ -285,12 +286,14 @@ class SharedOps(FixedPointOps):
         return SharedMatrix(share, x.bits, drop)
 
     def _order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
-        (found,) = self.ring.run("order", self.planes(x), ranks=list(ranks))
-        d = x.share.shape[1]
+        planes, d = self.planes(x), x.share.shape[1]
         values = self.ring.constant(-(1 << (x.bits - 1)), (len(ranks), d))
-        for k, value in enumerate(values):
-            ring = self.ring.inject(found, d, (k,))  # (b, d)
-            value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
+        rows = iter(values)
+        for group in rank_groups(planes.masked.shape, ranks):
+            (found,) = self.ring.run("order", planes, ranks=group)
+            for k, value in zip(range(len(group)), rows, strict=False):
+                ring = self.ring.inject(found, d, (k,))  # (b, d)
+                value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
         return [_ring(value) for value in values]
 
     def _middle(self, x: SharedMatrix, trim: int) -> SharedBits:

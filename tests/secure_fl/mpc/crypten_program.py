@@ -1,7 +1,8 @@
 """A CrypTen program of several processes, started by `test_functions.py`: one party each.
 
 usage: python -m tests.secure_fl.mpc.crypten_program TASK COMMUNICATOR PROVIDER
-TASK `serve` is CrypTen's trusted third party, with a rank after the parties'.
+TASK is one or several, as in `examples+scales`; `serve` is CrypTen's trusted third party, with a
+rank after the parties'.
 with RANK, WORLD_SIZE and RENDEZVOUS in the environment, as `crypten.init()` reads them.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import doctest
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ crypten = import_crypten()
 
 from secure_fl.mpc import functions  # noqa: E402
 from secure_fl.mpc.communicator import TcpCommunicator, use_tcp  # noqa: E402
+from tests.secure_fl.mpc.crypten_scales import memory, refusals, scales  # noqa: E402
 
 
 def examples() -> dict[str, Any]:
@@ -107,8 +110,15 @@ def main() -> int:
         return 0
     if communicator == "tcp":
         use_tcp()
-    result = {"examples": examples, "outcomes": outcomes, "operators": operators}[task]()
-    print(json.dumps(result))
+    tasks: dict[str, Callable[[], Any]] = {
+        "examples": examples,
+        "outcomes": outcomes,
+        "operators": operators,
+        "scales": scales,
+        "memory": memory,
+        "refusals": refusals,
+    }
+    print(json.dumps({name: tasks[name]() for name in task.split("+")}))
     crypten.uninit()
     return 0
 

@@ -22,11 +22,12 @@ ROOT = Path(__file__).resolve().parents[3]
 def program(
     tmp_path: Path, task: str, communicator: str, provider: str = "TFP", parties: int = 2
 ) -> list[Any]:
-    """Run one task with all parties; what each printed, in order of rank."""
+    """Run a task, or several, with all parties; what each printed, in order of rank."""
     command = [sys.executable, "-m", "tests.secure_fl.mpc.crypten_program"]
     tasks = [task] * parties + ["serve"] * (provider == "TTP")
     commands = [[*command, name, communicator, provider] for name in tasks]
-    return [json.loads(text.splitlines()[-1]) for text in launch(tmp_path, commands, parties)]
+    printed = [json.loads(text.splitlines()[-1]) for text in launch(tmp_path, commands, parties)]
+    return printed if "+" in task else [results[task] for results in printed]
 
 
 def launch(tmp_path: Path, commands: list[list[str]], parties: int) -> list[str]:
@@ -58,11 +59,28 @@ def launch(tmp_path: Path, commands: list[list[str]], parties: int) -> list[str]
     return outputs
 
 
-@pytest.mark.parametrize("parties", [2, 3])
-def test_docstring_examples_run(tmp_path: Path, parties: int) -> None:
-    for result in program(tmp_path, "examples", "tcp", parties=parties):
+def test_docstring_examples_run(tmp_path: Path) -> None:
+    for result in program(tmp_path, "examples", "tcp", parties=3):
         assert result["failed"] == 0
         assert result["tried"] >= 14
+
+
+@pytest.mark.parametrize(("parties", "communicator"), [(1, "gloo"), (2, "tcp")])
+def test_tensors_of_any_scale_and_sharing(tmp_path: Path, parties: int, communicator: str) -> None:
+    """Right, or refused by name; by one party alone too, as after a bare `crypten.init()`."""
+    for results in program(
+        tmp_path, "examples+memory+scales+refusals", communicator, parties=parties
+    ):
+        assert results["examples"]["failed"] == 0
+        assert results["examples"]["tried"] >= 14
+        assert len(results["scales"]) > 35
+        for name, (found, wanted, gap) in results["scales"].items():
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=gap, err_msg=name)
+        assert results["memory"]["median"] == 499.5 / 8
+        assert results["memory"]["mib"] < 200  # 3,300 where all pairs are compared
+        for rule, said in results["refusals"].items():
+            assert said.startswith(rule), (rule, said)
+            assert "; got " in said
 
 
 @pytest.mark.parametrize(

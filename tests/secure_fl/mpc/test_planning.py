@@ -11,7 +11,14 @@ import torch
 import secure_fl
 from secure_fl.aggregation import build_rule
 from secure_fl.errors import InputError
-from secure_fl.mpc.planning import Network, block_width, cheapest, counted
+from secure_fl.mpc.planning import (
+    BLOCK_BYTES,
+    Network,
+    block_width,
+    cheapest,
+    counted,
+    rank_groups,
+)
 
 SIZES = [1, 2, 3, 5, 8, 16, 20, 21, 33]
 
@@ -161,3 +168,20 @@ def test_the_median_costs_what_the_page_says(nodes: int) -> None:
     assert cost.rounds == 1 + carries + layers + 1
     # The dealer: one word an AND, one ring element for each bit of the two order statistics.
     assert cost.bytes_offline == 8 * words * (adds + ands) + 8 * 2 * bits * d
+
+
+def test_pairs_are_compared_only_where_a_block_holds_them() -> None:
+    """However slow the link: a thousand values have half a million pairs."""
+    slow = Network(latency_ms=1e6)
+    for n, method in ((100, "pairwise"), (1000, "radix")):
+        assert cheapest(slow, 2, "order", [(32, n, 1)], {"ranks": [0]}) == {"method": method}
+
+
+def test_ranks_are_selected_in_groups_that_a_block_holds() -> None:
+    ranks = list(range(1000))
+    groups = rank_groups((32, 1000, 1), ranks)
+    assert [rank for group in groups for rank in group] == ranks
+    for group in (groups[0], groups[-1]):
+        ands, _ = counted("order", [(32, 1000, 1)], {"ranks": group, "method": "radix"})
+        assert 24 * ands <= BLOCK_BYTES
+    assert rank_groups((18, 20, 4), [9, 10]) == [[9, 10]]
