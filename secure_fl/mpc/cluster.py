@@ -22,11 +22,12 @@ from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
 from secure_fl.extensions import load_extensions
 from secure_fl.faults import Fault
 from secure_fl.mpc.compat import import_crypten
+from secure_fl.mpc.handshakes import Reception, listen
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.processes import Process, kill, start, stop
 from secure_fl.mpc.session import MpcSession
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
-from secure_fl.mpc.transport import Channel, accept, listen
+from secure_fl.mpc.transport import Channel
 from secure_fl.sessions import PREPROCESSING, Backend, HospitalSecrets
 from secure_fl.statements import Ties
 
@@ -172,7 +173,7 @@ class MpcBackend(Backend):
     ) -> None:
         token, timeout = secrets.token_bytes(32), settings["timeout"]
         tls = Tls(Path(settings["keys"]), "coordinator")
-        with listen() as server:
+        with listen() as server, Reception(server, token, tls) as reception:
             common = {
                 **settings,
                 "token": token.hex(),
@@ -183,7 +184,7 @@ class MpcBackend(Backend):
             for rank in range(self.nodes):
                 options = {**common, "rank": rank, "signer": signers[rank]}
                 self._processes.append(start(f"node {rank}", "secure_fl.mpc.node", options))
-            self._collect(server, token, timeout, tls)
+            self._collect(reception, timeout)
         ports = {p.name: self._receive(p)["port"] for p in self._processes}
         plan = {
             "ports": [route(ports[f"node {rank}"]) for rank in range(self.nodes)],
@@ -194,13 +195,13 @@ class MpcBackend(Backend):
         for process in self.node_processes:
             self._receive(process)
 
-    def _collect(self, server: Any, token: bytes, timeout: float, tls: Tls) -> None:
+    def _collect(self, reception: Reception, timeout: float) -> None:
         """Accept the control channels, watching for processes that die before they connect."""
         deadline = time.monotonic() + timeout
         waiting = {p.name: p for p in self._processes}
         while waiting:
             try:
-                channel = accept(server, token, 1.0, tls)
+                channel = reception.next({(name, 0) for name in waiting}, 1.0)
             except NodeFailure as silence:
                 dead = [p for p in waiting.values() if p.handle.poll() is not None]
                 if dead:
