@@ -94,7 +94,9 @@ class MpcBackend(Backend):
         minimum_hospitals: fewest that each node combines by itself, whatever it is asked. Below 3
             the opened update tells a hospital, or the coordinator, another's.
         signers: the nodes' ledger keys in order of rank, each a key or the path of its keystore
-            file; handed over on standard input. Without them nodes sign nothing.
+            file, which that node opens; the key or the file's password (from the environment, see
+            `ledger.keystore`) is handed over on its standard input. Without them nodes sign
+            nothing.
         allow: stages of your own, "module:function" each, that nodes may import; they do so when
             they start, and refuse a rule with any other. The current directory is looked in.
 
@@ -416,7 +418,13 @@ def _stop_own(processes: list[Process], owner: int) -> None:
 
 
 def _handed(signer: Signer | Path) -> dict[str, str]:
-    """How a key is named in a node's start-up line."""
+    """How a key is named in a node's start-up line, which that node alone reads.
+
+    Raises:
+        KeyUnavailable: the file's password is not set.
+    """
     if isinstance(signer, Signer):
         return {"secret": signer.secret.hex()}
-    return {"keystore": str(signer.resolve())}
+    from ledger.keystore import password_of
+
+    return {"keystore": str(signer.resolve()), "password": password_of(signer)}
