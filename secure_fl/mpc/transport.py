@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from ledger.files import parse_json
 from secure_fl.errors import NodeFailure
 
 _FRAME = struct.Struct(">IQ")  # length of the JSON header, length of the payload
@@ -65,9 +66,9 @@ class Frame:
         text = bytearray(size)
         yield text
         try:
-            header = json.loads(text.decode())
-        except (ValueError, RecursionError) as error:
-            raise NodeFailure(f"{peer} sent a header that is not JSON") from error
+            header = parse_json(text.decode())
+        except ValueError as error:
+            raise NodeFailure(f"{peer} sent a header that is not JSON, or nested") from error
         if not isinstance(header, dict):
             raise NodeFailure(f"{peer} sent a header that is not an object")
         self.header = header

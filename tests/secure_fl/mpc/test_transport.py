@@ -108,9 +108,12 @@ def test_a_header_that_is_no_object_is_refused(pair: tuple[Channel, Channel], te
         right.receive()
 
 
-@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"{'a': 1}", b"\x80\x04}q\x00.", b'{"a":'])
+DEEP = b'{"a":' + 100_000 * b"[" + 100_000 * b"]" + b"}"
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"{'a': 1}", b"\x80\x04}q\x00.", DEEP])
 def test_a_header_that_is_no_json_is_an_error(pair: tuple[Channel, Channel], text: bytes) -> None:
-    """A pickle among them: nothing is ever unpickled."""
+    """A pickle among them: nothing is ever unpickled; and one nested deeper than the stack."""
     left, right = pair
     left.socket.sendall(raw_frame(text))
     with pytest.raises(NodeFailure, match="right sent a header that is not JSON"):
