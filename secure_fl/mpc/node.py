@@ -180,7 +180,9 @@ class Node:
         reference = None
         if payload:
             reference = torch.from_numpy(np.frombuffer(payload, "<f8").copy())
-        reputation = torch.tensor(header["reputation"], dtype=torch.float64)
+        reputation, samples = (
+            torch.tensor(header[key], dtype=torch.float64) for key in ("reputation", "samples")
+        )
         if "roots" in header:
             session.open_commitments(number, _roots(header), rank)
         checked = session.waiting(number)
@@ -197,6 +199,7 @@ class Node:
             _stacked(rows, session.rule.bits),
             hospitals,
             reputation,
+            samples,
             session.dim,
             reference,
         )
