@@ -4,77 +4,51 @@
 2. Job chain: executed again; its nodes signed the hashes of settings, manifest and summary.
 3. Cells' chains: executed again (`ledger.audit`); every round's models, result, verdicts, metrics
    and reputations, and the digest over all rounds and openings, are those on the chain.
-4. Records: checkpoints, results, openings, rows and summary agree with each other and with the
-   settings, so that a manifest made anew does not cover a change.
-5. Measures: the models are measured again on the data, and give the figures recorded.
+4. Records: checkpoints, results, openings, rows and summary agree with each other, so that a
+   manifest made anew does not cover a change.
+5. Settings: cells, rounds, contracts, seats and openings are those that `config.yaml` asks for.
+6. Measures: the models are measured again on the data, and give the figures recorded.
+7. Pages: report, explorer and figures are drawn again, and are the same.
 
-The simulation's keys follow from the seed, so somebody who makes the whole folder anew, chains and
-all, passes steps 1 to 4. The job chain's head, which a run prints at its end, excludes that.
+What a step cannot compare is named, with the reason; the outcome is then INCOMPLETE, not PASSED.
+Whose keys are the right ones no folder can tell, so somebody who makes the whole folder anew,
+chains and all, passes. The job chain's head, which a run prints at its end, excludes that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 from eval import grid
 from eval.audit_measures import Measured, measure
+from eval.audit_outcome import Outcome as Outcome
+from eval.audit_outcome import RunAudit, Unchecked
+from eval.audit_outcome import describe as describe
+from eval.audit_pages import check_pages
 from eval.audit_records import (
     CellRecords,
     Finding,
     check_against_chain,
     check_models,
     check_rounds,
-    check_row,
     check_summary,
     guarded,
     read_cell,
 )
+from eval.audit_settings import check_against_settings, check_contract, check_environment
 from eval.manifest import JOB_CHAIN, MANIFEST, entry, listed_files, read_manifest
 from ledger.audit import audit
-from ledger.report import AuditReport, render
+from ledger.report import AuditReport
 from secure_fl.config import read_config
-from secure_fl.errors import ConfigError, InputError
+from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.extensions import load_extensions
 from secure_fl.runfolder import read_json, sha256
 from secure_fl.schema import ExperimentConfig
 
 Replay = Callable[[Path], AuditReport]
-
-
-@dataclass
-class RunAudit:
-    """What an audit of a run found.
-
-    Attributes:
-        run: the folder.
-        findings: all that does not hold, in the order of the steps; empty when the audit passes.
-        files: how many files the manifest covers.
-        head: hash of the last block of the job's chain, hexadecimal; empty if it has none.
-        chains: audits of the cells' chains, by cell; cells without a ledger have none.
-        cells: number of cells.
-        measured: what measuring again found; None if it was not asked for.
-        keys: whose keys signed, in words.
-        settings: why the settings could not be compared with the cells; empty if they were.
-    """
-
-    run: Path
-    findings: list[Finding] = field(default_factory=list)
-    files: int = 0
-    head: str = ""
-    chains: dict[str, AuditReport] = field(default_factory=dict)
-    cells: int = 0
-    measured: Measured | None = None
-    keys: str = "Keys are simulated"
-    settings: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything holds."""
-        return not self.findings
 
 
 def audit_run(
@@ -92,7 +66,7 @@ def audit_run(
     Args:
         run: the folder.
         head: hash, hexadecimal, that the job's chain must end in, if known from elsewhere.
-        measures: measure the models again (step 5); needs the data.
+        measures: measure the models again (step 6); needs the data.
         processes: how many processes execute chains side by side; 1 stays in this one.
         replay: executes a chain file again and reports on it.
         allow: code of somebody's own, "module:name" each, that may be imported to check a run
@@ -120,21 +94,33 @@ def audit_run(
     report.cells = len(folders)
     try:
         config = read_config(run / "config.yaml")
-        config.permit(extensions)
-    except ConfigError as error:
-        report.settings = str(error)
-        if not (run / "config.yaml").is_file():
-            report.findings.append(Finding("config.yaml", "is missing"))
+    except SecureFLError as error:
+        report.findings.append(Finding("config.yaml", str(error)))
+        report.unchecked.append(Unchecked("settings, measures and pages", "no settings to read"))
         return report
+    config.extensions = extensions
+    report.unchecked += _unbuilt(config)
     if config.ledger.keystore is not None:
         report.keys = "Keys are not compared with anybody's, and the job chain's are simulated"
-    report.findings += _check_settings(config, run, cells)
+    report.findings += _check_settings(config, run, cells, report)
     if measures:
         tell("measuring the models again")
-        report.measured = Measured()
-        planned = grid.plan(config)
-        report.findings += guarded("measures", _measure(config, run, planned, cells, report))
+        report.findings += guarded("measures", _measure(config, run, cells, report))
+    else:
+        report.unchecked.append(Unchecked("measures", "--no-measure"))
+    tell("drawing pages and figures again")
+    report.findings += guarded("pages", check_pages(run, report))
     return report
+
+
+def _unbuilt(config: ExperimentConfig) -> Iterator[Unchecked]:
+    """What cannot be checked since an attack or a rule is not here, or nobody permitted it."""
+    for what, items in (("success of attack", config.attacks), ("openings of", config.defences)):
+        for item in items:
+            try:
+                item.build(config.extensions)
+            except ConfigError as error:
+                yield Unchecked(f"{what} {item.name}", str(error))
 
 
 def _check_files(run: Path, report: RunAudit) -> Iterator[Finding]:
@@ -240,9 +226,9 @@ def _check_cells(folders: Sequence[Path], report: RunAudit) -> list[CellRecords]
 
 
 def _check_settings(
-    config: ExperimentConfig, run: Path, cells: Sequence[CellRecords]
+    config: ExperimentConfig, run: Path, cells: Sequence[CellRecords], report: RunAudit
 ) -> list[Finding]:
-    """Step 4 across cells: the planned cells are there, and the summary is made of them."""
+    """Step 5: the planned cells are there and are as the settings ask; so is the summary."""
     planned = {cell.name: cell for cell in grid.plan(config)}
     by_name = {cell.folder.name: cell for cell in cells}
     findings = []
@@ -252,90 +238,25 @@ def _check_settings(
         findings.append(Finding(f"cells/{name}", fault))
     ordered = [by_name[name] for name in planned if name in by_name]
     for cell in ordered:
-        findings += guarded(cell.place, check_row(cell, planned[cell.folder.name]))
-        ledger = planned[cell.folder.name].run.defence.ledger
-        if ledger != (cell.row.get("chain_head") is not None):
-            fault = f"must{'' if ledger else ' not'} name a chain: defence.ledger is {ledger}"
-            findings.append(Finding(f"{cell.place}/cell.json, chain_head", fault))
+        mine = planned[cell.folder.name]
+        findings += guarded(cell.place, check_against_settings(cell, mine))
+        chain = report.chains.get(cell.folder.name)
+        if chain is not None and chain.ok:
+            findings += guarded(cell.place, check_contract(cell, mine, chain))
 
     def check() -> Iterator[Finding]:
         expected = grid.summarise(config, run, [cell.row for cell in ordered])
         yield from check_summary(read_json(run / "summary.json"), expected, ordered)
+        yield from check_environment(read_json(run / grid.ENVIRONMENT), config, run, ordered)
 
     return findings + guarded("summary.json", check())
 
 
 def _measure(
-    config: ExperimentConfig,
-    run: Path,
-    planned: Sequence[grid.Cell],
-    cells: Sequence[CellRecords],
-    report: RunAudit,
+    config: ExperimentConfig, run: Path, cells: Sequence[CellRecords], report: RunAudit
 ) -> Iterator[Finding]:
-    """Step 5."""
-    report.measured = measure(config, run, planned, cells)
+    """Step 6."""
+    report.measured = Measured()
+    measure(config, run, grid.plan(config), cells, report.measured)
+    report.unchecked += [Unchecked(*each) for each in report.measured.skipped]
     yield from report.measured.findings
-
-
-def describe(report: RunAudit, verbose: bool = False) -> str:
-    """The audit for a reader: verdict, every finding, and what rests on what.
-
-    Args:
-        report: from `audit_run`.
-        verbose: tell also what each cell's chain recorded.
-    """
-    return "\n".join(_lines(report, verbose))
-
-
-def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:
-    count = len(report.findings)
-    yield f"audit of {report.run}: " + ("PASSED" if report.ok else f"FAILED, {count} finding(s)")
-    for finding in report.findings:
-        yield f"  {finding.place}: {finding.fault}"
-    yield ""
-    yield f"files      {report.files} are in manifest.json, with the hash of each"
-    yield f"job chain  head 0x{report.head}" if report.head else "job chain  cannot be executed"
-    yield "           nodes signed the hashes of config.yaml, manifest.json and summary.json"
-    chains = report.chains.values()
-    blocks, signatures = sum(c.blocks for c in chains), sum(c.signatures for c in chains)
-    yield (
-        f"on chain   {len(report.chains)} of {report.cells} cells, with a ledger: {blocks} blocks "
-        f"executed again, {signatures} signatures checked;"
-    )
-    yield "           settings, models of each round, commitments, accepted hospitals, openings,"
-    yield "           update, validators' metrics, reputations, all rows but their times"
-    external = [chain.node_blocks for chain in chains if chain.node_blocks]
-    if external:
-        count = sum(last - first + 1 for first, last in external)
-        yield (
-            f"on a node  {len(external)} chain{'s' * (len(external) > 1)}: {count} headers follow "
-            "from each other; the contract's calls"
-        )
-        yield "           were executed again, the node's agreement on its blocks was not checked"
-    yield (
-        f"manifest   {report.cells - len(report.chains)} cells without a ledger, and of all cells "
-        "cell.json and times:"
-    )
-    yield "           nothing but the manifest and the job chain hold them"
-    yield f"measured   {_measured(report)}"
-    if report.settings:
-        yield f"settings   not compared with the cells: {report.settings}"
-    yield "not held   report.html, explorer.html and figures/: secure-fl report draws them again"
-    yield (
-        f"{report.keys}: a folder made anew as a whole, chains and all, passes. To exclude it "
-        "give\nthe head that the run printed: secure-fl audit RUN --head 0x..."
-    )
-    if verbose:
-        for name, chain in report.chains.items():
-            yield f"\ncells/{name}\n{render(chain)}"
-
-
-def _measured(report: RunAudit) -> str:
-    found = report.measured
-    if found is None:
-        return "not again" + (" (--no-measure)" if not report.settings else "")
-    if found.skipped:
-        return f"not again: {found.skipped}"
-    return (
-        f"{found.figures} figures again from models and data, largest gap {found.largest_gap:.1e}"
-    )

@@ -6,16 +6,18 @@ The last digits may differ between processors, so that a gap up to `TOLERANCE` p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from attacks import Attack
 from eval import grid
-from eval.audit_records import CellRecords, Finding, result_of
+from eval.audit_records import CellRecords, Finding, guarded, result_of
 from eval.evaluate import Judge
+from eval.records import read_object
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation, prepare
 from secure_fl.round import measured, model_hash
@@ -34,12 +36,12 @@ class Measured:
     Attributes:
         figures: how many were compared.
         largest_gap: between a recorded figure and the same measured now.
-        skipped: why nothing was measured; empty if it was.
+        skipped: what was not measured, and why.
     """
 
     figures: int = 0
     largest_gap: float = 0.0
-    skipped: str = ""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def compare(self, place: str, found: dict[str, Any], now: dict[str, Any]) -> None:
@@ -59,43 +61,66 @@ class Measured:
 
 
 def measure(
-    config: ExperimentConfig, run: Path, planned: Sequence[grid.Cell], cells: Sequence[CellRecords]
-) -> Measured:
-    """Measure all models of all cells; data that cannot be read skip it, with the reason."""
-    report = Measured()
+    config: ExperimentConfig,
+    run: Path,
+    planned: Sequence[grid.Cell],
+    cells: Sequence[CellRecords],
+    report: Measured,
+) -> None:
+    """Measure all models of all cells into the report.
+
+    Data that cannot be read leave all of it out, and an attack that cannot be built what its cells
+    say of its success; data of another hash than the records state are a finding.
+    """
     try:
         federation = prepare(config)
     except SecureFLError as error:
-        report.skipped = str(error)
-        return report
+        report.skipped.append(("measures", str(error)))
+        return
+    stated = read_object(run / grid.ENVIRONMENT).get(grid.DATA_HASH)
+    if stated != federation.data_sha256:
+        fault = f"is {stated}; the data here have {federation.data_sha256}"
+        report.findings.append(Finding(f"{grid.ENVIRONMENT}, {grid.DATA_HASH}", fault))
+        report.skipped.append(("measures", "the data here are not those of the record"))
+        return
     torch.set_num_threads(config.threads)
     records = {cell.folder.name: cell for cell in cells}
     for cell in planned:
         if cell.name in records:
-            measure_cell(cell, records[cell.name], run, federation, report)
-    return report
+            report.findings += guarded(
+                f"cells/{cell.name}",
+                measure_cell(cell, records[cell.name], run, federation, report),
+            )
 
 
 def measure_cell(
     cell: grid.Cell, records: CellRecords, run: Path, federation: Federation, report: Measured
-) -> None:
-    """Measure the models of one cell into the report."""
+) -> Iterator[Finding]:
+    """Measure the models of one cell into the report; what is not a figure is yielded."""
     clean = None if cell.run.clean else run / "cells" / cell.clean
-    judge = Judge(federation, cell.run.attack.build(cell.run.experiment.extensions), clean)
+    attack = grid.permitted_attack(cell.run)
+    unknown = attack is None
+    judge = Judge(federation, attack or Attack(), None if unknown else clean)
     if records.rounds[0]["model_sha256"] != model_hash(federation.initial):
         fault = "is not the model that the seed gives"
-        report.findings.append(Finding(f"{records.place}/models/round-000.npy", fault))
+        yield Finding(f"{records.place}/models/round-000.npy", fault)
     for number, row in enumerate(records.rounds):
         model = read_model(model_path(records.folder, number))
         now = judge.observe(number, model)
         if row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]:
             now |= measured(validate(federation, model))
-        report.compare(f"{records.place}/rounds.jsonl line {number + 1}", row, now)
+        place = f"{records.place}/rounds.jsonl line {number + 1}"
+        report.compare(place, row, _known(now, unknown))
     final = read_model(records.folder / "models" / "final.npy")
     if records.closing["candidate_sha256"] == records.closing["model_sha256"]:
         now = dict(measured(validate(federation, final)))
         report.compare(f"{records.place}/closing.json", records.closing, now)
-    result = result_of(records, final)
-    report.compare(
-        f"{records.place}/cell.json", records.row, grid.measures(federation, judge, result)
-    )
+    now = grid.measures(federation, judge, result_of(records, final))
+    report.compare(f"{records.place}/cell.json", records.row, _known(now, unknown))
+
+
+def _known(figures: dict[str, Any], unknown_attack: bool) -> dict[str, Any]:
+    """The figures that can be told; of an attack that is not there nothing is known."""
+    if not unknown_attack:
+        return figures
+    return {k: v for k, v in figures.items() if not k.startswith("attack_success")}

@@ -260,18 +260,24 @@ def check_row(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
     run, place = planned.run, f"{cell.place}/cell.json"
     fraction = 0.0 if run.clean else run.fraction
     malicious = choose_malicious(run.experiment.seed, run.experiment.data.hospitals, fraction)
-    settings = grid.identity(planned, malicious)
+    settings = grid.identity(planned, malicious, grid.permitted_attack(run))
     yield from differences(place, cell.row, settings, "the settings", 0.0)
     if cell.rounds[0]["settings_sha256"] != run.sha256:
         yield Finding(f"{cell.place}/rounds.jsonl line 1", "the run had other settings")
     costs = grid.costs(run.defence, run.experiment.privacy, result_of(cell, torch.empty(0)))
     yield from differences(place, cell.row, costs, "the rounds", SAME_SUM)
+    written = {*settings, *costs, *grid.MEASURES, "objective", "seconds"}
+    for key in sorted(cell.row.keys() ^ written):
+        fault = "is missing" if key in written else "is nothing that a run writes"
+        yield Finding(f"{place}, {key}", fault)
 
 
 def check_summary(summary: Row, expected: Row, cells: Sequence[CellRecords]) -> Iterator[Finding]:
     """Every figure of the summary is the one in the cell's own file."""
     head = {key: value for key, value in expected.items() if key != "rows"}
     yield from differences("summary.json", summary, head, "the run's files", SAME_SUM)
+    for key in summary.keys() - expected.keys():
+        yield Finding(f"summary.json, {key}", "is nothing that a run writes")
     rows = summary["rows"]
     if len(rows) != len(cells):
         yield Finding("summary.json, rows", f"are {len(rows)} for {len(cells)} cells")

@@ -1,6 +1,7 @@
 """The command line: `secure-fl run | list | compare | report RUN | audit RUN | prepare`.
 
-Exit status: 0 done, 1 a failure or an audit that does not pass, 2 bad input, 130 interrupted.
+Exit status: 0 done, 1 a failure or an audit that found something, 2 bad input, 3 an audit that
+found nothing but could not compare everything, 130 interrupted.
 Errors are one line on stderr; --debug shows where they came from.
 """
 
@@ -226,6 +227,10 @@ def _parser() -> argparse.ArgumentParser:
         "audit",
         parents=[debug, allow],
         help="execute a run's chains again and check every file against them",
+        description="Execute a run's chains again and compare every file with them, with the "
+        "settings, and with what models and data give.",
+        epilog="exit status: 0 PASSED, 1 FAILED, 2 no run, 3 INCOMPLETE (all that was compared "
+        "holds; what was not is named, with the reason)",
     )
     audit.add_argument("run", type=Path, metavar="RUN")
     audit.add_argument(
@@ -375,7 +380,7 @@ def report_command(options: argparse.Namespace) -> int:
 
 
 def audit_command(options: argparse.Namespace) -> int:
-    """Check a run folder against its chains; exit status 1 names every place that differs."""
+    """Check a run folder; its `Outcome` is the exit status."""
     from eval.audit import audit_run, describe
 
     report = audit_run(
@@ -387,7 +392,7 @@ def audit_command(options: argparse.Namespace) -> int:
         tell=lambda line: print(line, file=sys.stderr, flush=True),
     )
     print(describe(report, verbose=options.verbose))
-    return OK if report.ok else FAILED
+    return int(report.outcome.value)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from typing import Any
 
 from secure_fl.schema import ExperimentConfig
 
+# Packages whose versions decide on the bytes of a figure or a page.
+DRAWING = ("secure-fl-crypten", "matplotlib", "pillow", "numpy", "jinja2", "pyyaml")
 PACKAGES = (
-    "secure-fl-crypten",
+    *DRAWING,
     "torch",
-    "numpy",
     "crypten",
     "hydra-core",
     "web3",
@@ -36,11 +37,12 @@ def environment(config: ExperimentConfig, command: str) -> dict[str, Any]:
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": config.threads,
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Version of an installed distribution; None if it is not there."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eval.pages import render_page
-from eval.records import Row, cell_key, check_rows
+from eval.records import Row, cell_key, check_rows, run_name
 from eval.style import HONEST_COLOUR, MALICIOUS_COLOUR, NO_ATTACK, attack_label, defence_label
 from ledger.errors import LedgerError
 from secure_fl.errors import InputError
@@ -64,9 +64,14 @@ def explorer_html(run_folder: Path) -> str:
     Raises:
         InputError: a chain file or a cell of the run is malformed; the message names it.
     """
-    page = render(run_folder.name, list(_chains(run_folder)))
+    page = explorer_page(run_folder)
     write_atomic(run_folder / "explorer.html", page.encode())
     return page
+
+
+def explorer_page(run_folder: Path) -> str:
+    """The page of a run's chains; raises as `explorer_html` does."""
+    return render(run_name(run_folder), list(_chains(run_folder)))
 
 
 def render(name: str, chains: Sequence[Chain]) -> str:

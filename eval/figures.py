@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,17 +60,6 @@ def draw_all(run: Run, dark: bool = False) -> dict[str, bytes]:
     """Draw every figure for which the run has data: name -> PNG, in reading order."""
     drawn = {name: draw(run, dark=dark) for name, draw in FIGURES.items()}
     return {name: png for name, png in drawn.items() if png is not None}
-
-
-def save_all(figures: dict[str, bytes], folder: Path) -> list[Path]:
-    """Write the figures as <folder>/<name>.png and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, png in figures.items():
-        path = folder / f"{name}.png"
-        path.write_bytes(png)
-        paths.append(path)
-    return paths
 
 
 def attack_success(run: Run, dark: bool = False) -> bytes | None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from attacks import Attack
 from eval import metrics
 from eval.environment import environment
 from eval.evaluate import Judge
@@ -58,6 +59,15 @@ ENVIRONMENT = "environment.json"
 CONFIG_HASH = "config_sha256"
 # And of the data that it began with (`secure_fl.federation.data_hash`).
 DATA_HASH = "data_sha256"
+# What a cell's row says of the final model (`measures`).
+MEASURES = (
+    *metrics.Classification._fields,
+    "threshold",
+    "attack_success_raw",
+    "attack_success_base",
+    "attack_success_excess",
+    "drift",
+)
 # What is read of the row of a cell done before.
 _ROW_KEYS = {"cell", "accuracy", "attack_success_excess", "rounds_run", "seconds"}
 
@@ -136,7 +146,8 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
         rehearse(make_setting(run, federation))
     create_run(folder)
     save_config(config, folder / "config.yaml")
-    begun = {CONFIG_HASH: _config_hash(folder), DATA_HASH: federation.data_sha256}
+    begun = {"run": folder.resolve().name}
+    begun |= {CONFIG_HASH: _config_hash(folder), DATA_HASH: federation.data_sha256}
     write_json(folder / ENVIRONMENT, environment(config, shlex.join(command)) | begun)
     return federation
 
@@ -291,14 +302,25 @@ def summarise(
 def describe(cell: Cell, federation: Federation, judge: Judge, result: RunResult) -> dict[str, Any]:
     """The row of a finished cell."""
     return (
-        identity(cell, result.malicious)
+        identity(cell, result.malicious, cell.run.attack.build(cell.run.experiment.extensions))
         | measures(federation, judge, result)
         | costs(cell.run.defence, cell.run.experiment.privacy, result)
     )
 
 
-def identity(cell: Cell, malicious: Sequence[int]) -> dict[str, Any]:
-    """What a row says before anything ran: it follows from the settings."""
+def permitted_attack(run: RunConfig) -> Attack | None:
+    """The attack of a cell; None if it is not here, or nobody permitted it."""
+    try:
+        return run.attack.build(run.experiment.extensions)
+    except ConfigError:
+        return None
+
+
+def identity(cell: Cell, malicious: Sequence[int], acting: Attack | None) -> dict[str, Any]:
+    """What a row says before anything ran: it follows from the settings.
+
+    Without the attack that acts its objective is left out.
+    """
     defence, attack = cell.run.defence, cell.run.attack
     return {
         "cell": cell.name,
@@ -311,7 +333,7 @@ def identity(cell: Cell, malicious: Sequence[int]) -> dict[str, Any]:
         "noise_sigma": cell.run.experiment.privacy.noise_sigma,
         "repeatable_secrets": cell.run.experiment.repeatable_secrets,
         "attack": attack.label,
-        "objective": attack.build(cell.run.experiment.extensions).objective,
+        **({} if acting is None else {"objective": acting.objective}),
         "malicious_fraction": cell.run.fraction,
         "malicious": list(malicious),
         "hospitals": cell.run.experiment.data.hospitals,

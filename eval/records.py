@@ -64,12 +64,19 @@ def load_run(folder: Path) -> Run:
     # A baseline without rounds (root only) may have a summary row and no folder of its own.
     cells.update({key: Cell(by_key[key]) for key in missing})
     return Run(
-        name=folder.name,
+        name=run_name(folder),
         config=read_mapping(folder / "config.yaml"),
         environment=read_object(folder / "environment.json"),
         summary=summary,
         cells=tuple(cells[key] for key in by_key),
     )
+
+
+def run_name(folder: Path) -> str:
+    """The name that a run began with, whatever its folder is called now; else the folder's."""
+    path = folder / "environment.json"
+    name = read_object(path).get("run") if path.exists() else None
+    return name if isinstance(name, str) else folder.name
 
 
 def cell_key(row: Row) -> tuple[Any, ...]:

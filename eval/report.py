@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from eval import figures, metrics, tables
-from eval.explorer import explorer_html
+from eval.explorer import explorer_page
 from eval.pages import render_page
 from eval.records import Cell, Row, Run, load_run
 from eval.style import (
@@ -24,6 +24,7 @@ from eval.style import (
 )
 from secure_fl.runfolder import write_atomic
 
+REPORT, EXPLORER, FIGURES = "report.html", "explorer.html", "figures"
 # One sentence a figure: how to read it.
 READING = {
     "attack_success": (
@@ -100,13 +101,27 @@ def write_report(run_folder: Path) -> Path:
     Raises:
         InputError: the folder is not a finished run; the message names the file at fault.
     """
+    pages = draw_pages(run_folder)
+    (run_folder / FIGURES).mkdir(exist_ok=True)
+    for name, content in pages.items():
+        write_atomic(run_folder / name, content)
+    return run_folder / REPORT
+
+
+def draw_pages(run_folder: Path) -> dict[str, bytes]:
+    """All that is drawn from a run's files, by path within its folder; the report comes last.
+
+    The same files give the same bytes under the same versions, wherever the folder is.
+
+    Raises:
+        InputError: the folder is not a finished run; the message names the file at fault.
+    """
     run = load_run(run_folder)
     light = figures.draw_all(run)
-    figures.save_all(light, run_folder / "figures")
-    explorer_html(run_folder)
-    path = run_folder / "report.html"
-    write_atomic(path, render(run, light, figures.draw_all(run, dark=True)).encode())
-    return path
+    pages = {f"{FIGURES}/{name}.png": png for name, png in light.items()}
+    pages[EXPLORER] = explorer_page(run_folder).encode()
+    pages[REPORT] = render(run, light, figures.draw_all(run, dark=True)).encode()
+    return pages
 
 
 def render(run: Run, light: Mapping[str, bytes], dark: Mapping[str, bytes] | None = None) -> str:

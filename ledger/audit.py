@@ -130,6 +130,7 @@ def _take_over(witness: Witness, report: AuditReport) -> None:
     report.signatures = witness.signatures
     report.rounds = witness.rounds
     report.administration = witness.administration
+    report.parameters, report.threshold = witness.parameters, witness.threshold
     report.seats = witness.seats
     report.certificates = witness.certificates
 

@@ -82,6 +82,10 @@ class Parameters:
         )
         require(1 <= self.quorum <= 32, "quorum", "in 1..32", self.quorum)
 
+    def words(self) -> dict[str, tuple[int, ...]]:
+        """All words, by name of the contract's variable."""
+        return {"rule": self.rule_words(), "limits": self.limit_words()}
+
     def rule_words(self) -> tuple[int, ...]:
         """The eight words of the contract's `Rule`."""
         return (

@@ -22,6 +22,8 @@ class AuditReport:
         blocks, transactions, signatures: how many were executed and checked.
         rounds: records of all rounds, as far as the replay came.
         administration: administrators' changes, as (block, words).
+        parameters: words in force at the end, by name of the contract's variable.
+        threshold: administrators who must approve a change.
         seats: addresses by role, in seat order.
         certificates: certificate hash by (role, seat).
         times: seconds since 1970 by block, as the chain counts them.
@@ -37,6 +39,8 @@ class AuditReport:
     signatures: int = 0
     rounds: list[RoundRecord] = field(default_factory=list)
     administration: list[tuple[int, str]] = field(default_factory=list)
+    parameters: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    threshold: int = 0
     seats: dict[int, list[bytes]] = field(default_factory=dict)
     certificates: dict[tuple[int, int], bytes] = field(default_factory=dict)
     times: dict[int, int] = field(default_factory=dict)

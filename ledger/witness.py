@@ -6,7 +6,7 @@ EIP-712 code, and says where the contract's events differ from what it expects.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from typing import Any
 
 from ledger import reputation
@@ -122,6 +122,7 @@ class Witness:
         signatures: how many signatures were checked.
         administration: administrators' changes, as (block, words).
         started: whether the contract was created.
+        threshold: administrators who must approve a change.
     """
 
     def __init__(self, messages: Messages) -> None:
@@ -134,7 +135,7 @@ class Witness:
         self.administration: list[tuple[int, str]] = []
         self._messages = messages
         self.started = False
-        self._threshold = 0
+        self.threshold = 0
         self._nonce = 0
         self._rule: Rule
         self._limits: Limits
@@ -148,7 +149,7 @@ class Witness:
         self.started = True
         self.seats[ADMINISTRATOR] = list(args["administrators"])
         self.seats[COORDINATOR] = [args["coordinator"]]
-        self._threshold = args["threshold"]
+        self.threshold = args["threshold"]
         self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
 
     def called(self, block: int, name: str, args: dict[str, Any], events: list[Event]) -> None:
@@ -361,6 +362,13 @@ class Witness:
 
     # ---- checks ----
 
+    @property
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        """Words of the parameters in force, by name of the contract's variable; none before it."""
+        if not self.started:
+            return {}
+        return {"rule": astuple(self._rule), "limits": astuple(self._limits)}
+
     def check_words(self, words: Sequence[tuple[bytes, Standing]], place: str) -> None:
         """Compare the contract's record of every hospital with the witness's own."""
         mine = list(zip(self.seats[HOSPITAL], self.standings, strict=True))
@@ -400,7 +408,7 @@ class Witness:
         signers = {recover(digest, Signature(*pair)) for pair in pairs}
         self.signatures += len(pairs)
         known = signers & set(self.seats[ADMINISTRATOR])
-        self._check(len(known) >= self._threshold, "not approved by enough administrators")
+        self._check(len(known) >= self.threshold, "not approved by enough administrators")
         self._nonce += 1
 
     def _check_signature(self, digest: bytes, signature: Signature, role: int, seat: int) -> None:

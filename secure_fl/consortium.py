@@ -142,15 +142,11 @@ def members(
 
 @cache
 def _keystore(folder: Path, threshold: int) -> Members:
-    """A keystore's keys, once in a process: decrypting takes about a second for each.
-
-    Nodes that are processes of their own read theirs themselves; here they stay locked unless the
-    nodes of a defence are simulated in this process.
-    """
+    """A keystore's keys, once in a process: decrypting takes about a second for each."""
     from ledger.keystore import read_members
 
     try:
-        return read_members(folder, threshold, nodes_locked=True)
+        return read_members(folder, threshold)
     except ValueError as error:
         raise ConfigError(f"ledger.keystore {folder}: {error}") from error
 

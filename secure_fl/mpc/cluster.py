@@ -22,12 +22,11 @@ from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
 from secure_fl.extensions import load_extensions
 from secure_fl.faults import Fault
 from secure_fl.mpc.compat import import_crypten
-from secure_fl.mpc.handshakes import Reception, listen
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.processes import Process, kill, start, stop
 from secure_fl.mpc.session import MpcSession
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
-from secure_fl.mpc.transport import Channel
+from secure_fl.mpc.transport import Channel, accept, listen
 from secure_fl.sessions import PREPROCESSING, Backend, HospitalSecrets
 from secure_fl.statements import Ties
 
@@ -94,9 +93,7 @@ class MpcBackend(Backend):
         minimum_hospitals: fewest that each node combines by itself, whatever it is asked. Below 3
             the opened update tells a hospital, or the coordinator, another's.
         signers: the nodes' ledger keys in order of rank, each a key or the path of its keystore
-            file, which that node opens; the key or the file's password (from the environment, see
-            `ledger.keystore`) is handed over on its standard input. Without them nodes sign
-            nothing.
+            file; handed over on standard input. Without them nodes sign nothing.
         allow: stages of your own, "module:function" each, that nodes may import; they do so when
             they start, and refuse a rule with any other. The current directory is looked in.
 
@@ -175,7 +172,7 @@ class MpcBackend(Backend):
     ) -> None:
         token, timeout = secrets.token_bytes(32), settings["timeout"]
         tls = Tls(Path(settings["keys"]), "coordinator")
-        with listen() as server, Reception(server, token, tls) as reception:
+        with listen() as server:
             common = {
                 **settings,
                 "token": token.hex(),
@@ -186,7 +183,7 @@ class MpcBackend(Backend):
             for rank in range(self.nodes):
                 options = {**common, "rank": rank, "signer": signers[rank]}
                 self._processes.append(start(f"node {rank}", "secure_fl.mpc.node", options))
-            self._collect(reception, timeout)
+            self._collect(server, token, timeout, tls)
         ports = {p.name: self._receive(p)["port"] for p in self._processes}
         plan = {
             "ports": [route(ports[f"node {rank}"]) for rank in range(self.nodes)],
@@ -197,13 +194,13 @@ class MpcBackend(Backend):
         for process in self.node_processes:
             self._receive(process)
 
-    def _collect(self, reception: Reception, timeout: float) -> None:
+    def _collect(self, server: Any, token: bytes, timeout: float, tls: Tls) -> None:
         """Accept the control channels, watching for processes that die before they connect."""
         deadline = time.monotonic() + timeout
         waiting = {p.name: p for p in self._processes}
         while waiting:
             try:
-                channel = reception.next({(name, 0) for name in waiting}, 1.0)
+                channel = accept(server, token, 1.0, tls)
             except NodeFailure as silence:
                 dead = [p for p in waiting.values() if p.handle.poll() is not None]
                 if dead:
@@ -418,13 +415,7 @@ def _stop_own(processes: list[Process], owner: int) -> None:
 
 
 def _handed(signer: Signer | Path) -> dict[str, str]:
-    """How a key is named in a node's start-up line, which that node alone reads.
-
-    Raises:
-        KeyUnavailable: the file's password is not set.
-    """
+    """How a key is named in a node's start-up line."""
     if isinstance(signer, Signer):
         return {"secret": signer.secret.hex()}
-    from ledger.keystore import password_of
-
-    return {"keystore": str(signer.resolve()), "password": password_of(signer)}
+    return {"keystore": str(signer.resolve())}

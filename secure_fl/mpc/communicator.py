@@ -16,8 +16,7 @@ import torch
 
 from secure_fl.errors import require
 from secure_fl.mpc.compat import import_crypten
-from secure_fl.mpc.handshakes import connect_peers, listen
-from secure_fl.mpc.transport import Mesh
+from secure_fl.mpc.transport import Mesh, connect_peers, listen
 
 crypten = import_crypten()
 

@@ -274,7 +274,6 @@ class MpcSession(Session):
         self,
         submission: Submission,
         reputation: torch.Tensor,
-        samples: torch.Tensor,
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
@@ -284,7 +283,6 @@ class MpcSession(Session):
             "session": self._number,
             "round": self._round,
             "reputation": reputation.tolist(),
-            "samples": samples.tolist(),
             "ruled": [list(place) for place in ruled],
         }
         if not self._checked:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from eval import cli
-from eval.audit import RunAudit, audit_run, describe
+from eval.audit import Outcome, RunAudit, audit_run, describe
 from eval.manifest import job_head, listed_files, write_manifest
 from ledger.audit import audit
 from ledger.report import AuditReport
@@ -30,10 +30,7 @@ CHAINED, PLAIN = "cells/paper--backdoor", "cells/fedavg--backdoor"
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tiny_job.run(tmp_path_factory.mktemp("job") / "run")
-    (folder / "report.html").write_text("drawn from the rest")
-    (folder / "figures").mkdir()
-    return folder
+    return tiny_job.run(tmp_path_factory.mktemp("job") / "run")
 
 
 @pytest.fixture
@@ -99,21 +96,16 @@ def test_an_untouched_run_passes_in_fresh_processes(original: Path) -> None:
     assert report.measured is not None
     assert report.measured.figures > 60
     assert report.measured.largest_gap == 0.0
+    assert report.outcome is Outcome.PASSED
 
 
 def test_the_description_says_what_rests_on_what(original: Path) -> None:
     text = describe(quick(original), verbose=True)
-    assert text.startswith(f"audit of {original}: PASSED")
+    assert text.startswith(f"audit of {original}: INCOMPLETE, 1 thing(s) not checked; all else")
     assert "2 of 4 cells, with a ledger" in text
     assert "2 cells without a ledger" in text
-    assert "not again (--no-measure)" in text
+    assert "  not checked: measures: --no-measure\n" in text
     assert "Round 1 (blocks" in text  # verbose: what each chain recorded
-
-
-def test_derived_files_may_go(run: Path) -> None:
-    (run / "report.html").unlink()
-    (run / "figures" / "any.svg").write_text("redrawn")
-    assert quick(run).ok
 
 
 def _covered() -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import Any
 
 import matplotlib.axes
@@ -138,12 +137,6 @@ def test_reputation_parts_honest_from_malicious(
     malicious = [y[-1] for colour, y in medians if colour == style.MALICIOUS_COLOUR]
     assert len(honest) == len(malicious) == 4  # two defences, two attacks
     assert min(honest) > 0.8 > 0.1 > max(malicious)
-
-
-def test_saved_files_hold_the_bytes(swept: Run, tmp_path: Path) -> None:
-    drawn = {"traffic": b"png"}
-    assert figures.save_all(drawn, tmp_path / "figures") == [tmp_path / "figures" / "traffic.png"]
-    assert (tmp_path / "figures" / "traffic.png").read_bytes() == b"png"
 
 
 @pytest.mark.parametrize(

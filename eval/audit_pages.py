@@ -1,0 +1,64 @@
+"""Draw report, explorer and figures again, and compare them with those in the folder.
+
+No chain holds a page, and a manifest can be made anew: what says that a page shows the run is that
+the run gives this page. Drawing is a function of the records and of the versions that draw. Under
+other versions than the run had, pictures are not compared; the words of the report are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from eval.audit_outcome import RunAudit, Unchecked
+from eval.audit_records import Finding
+from eval.environment import DRAWING, version
+from eval.records import read_object
+from eval.report import EXPLORER, FIGURES, REPORT, draw_pages
+
+_PICTURE = re.compile(rb"data:image/png;base64,[A-Za-z0-9+/=]*")
+
+
+def check_pages(run: Path, report: RunAudit) -> Iterator[Finding]:
+    """Compare each page and figure that is there with what the records give."""
+    present = sorted(_pages(run))
+    if not present:
+        return
+    drawn = draw_pages(run)
+    recorded = read_object(run / "environment.json").get("packages")
+    other = other_versions(recorded if isinstance(recorded, Mapping) else {})
+    for name in present:
+        if name not in drawn:
+            yield Finding(name, "is no page or figure of this run")
+        elif (content := (run / name).read_bytes()) == drawn[name]:
+            report.pages.append(name)
+        elif other and _words(content) == _words(drawn[name]):
+            report.unchecked.append(Unchecked(name, f"the run had other versions: {other}"))
+        else:
+            yield Finding(name, "is not what the run's files give (secure-fl report draws it)")
+
+
+def _pages(run: Path) -> Iterator[str]:
+    """Relative paths of what is drawn, as far as it is there; all below `figures` counts."""
+    for name in (REPORT, EXPLORER):
+        if (run / name).exists():
+            yield name
+    for path in (run / FIGURES).rglob("*"):
+        if not path.is_dir():
+            yield path.relative_to(run).as_posix()
+
+
+def _words(content: bytes) -> bytes:
+    """A page without its pictures; nothing of a file that is a picture itself."""
+    return b"" if content.startswith(b"\x89PNG") else _PICTURE.sub(b"", content)
+
+
+def other_versions(recorded: Mapping[str, object]) -> str:
+    """Packages that draw whose versions here are not those of the record, in words."""
+    here = {name: version(name) for name in DRAWING}
+    return ", ".join(
+        f"{name} {recorded.get(name)}, here {found}"
+        for name, found in here.items()
+        if recorded.get(name) != found
+    )
