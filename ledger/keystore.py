@@ -3,12 +3,14 @@
 usage: python -m ledger.keystore FOLDER [--hospitals N] [--nodes N] ...   makes a consortium's keys
 
 Keys and passwords never stand in a configuration: at most a folder of keystore files is named
-there, and its password comes from the environment.
+there. The password of ``node-0.json`` is in LEDGER_KEYSTORE_PASSWORD_NODE_0, or where that is not
+set in LEDGER_KEYSTORE_PASSWORD, which holds for every file.
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +27,7 @@ from ledger.members import (
     NODE,
     ROLE_NAMES,
     VALIDATOR,
+    Locked,
     Members,
 )
 
@@ -51,11 +54,12 @@ def read_key(path: Path, password: str) -> Signer:
     """Decrypt a key.
 
     Raises:
-        KeyUnavailable: no such file, not a keystore file, or not its password.
+        KeyUnavailable: no such file, not a keystore file, not its password, or not the key of the
+            address that the file states.
     """
     try:
         fields = json.loads(path.read_text())
-        return Signer(eth_keyfile.decode_keyfile_json(fields, password.encode()))
+        signer = Signer(eth_keyfile.decode_keyfile_json(fields, password.encode()))
     except OSError as error:
         raise KeyUnavailable(f"keystore file {path}: {error.strerror}") from error
     except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
@@ -65,6 +69,41 @@ def read_key(path: Path, password: str) -> Signer:
         raise KeyUnavailable(
             f"keystore file {path}: not a keystore file, or not its password"
         ) from error
+    if "address" in fields and address_of(path) != signer.address:
+        raise KeyUnavailable(f"keystore file {path} states another address than its key's")
+    return signer
+
+
+def address_of(path: Path) -> bytes:
+    """The address that a keystore file states, 20 bytes; no password is needed.
+
+    Raises:
+        KeyUnavailable: no such file, or it states none.
+    """
+    try:
+        address = bytes.fromhex(str(json.loads(path.read_text())["address"]).removeprefix("0x"))
+    except OSError as error:
+        raise KeyUnavailable(f"keystore file {path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError):
+        address = b""
+    if len(address) != 20:
+        raise KeyUnavailable(f"keystore file {path} states no address")
+    return address
+
+
+def password_of(path: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The password of a keystore file, by its name.
+
+    Raises:
+        KeyUnavailable: neither its own variable nor the common one is set.
+    """
+    own = f"{PASSWORD_VARIABLE}_{re.sub(r'[^A-Z0-9]', '_', path.stem.upper())}"
+    password = environment.get(own, environment.get(PASSWORD_VARIABLE))
+    if password is None:
+        raise KeyUnavailable(
+            f"the environment variable {PASSWORD_VARIABLE} is not set, nor {own} for {path.name}"
+        )
+    return password
 
 
 def key_from_environment(variable: str, environment: Mapping[str, str] = os.environ) -> Signer:
@@ -85,13 +124,14 @@ def key_from_environment(variable: str, environment: Mapping[str, str] = os.envi
 def write_members(
     members: Members,
     folder: Path,
-    password: str,
+    password: str | Mapping[str, str],
     work_factor: int = WORK_FACTOR,
     progress: Callable[[str, Signer], None] = lambda name, signer: None,
 ) -> None:
     """Write every member's key to ``folder/ROLE-NUMBER.json``: a new folder, whole or not at all.
 
     Args:
+        password: of all files, or of each by its name.
         progress: told each file's name and key when it is written.
 
     Raises:
@@ -107,50 +147,57 @@ def write_members(
     try:
         for role, name in ROLE_NAMES.items():
             for seat, signer in enumerate(members.of_role(role)):
-                write_key(signer, partial / f"{name}-{seat}.json", password, work_factor)
-                progress(f"{name}-{seat}.json", signer)
+                file = f"{name}-{seat}.json"
+                own = password if isinstance(password, str) else password[file]
+                write_key(signer, partial / file, own, work_factor)
+                progress(file, signer)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def read_members(
-    folder: Path, threshold: int, environment: Mapping[str, str] = os.environ
+    folder: Path,
+    threshold: int,
+    environment: Mapping[str, str] = os.environ,
+    nodes_locked: bool = False,
 ) -> Members:
-    """Read the keys that `write_members` wrote; the password is in LEDGER_KEYSTORE_PASSWORD.
+    """Read the keys that `write_members` wrote, each with its password (`password_of`).
 
     Args:
         folder: with ``administrator-0.json``, ``hospital-0.json`` and so on, without gaps.
         threshold: how many administrators approve a change.
-        environment: where the password stands.
+        environment: where the passwords stand.
+        nodes_locked: leave the nodes' keys in their files until one has to sign in this process.
 
     Raises:
-        KeyUnavailable: the password is not set, or a key cannot be read.
+        KeyUnavailable: a password is not set, or a key cannot be read.
     """
-    password = _password(environment)
 
-    def keys(role: int) -> tuple[Signer, ...]:
+    def files(role: int) -> list[Path]:
         name = ROLE_NAMES[role]
         size = len(list(folder.glob(f"{name}-*.json")))
         if size == 0:
             raise KeyUnavailable(f"no keystore file {folder / name}-0.json")
-        return tuple(read_key(folder / f"{name}-{i}.json", password) for i in range(size))
+        return [folder / f"{name}-{i}.json" for i in range(size)]
+
+    def key(path: Path) -> Signer:
+        return read_key(path, password_of(path, environment))
+
+    def keys(role: int) -> tuple[Signer, ...]:
+        return tuple(key(path) for path in files(role))
+
+    def locked(path: Path) -> Locked:
+        return Locked(address_of(path), lambda: key(path))
 
     return Members(
         administrators=keys(ADMINISTRATOR),
         threshold=threshold,
         coordinator=keys(COORDINATOR)[0],
         hospitals=keys(HOSPITAL),
-        nodes=keys(NODE),
+        nodes=tuple(locked(path) for path in files(NODE)) if nodes_locked else keys(NODE),
         validators=keys(VALIDATOR),
     )
-
-
-def _password(environment: Mapping[str, str]) -> str:
-    password = environment.get(PASSWORD_VARIABLE)
-    if password is None:
-        raise KeyUnavailable(f"the environment variable {PASSWORD_VARIABLE} is not set")
-    return password
 
 
 def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.environ) -> int:
@@ -158,7 +205,8 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
     parser = argparse.ArgumentParser(
         prog="python -m ledger.keystore",
         description="Make a key for every member of a consortium, each in an encrypted file of its "
-        f"own, in a new folder. The password is taken from {PASSWORD_VARIABLE}.",
+        f"own, in a new folder. The password of node-0.json is in {PASSWORD_VARIABLE}_NODE_0, or "
+        f"where that is not set in {PASSWORD_VARIABLE}, which holds for every file.",
     )
     parser.add_argument("folder", type=Path, help="new folder")
     defaults = {ADMINISTRATOR: 3, HOSPITAL: 20, NODE: 2, VALIDATOR: 5}
@@ -173,10 +221,15 @@ def main(argv: Sequence[str] | None = None, environment: Mapping[str, str] = os.
         print(f"{name:<24} 0x{signer.address.hex()}{funds}", flush=True)
 
     try:
-        password = _password(environment)
         sizes = {role: getattr(options, f"{ROLE_NAMES[role]}s") for role in defaults}
         members = Members.fresh(sizes, threshold=1)  # not part of the keys
-        write_members(members, options.folder, password, WORK_FACTOR, show)
+        files = [
+            f"{name}-{seat}.json"
+            for role, name in ROLE_NAMES.items()
+            for seat in range(len(members.of_role(role)))
+        ]
+        passwords = {file: password_of(Path(file), environment) for file in files}
+        write_members(members, options.folder, passwords, WORK_FACTOR, show)
     except (LedgerError, ValueError) as error:
         print(f"python -m ledger.keystore: {error}", file=sys.stderr)
         return 2

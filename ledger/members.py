@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NoReturn
 
 from ledger.errors import LedgerError, require
@@ -40,6 +41,32 @@ class Elsewhere:
         return self.secret
 
 
+@dataclass(frozen=True, eq=False)
+class Locked:
+    """A member whose key stays in its file until it signs here, if it ever does.
+
+    Attributes:
+        address: 20 bytes, as the file states it.
+        unlock: reads the key.
+    """
+
+    address: bytes
+    unlock: Callable[[], Signer]
+
+    @cached_property
+    def _signer(self) -> Signer:
+        return self.unlock()
+
+    @property
+    def secret(self) -> bytes:
+        """The key; raises what `unlock` raises."""
+        return self._signer.secret
+
+    def sign(self, digest: bytes) -> Signature:
+        """Sign a 32-byte digest; raises what `unlock` raises."""
+        return self._signer.sign(digest)
+
+
 @dataclass(frozen=True)
 class Members:
     """Keys of all members. In a deployment each holds its own; a simulation holds them all.
@@ -56,7 +83,7 @@ class Members:
     threshold: int
     coordinator: Signer
     hospitals: tuple[Signer, ...]
-    nodes: tuple[Signer | Elsewhere, ...]
+    nodes: tuple[Signer | Elsewhere | Locked, ...]
     validators: tuple[Signer, ...]
 
     def __post_init__(self) -> None:

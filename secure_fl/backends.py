@@ -84,6 +84,7 @@ class ClearSession(Session):
         self,
         submission: Submission,
         reputation: torch.Tensor,
+        samples: torch.Tensor,
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
@@ -93,7 +94,7 @@ class ClearSession(Session):
         start = perf_counter()
         ops, x = self._wrap([submission.shares[h] for h in hospitals])
         update, accepted, self._states = run(
-            self.rule, self._states, ops, x, hospitals, reputation, self.dim, reference
+            self.rule, self._states, ops, x, hospitals, reputation, samples, self.dim, reference
         )
         cost = Cost(seconds_online=perf_counter() - start)
         digests = ops.exits.digests
@@ -136,6 +137,7 @@ def aggregate(
     nodes: int = 2,
     reputation: Any = None,
     reference: Any = None,
+    samples: Any = None,
 ) -> AggregateResult:
     """Combine updates once with a robust rule.
 
@@ -147,8 +149,10 @@ def aggregate(
         backend: "plain" (float64), "fixed" (the integers of MPC in the clear) or "mpc"; or an
             open backend, which stays open: "mpc" takes seconds to start its processes.
         nodes: computing nodes, for "mpc".
-        reputation: float (n,), default all ones.
+        reputation: float (n,) in [0, 1], for rules that weigh by it; default all ones.
         reference: float (d,), a public root direction where a rule wants one.
+        samples: float (n,), rows that each hospital trained on, for rules that weigh by them, as
+            FedAvg does; default all equal. They are believed as they are.
 
     Returns:
         The combined update, who was accepted, what was opened and what it cost.
@@ -161,6 +165,9 @@ def aggregate(
         >>> import numpy as np
         >>> aggregate(np.array([[1.0], [2.0], [50.0]]), "median").update
         tensor([2.], dtype=torch.float64)
+        >>> fedavg = {"stages": [{"weighted_mean": {"by": "samples"}}]}
+        >>> aggregate(np.array([[1.0], [2.0]]), fedavg, samples=[10, 90]).update
+        tensor([1.9000], dtype=torch.float64)
     """
     x = torch.as_tensor(updates)
     require(x.ndim == 2, "updates' shape", "(hospitals, parameters)", tuple(x.shape))
@@ -173,4 +180,4 @@ def aggregate(
         if submission.refused:
             hospital, reason = next(iter(submission.refused.items()))
             raise InputError(f"hospital {hospital}'s update is refused: {reason}")
-        return session.aggregate(submission, reputation, reference)
+        return session.aggregate(submission, reputation, reference, samples=samples)

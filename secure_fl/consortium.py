@@ -142,11 +142,15 @@ def members(
 
 @cache
 def _keystore(folder: Path, threshold: int) -> Members:
-    """A keystore's keys, once in a process: decrypting takes about a second for each."""
+    """A keystore's keys, once in a process: decrypting takes about a second for each.
+
+    Nodes that are processes of their own read theirs themselves; here they stay locked unless the
+    nodes of a defence are simulated in this process.
+    """
     from ledger.keystore import read_members
 
     try:
-        return read_members(folder, threshold)
+        return read_members(folder, threshold, nodes_locked=True)
     except ValueError as error:
         raise ConfigError(f"ledger.keystore {folder}: {error}") from error
 

@@ -32,6 +32,7 @@ from secure_fl.runfolder import (
     write_atomic,
     write_json,
 )
+from secure_fl.samples import LARGEST_CLAIM
 from secure_fl.schema import (
     AttackConfig,
     DefenceConfig,
@@ -191,6 +192,10 @@ def make_setting(
         attack=attack,
         malicious=malicious,
         splits=poison(attack, federation.data.hospitals, malicious, seed),
+        claims=tuple(
+            LARGEST_CLAIM if config.attack.overstate and i in malicious else rows
+            for i, rows in enumerate(federation.rows)
+        ),
         options=options,
         noise=None if noise_key is None else HospitalSecrets(noise_key),
     )

@@ -24,12 +24,14 @@ class Federation:
         model: the network.
         initial: float32 (d,), the model before round 1.
         data_sha256: hash of the data set as loaded (`data_hash`).
+        rows: number of rows that each hospital has, before classes were balanced.
     """
 
     data: FederatedData
     model: models.Model
     initial: torch.Tensor
     data_sha256: str
+    rows: tuple[int, ...]
 
     @property
     def hospitals(self) -> int:
@@ -62,6 +64,7 @@ def prepare(config: ExperimentConfig) -> Federation:
         minimum_rows=settings.minimum_rows,
         root_patients=settings.root_patients,
     )
+    rows = tuple(len(split) for split in federated.hospitals)
     if settings.balance:
         balanced = [
             data.balance_classes(split, seeds.torch_generator(seed, "balance", i))
@@ -86,7 +89,7 @@ def prepare(config: ExperimentConfig) -> Federation:
             f"model {config.model.name!r} with params {config.model.params}: {error}"
         ) from error
     initial = model.init(seeds.torch_generator(seed, "model"))
-    return Federation(federated, model, initial, data_hash(loaded))
+    return Federation(federated, model, initial, data_hash(loaded), rows)
 
 
 def data_hash(dataset: Dataset) -> str:

@@ -1,7 +1,8 @@
 """Who holds which key in a run: what the computing nodes are handed at their start.
 
 A node's ledger key goes to its process over standard input, as the simulation's secret or as the
-path of its keystore file, and to nobody else: it is no setting and stands in no record.
+path of its keystore file with that file's password, and to nobody else: it is no setting and stands
+in no record.
 """
 
 from __future__ import annotations

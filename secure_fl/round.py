@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ from secure_fl.hospitals import TrainOptions, clip_and_noise, train
 from secure_fl.mpc.prg import KEY_BYTES
 from secure_fl.parties import minimum_hospitals
 from secure_fl.runfolder import model_bytes, sha256
+from secure_fl.samples import bounded
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.server import Server
 from secure_fl.sessions import HospitalSecrets, Session
@@ -52,6 +53,7 @@ class Setting:
         attack: the attack of this run.
         malicious: indices of the malicious hospitals, ascending.
         splits: rows that each hospital trains on, poisoned where it is malicious.
+        claims: number of rows that each hospital says it has.
         options: local training.
         noise: secret from which hospitals draw their privacy noise; None where nobody trains, or
             without noise.
@@ -63,6 +65,7 @@ class Setting:
     attack: Attack
     malicious: tuple[int, ...]
     splits: list[Split]
+    claims: tuple[int, ...]
     options: TrainOptions
     noise: HospitalSecrets | None = None
 
@@ -205,6 +208,15 @@ def craft(
     return sent
 
 
+def counted(setting: Setting, in_play: Collection[int]) -> list[float]:
+    """Rows that each hospital counts for in a round: its claim, bounded among those in play."""
+    rows = [0.0] * setting.federation.hospitals
+    claims = [setting.claims[i] for i in in_play]
+    for i, count in zip(in_play, bounded(claims, setting.defence.samples_cap), strict=True):
+        rows[i] = count
+    return rows
+
+
 def model_hash(model: torch.Tensor) -> str:
     """SHA-256 of the model's file, as it is on the chain and in the run folder."""
     return sha256(model_bytes(model))
@@ -245,12 +257,14 @@ def play(
         findings = session.check_shares(committed, arbiter.posted_root)
     with clock.phase("ledger"):
         settled = arbiter.settle(number, committed, findings)
+    samples = counted(setting, settled.in_play) if session.rule.weighs_samples else None
     result = session.aggregate(
         submission,
         reputation=state.reputation if setting.defence.reputation else None,
         reference=None if root is None else root.update,
         commitments=recorded,
         ruled=settled.ruled,
+        samples=samples,
     )
     with clock.phase("server"):
         step = server.step(state.model, result, root, state.server)
@@ -288,6 +302,7 @@ def play(
         "disputes": [asdict(ruling) for ruling in settled.rulings],
         "suspended": [i for i, out in enumerate(decision.suspended) if out],
         "reputation": decision.reputation,
+        "samples": samples,
         "seconds": clock.seconds,
         "ledger_ms": arbiter.cost_ms - spent_before,
         "mpc": {

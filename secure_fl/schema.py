@@ -140,10 +140,17 @@ class AttackConfig:
 
     Settings hold the name alone. One of somebody's own is looked at when it is built, with what
     the person who runs this permitted.
+
+    Attributes:
+        name: of the attack.
+        params: its parameters.
+        overstate: malicious hospitals also claim more rows than any bound believes, which counts
+            where the rule weighs by them.
     """
 
     name: str = "none"
     params: dict[str, Any] = field(default_factory=dict)
+    overstate: bool = False
 
     def __post_init__(self) -> None:
         if is_own(self.name):
@@ -195,6 +202,8 @@ class DefenceConfig:
         ledger: commit, record and validate on the chain.
         reference: train a public root direction each round and hand it to the rule.
         reputation: weight hospitals by their reputation on the chain; needs `ledger`.
+        samples_cap: where the rule weighs by numbers of rows, a hospital's claim counts for at most
+            so many equal shares of the weight (`secure_fl.samples`).
         validation: `none` takes every model; `rollback` returns to the last accepted model when
             the chain calls the round abnormal; `gate` adds the guarded server's step search,
             early stop and final tuning.
@@ -218,6 +227,7 @@ class DefenceConfig:
     ledger: bool = False
     reference: bool = False
     reputation: bool = False
+    samples_cap: float = 2.0
     validation: str = "none"
     proximal_mu: float | None = None
     guard: dict[str, Any] = field(default_factory=dict)
@@ -240,6 +250,8 @@ class DefenceConfig:
         )
         least = self.minimum_hospitals
         check(least is None or least >= 1, key + "minimum_hospitals", "null or at least 1", least)
+        cap = self.samples_cap
+        check(1 <= cap < math.inf, key + "samples_cap", "at least 1 and finite", cap)
         check_name(key + "validation", self.validation, VALIDATIONS)
         check(
             self.ledger or not self.reputation,

@@ -134,6 +134,7 @@ class Session(ABC):
         reference: Any = None,
         commitments: Mapping[int, bytes] | None = None,
         ruled: Sequence[tuple[int, int]] = (),
+        samples: Any = None,
     ) -> AggregateResult:
         """Combine the submitted updates, once.
 
@@ -146,28 +147,40 @@ class Session(ABC):
                 `check_shares` those that it was given count.
             ruled: (hospital, node) of shares that the node denied and that opened by the
                 contract's ruling.
+            samples: float (n,), public, >= 0: rows that each hospital counts for, up to a common
+                factor; all equal by default.
 
         Raises:
             InputError: wrong shapes or values; another submission than this session's last; under
                 MPC also a round combined already, or fewer hospitals in play than the nodes
                 combine.
         """
-        n, d = self.hospitals, self.dim
-        weights = torch.ones(n) if reputation is None else torch.as_tensor(reputation)
-        weights = weights.to(torch.float64)
-        require(tuple(weights.shape) == (n,), "reputation's shape", f"({n},)", weights.shape)
-        good = bool(((weights >= 0) & (weights <= 1)).all())
-        require(good, "reputation", "in [0, 1]", weights.tolist())
+        trust = self._public("reputation", reputation)
+        good = bool(((trust >= 0) & (trust <= 1)).all())
+        require(good, "reputation", "in [0, 1] (numbers of rows go by samples)", trust.tolist())
+        counts = self._public("samples", samples)
+        good = bool(((counts >= 0) & counts.isfinite()).all())
+        require(good, "samples", "finite and >= 0", counts.tolist())
+        used = samples is None or self.rule.weighs_samples
+        rule = "left out for a rule without {weighted_mean: {by: samples}}, which would ignore them"
+        require(used, "samples", rule, counts.tolist())
         direction = None if reference is None else torch.as_tensor(reference).to(torch.float64)
         if direction is not None:
             shape = tuple(direction.shape)
-            require(shape == (d,), "reference's shape", f"({d},)", shape)
+            require(shape == (self.dim,), "reference's shape", f"({self.dim},)", shape)
             require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
         roots = submission.commitments if commitments is None else commitments
         with self._lock:
             mine = submission is self._submitted
             require(mine, "submission", "what this session's submit returned last", "another")
-            return self._aggregate(submission, weights, direction, dict(roots), ruled)
+            return self._aggregate(submission, trust, counts, direction, dict(roots), ruled)
+
+    def _public(self, name: str, values: Any) -> torch.Tensor:
+        """One public number for each hospital, float64 (n,); all ones for None."""
+        given = torch.ones(self.hospitals) if values is None else torch.as_tensor(values)
+        shape = (self.hospitals,)
+        require(tuple(given.shape) == shape, f"{name}'s shape", f"{shape}", tuple(given.shape))
+        return given.to(torch.float64)
 
     @abstractmethod
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
@@ -178,6 +191,7 @@ class Session(ABC):
         self,
         submission: Submission,
         reputation: torch.Tensor,
+        samples: torch.Tensor,
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],

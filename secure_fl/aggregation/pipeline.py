@@ -41,6 +41,7 @@ class Context:
         x: updates still in play, (m, d).
         hospitals: public numbers of the hospitals whose rows these are, length m.
         reputation: float64 (n,), public, indexed by hospital.
+        samples: float64 (n,), public, rows that each hospital counts for, up to a common factor.
         reference: float64 (d,), a public root direction, if the caller gave one.
         accepted: bool (n,), public: submitted and not rejected so far.
         update: the combined update (d,), once a stage has made it.
@@ -50,6 +51,7 @@ class Context:
     x: Updates
     hospitals: tuple[int, ...]
     reputation: torch.Tensor
+    samples: torch.Tensor
     accepted: torch.Tensor
     reference: torch.Tensor | None = None
     update: Secret | None = None
@@ -79,6 +81,7 @@ class Stage:
         opens: the values that it opens, in order, each time that it runs.
         init: state before the first round.
         linear: true if it only sums rows with public weights, so that no bound is needed.
+        weighs_samples: true if it uses `context.samples`.
         config: how to make it again: ("name" or "module:function", parameters).
     """
 
@@ -86,6 +89,7 @@ class Stage:
     opens: tuple[Opens, ...] = ()
     init: Callable[[], State] = lambda: None
     linear: bool = False
+    weighs_samples: bool = False
     config: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -190,6 +194,11 @@ class Pipeline:
         return 2.0 ** (min(self.bits, 37) - 1 - FRACTION_BITS)
 
     @property
+    def weighs_samples(self) -> bool:
+        """Whether the rule uses how many rows each hospital has."""
+        return any(s.weighs_samples for s in self.stages)
+
+    @property
     def opens(self) -> tuple[str, ...]:
         """Names of all values that the rule opens, in order."""
         return tuple(opens.name for opens in self._declared)
@@ -251,6 +260,7 @@ def run(
     x: Updates | None,
     hospitals: Sequence[int],
     reputation: torch.Tensor,
+    samples: torch.Tensor,
     dim: int,
     reference: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[State, ...]]:
@@ -259,6 +269,7 @@ def run(
     Args:
         x: updates (m, d) of `hospitals`, None if there are none.
         reputation: float64 (n,) of all n hospitals.
+        samples: float64 (n,), rows that each counts for.
         dim: d.
 
     Returns:
@@ -269,7 +280,7 @@ def run(
     following = list(states)
     update: Secret | None = None
     if x is not None:
-        context = Context(ops, x, tuple(hospitals), reputation, accepted, reference)
+        context = Context(ops, x, tuple(hospitals), reputation, samples, accepted, reference)
         del x  # gone from memory once a stage has made something else of it
         for index, step in enumerate(pipeline.stages):
             if not context.hospitals:

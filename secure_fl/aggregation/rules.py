@@ -111,7 +111,7 @@ def _checked(made: Any, spec: str) -> Pipeline:
 
 @rule
 def mean() -> Pipeline:
-    """Unweighted mean (FedAvg; McMahan et al., 2017): no defence; only the sum is opened."""
+    """Unweighted mean: no defence; only the sum is opened."""
     return Pipeline((make_stage("weighted_mean", {"by": "uniform"}),))
 
 

@@ -22,11 +22,12 @@ from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
 from secure_fl.extensions import load_extensions
 from secure_fl.faults import Fault
 from secure_fl.mpc.compat import import_crypten
+from secure_fl.mpc.handshakes import Reception, listen
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.processes import Process, kill, start, stop
 from secure_fl.mpc.session import MpcSession
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
-from secure_fl.mpc.transport import Channel, accept, listen
+from secure_fl.mpc.transport import Channel
 from secure_fl.sessions import PREPROCESSING, Backend, HospitalSecrets
 from secure_fl.statements import Ties
 
@@ -93,7 +94,9 @@ class MpcBackend(Backend):
         minimum_hospitals: fewest that each node combines by itself, whatever it is asked. Below 3
             the opened update tells a hospital, or the coordinator, another's.
         signers: the nodes' ledger keys in order of rank, each a key or the path of its keystore
-            file; handed over on standard input. Without them nodes sign nothing.
+            file, which that node opens; the key or the file's password (from the environment, see
+            `ledger.keystore`) is handed over on its standard input. Without them nodes sign
+            nothing.
         allow: stages of your own, "module:function" each, that nodes may import; they do so when
             they start, and refuse a rule with any other. The current directory is looked in.
 
@@ -172,7 +175,7 @@ class MpcBackend(Backend):
     ) -> None:
         token, timeout = secrets.token_bytes(32), settings["timeout"]
         tls = Tls(Path(settings["keys"]), "coordinator")
-        with listen() as server:
+        with listen() as server, Reception(server, token, tls) as reception:
             common = {
                 **settings,
                 "token": token.hex(),
@@ -183,7 +186,7 @@ class MpcBackend(Backend):
             for rank in range(self.nodes):
                 options = {**common, "rank": rank, "signer": signers[rank]}
                 self._processes.append(start(f"node {rank}", "secure_fl.mpc.node", options))
-            self._collect(server, token, timeout, tls)
+            self._collect(reception, timeout)
         ports = {p.name: self._receive(p)["port"] for p in self._processes}
         plan = {
             "ports": [route(ports[f"node {rank}"]) for rank in range(self.nodes)],
@@ -194,13 +197,13 @@ class MpcBackend(Backend):
         for process in self.node_processes:
             self._receive(process)
 
-    def _collect(self, server: Any, token: bytes, timeout: float, tls: Tls) -> None:
+    def _collect(self, reception: Reception, timeout: float) -> None:
         """Accept the control channels, watching for processes that die before they connect."""
         deadline = time.monotonic() + timeout
         waiting = {p.name: p for p in self._processes}
         while waiting:
             try:
-                channel = accept(server, token, 1.0, tls)
+                channel = reception.next({(name, 0) for name in waiting}, 1.0)
             except NodeFailure as silence:
                 dead = [p for p in waiting.values() if p.handle.poll() is not None]
                 if dead:
@@ -415,7 +418,13 @@ def _stop_own(processes: list[Process], owner: int) -> None:
 
 
 def _handed(signer: Signer | Path) -> dict[str, str]:
-    """How a key is named in a node's start-up line."""
+    """How a key is named in a node's start-up line, which that node alone reads.
+
+    Raises:
+        KeyUnavailable: the file's password is not set.
+    """
     if isinstance(signer, Signer):
         return {"secret": signer.secret.hex()}
-    return {"keystore": str(signer.resolve())}
+    from ledger.keystore import password_of
+
+    return {"keystore": str(signer.resolve()), "password": password_of(signer)}

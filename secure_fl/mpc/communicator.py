@@ -16,7 +16,8 @@ import torch
 
 from secure_fl.errors import require
 from secure_fl.mpc.compat import import_crypten
-from secure_fl.mpc.transport import Mesh, connect_peers, listen
+from secure_fl.mpc.handshakes import connect_peers, listen
+from secure_fl.mpc.transport import Mesh
 
 crypten = import_crypten()
 

@@ -7,15 +7,18 @@ circuits, never a share of data. Started by `secure_fl.mpc.cluster`.
 from __future__ import annotations
 
 import json
+import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc.correlations import Dealer, serve
+from secure_fl.mpc.handshakes import Reception, connect, listen
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.tls import Tls
-from secure_fl.mpc.transport import accept, connect, listen
+from secure_fl.mpc.transport import Channel
 
 FAILED = 3
 
@@ -36,20 +39,33 @@ def _serve(options: dict[str, Any]) -> None:
     control = connect(options["port"], token, "dealer", timeout, "coordinator", tls)
     server = listen()
     control.send({"port": server.getsockname()[1]})
-    keys: dict[int, bytes] = {}
-    channels = {}
-    for _ in range(options["nodes"]):
-        channel = accept(server, token, timeout, tls)
-        header, key = channel.receive(limit=KEY_BYTES)
-        rank = int(header["rank"])
-        keys[rank], channels[rank] = bytes(key), channel
-    server.close()
+    nodes = [f"node {rank}" for rank in range(options["nodes"])]
+    streams, channels = meet(server, token, timeout, tls, nodes)
     # Between two aggregations nothing is asked, for as long as hospitals train.
     channels[0].socket.settimeout(None)
     if options["transcript"]:
         channels[0].record(f"{options['transcript']}/dealer-from-node-0.bin")
-    streams = [Stream(keys[rank]) for rank in range(options["nodes"])]
     serve(Dealer(streams, channels[0].send_array), channels[0])
+
+
+def meet(
+    server: socket.socket, token: bytes, timeout: float, tls: Tls, nodes: Sequence[str]
+) -> tuple[list[Stream], list[Channel]]:
+    """Let every node in once and take its key; who it is, its certificate says.
+
+    Raises:
+        NodeFailure: one is missing, or sent no key.
+    """
+    keys: dict[str, bytes] = {}
+    channels: dict[str, Channel] = {}
+    with Reception(server, token, tls) as reception:
+        while waiting := set(nodes) - set(keys):
+            channel = reception.next({(name, 0) for name in waiting}, timeout)
+            _, key = channel.receive(limit=KEY_BYTES)
+            if len(key) != KEY_BYTES:
+                raise NodeFailure(f"{channel.peer} sent a key of {len(key)} bytes")
+            keys[channel.peer], channels[channel.peer] = bytes(key), channel
+    return [Stream(keys[name]) for name in nodes], [channels[name] for name in nodes]
 
 
 if __name__ == "__main__":

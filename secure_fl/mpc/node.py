@@ -26,13 +26,14 @@ from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.door import NodeSession
+from secure_fl.mpc.handshakes import connect, connect_peers, listen
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.provider import ProviderRing
 from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
-from secure_fl.mpc.transport import Channel, Mesh, connect, connect_peers, listen
+from secure_fl.mpc.transport import Channel, Mesh
 from secure_fl.types import AggregateResult
 
 if TYPE_CHECKING:  # a node without a key does not load what signs
@@ -179,7 +180,9 @@ class Node:
         reference = None
         if payload:
             reference = torch.from_numpy(np.frombuffer(payload, "<f8").copy())
-        reputation = torch.tensor(header["reputation"], dtype=torch.float64)
+        reputation, samples = (
+            torch.tensor(header[key], dtype=torch.float64) for key in ("reputation", "samples")
+        )
         if "roots" in header:
             session.open_commitments(number, _roots(header), rank)
         checked = session.waiting(number)
@@ -196,6 +199,7 @@ class Node:
             _stacked(rows, session.rule.bits),
             hospitals,
             reputation,
+            samples,
             session.dim,
             reference,
         )
@@ -265,7 +269,7 @@ def join(
     mesh = connect_peers(rank, header["ports"], server, token, timeout, tls, lanes)
     dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
     key = os.urandom(KEY_BYTES)
-    dealer.send({"rank": rank}, key)
+    dealer.send({}, key)
     return mesh, dealer, Stream(key)
 
 

@@ -1,13 +1,13 @@
 """The node's own signatures: on shares received, on shares opened, on results.
 
 The key comes with the node's start-up line, as a simulation's secret or as the path of a keystore
-file, and stays in this process. A node without a key does not import this module.
+file with that file's password, and stays in this process. A node without a key does not import this
+module.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,20 +28,16 @@ def read_signer(option: Mapping[str, str]) -> Signer:
     """The node's key, from its start-up line.
 
     Args:
-        option: `{"secret": hex}`, or `{"keystore": path}` of a file whose password is in
-            LEDGER_KEYSTORE_PASSWORD.
+        option: `{"secret": hex}`, or `{"keystore": path, "password": text}`.
 
     Raises:
-        LedgerError: the file or its password is missing or wrong.
+        LedgerError: the file is missing, or the password is wrong.
     """
     if "secret" in option:
         return Signer(bytes.fromhex(option["secret"]))
-    from ledger.keystore import PASSWORD_VARIABLE, KeyUnavailable, read_key
+    from ledger.keystore import read_key
 
-    password = os.environ.get(PASSWORD_VARIABLE)
-    if password is None:
-        raise KeyUnavailable(f"the environment variable {PASSWORD_VARIABLE} is not set")
-    return read_key(Path(option["keystore"]), password)
+    return read_key(Path(option["keystore"]), option["password"])
 
 
 class Notary:

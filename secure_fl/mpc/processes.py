@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc.transport import Channel
 
+_BOOT = Path(__file__).with_name("boot.py")
 _GRACE_SECONDS = 5.0
 # Circuits allocate and free the same megabytes hundreds of times a second: let glibc keep them
 # instead of giving them back to the system each time (a fifth of the time of a median).
@@ -22,6 +25,28 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
+# What a party's process gets of our environment: where Python, its packages and temporary files
+# are, how text is read and written, and how many threads libraries take. No password, no token.
+_KEPT = (
+    "DYLD_LIBRARY_PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "PATH",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHOME",
+    "PYTHONIOENCODING",
+    "PYTHONNOUSERSITE",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONUSERBASE",
+    "PYTHONUTF8",
+    "TMPDIR",
+)
 
 
 @dataclass
@@ -33,13 +58,30 @@ class Process:
     control: Channel | None = None
 
 
+def environment(ours: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the environment of a party's process: a short list of ours.
+
+    PYTHONPATH goes along without the current directory.
+    """
+    kept = {name: ours[name] for name in _KEPT if name in ours}
+    here = Path.cwd()
+    places = [p for p in ours.get("PYTHONPATH", "").split(os.pathsep) if p]
+    if places := [p for p in places if Path(p).is_absolute() and Path(p).resolve() != here]:
+        kept["PYTHONPATH"] = os.pathsep.join(places)
+    return {**kept, **_ALLOCATOR}
+
+
 def start(name: str, module: str, options: dict[str, Any]) -> Process:
-    """Start one process in a session of its own, so that Ctrl-C reaches only us."""
+    """Start one process in a session of its own, so that Ctrl-C reaches only us.
+
+    It finds no module in the current directory (`secure_fl.mpc.boot`), and what is meant for it
+    alone, keys and passwords among it, comes on its standard input.
+    """
     handle = subprocess.Popen(
-        [sys.executable, "-m", module],
+        [sys.executable, "-P", str(_BOOT), module],
         stdin=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, **_ALLOCATOR},
+        env=environment(),
     )
     process = Process(name, handle)
     if handle.stdin is None:

@@ -274,6 +274,7 @@ class MpcSession(Session):
         self,
         submission: Submission,
         reputation: torch.Tensor,
+        samples: torch.Tensor,
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
@@ -283,6 +284,7 @@ class MpcSession(Session):
             "session": self._number,
             "round": self._round,
             "reputation": reputation.tolist(),
+            "samples": samples.tolist(),
             "ruled": [list(place) for place in ruled],
         }
         if not self._checked:

@@ -78,7 +78,7 @@ def make_keys(folder: Path, nodes: int, days: int = _DAYS) -> list[Path]:
 
 
 def check_keys(folder: Path, nodes: int) -> None:
-    """Refuse a folder that lacks a file of some party.
+    """Refuse a folder that lacks a file of some party, or has one party's in another's place.
 
     Raises:
         InputError: naming the party.
@@ -89,6 +89,16 @@ def check_keys(folder: Path, nodes: int) -> None:
             path = _file(folder, name, kind)
             if not path.is_file():
                 raise InputError(f"keys of {name} cannot be read: there is no {path}")
+        _require_holder(_file(folder, name, "pem"), _host(name))
+
+
+def _require_holder(path: Path, host: str) -> None:
+    try:
+        subject = x509.load_pem_x509_certificate(path.read_bytes()).subject
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a certificate: {error}") from error
+    names = [str(name.value) for name in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    require(names == [host], str(path), f"the certificate of {host}", ", ".join(names))
 
 
 def _pem(certificate: x509.Certificate) -> bytes:
@@ -167,16 +177,11 @@ class Tls:
             raise NodeFailure(f"no TLS connection to {peer}: {error}") from error
 
     def answer(self, sock: socket.socket) -> ssl.SSLSocket:
-        """Wrap a socket that we accepted; `certified` tells who called.
+        """Wrap a socket that we accepted, its handshake still to be made.
 
-        Raises:
-            NodeFailure: the caller has no certificate of our authority.
+        After it the caller has shown a certificate of our authority; `certified` tells whose.
         """
-        try:
-            return self._server.wrap_socket(sock, server_side=True)
-        except OSError as error:
-            sock.close()
-            raise NodeFailure(f"refused a connection: {error}") from error
+        return self._server.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
 
 def certified(sock: socket.socket, name: str) -> bool:

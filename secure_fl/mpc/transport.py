@@ -1,4 +1,4 @@
-"""Framed messages over loopback TCP, and the all-to-all exchange between computing nodes.
+"""Framed messages over TCP, and the all-to-all exchange between computing nodes.
 
 Collectives of torch.distributed take milliseconds for a few bytes; a circuit of some hundred
 rounds is then all latency. A plain socket with Nagle's algorithm off takes tens of microseconds.
@@ -7,22 +7,19 @@ rounds is then all latency. A plain socket with Nagle's algorithm off takes tens
 from __future__ import annotations
 
 import contextlib
-import hmac
-import itertools
 import json
 import select
 import socket
 import ssl
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from ledger.files import parse_json
 from secure_fl.errors import NodeFailure
-from secure_fl.mpc.tls import Tls, certified
 
-HOST = "127.0.0.1"
 _FRAME = struct.Struct(">IQ")  # length of the JSON header, length of the payload
 _MAX_HEADER = 1 << 24
 _MAX_PAYLOAD = 1 << 34
@@ -36,105 +33,45 @@ _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 Buffer = bytes | bytearray | memoryview
 
 
-def listen() -> socket.socket:
-    """Return a listening socket on a free loopback port."""
-    return socket.create_server((HOST, 0), backlog=16)
+class Frame:
+    """A frame's head, read part by part.
 
-
-def _tune(sock: socket.socket, timeout: float) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
-    sock.settimeout(timeout)
-
-
-def connect(
-    port: int,
-    token: bytes,
-    name: str,
-    timeout: float,
-    peer: str = "the other end",
-    tls: Tls | None = None,
-    lane: int = 0,
-) -> Channel:
-    """Open a channel to a local port, where `peer` listens, and introduce ourselves as `name`.
-
-    Between two nodes there may be several, told apart by `lane`.
-
-    Raises:
-        NodeFailure: nobody listens there, or TLS is on and it is not `peer`.
-    """
-    try:
-        sock = socket.create_connection((HOST, port), timeout=timeout)
-    except OSError as error:
-        raise NodeFailure(f"cannot connect to {peer}: {error}") from error
-    _tune(sock, timeout)
-    channel = Channel(sock if tls is None else tls.call(sock, peer), peer, lane)
-    channel.send({"token": token.hex(), "name": name, "lane": lane})
-    return channel
-
-
-def accept(server: socket.socket, token: bytes, timeout: float, tls: Tls | None = None) -> Channel:
-    """Accept one peer that knows `token`; strangers are hung up on and waiting goes on.
-
-    With TLS, the peer's certificate must be for the name that it gives.
-
-    Raises:
-        NodeFailure: nobody with the token arrived in time.
-    """
-    server.settimeout(timeout)
-    while True:
-        try:
-            sock, _ = server.accept()
-        except TimeoutError as error:
-            raise NodeFailure(f"no connection within {timeout:g} s") from error
-        _tune(sock, timeout)
-        channel = Channel(sock, "new peer")
-        try:
-            if tls is not None:
-                channel = Channel(tls.answer(sock), "new peer")
-            hello, _ = channel.receive(limit=0)
-            channel.peer, channel.lane = str(hello["name"]), int(hello.get("lane", 0))
-            known = hmac.compare_digest(bytes.fromhex(str(hello.get("token", ""))), token)
-            if known and (tls is None or certified(channel.socket, channel.peer)):
-                return channel
-        except (NodeFailure, ValueError, KeyError, TypeError):
-            channel.close()
-            continue
-        channel.close()
-
-
-def connect_peers(
-    rank: int,
-    ports: Sequence[int],
-    server: socket.socket,
-    token: bytes,
-    timeout: float,
-    tls: Tls | None = None,
-    lanes: int = 1,
-) -> Mesh:
-    """Connect one node to all others: it calls those before it and is called by those after.
+    Attributes:
+        header: the JSON object, once all parts are filled.   payload: size of what follows.
 
     Args:
-        rank: this node's.   ports: where each node listens, in order of rank.
-        server: this node's listening socket, closed at the end.
-        token: what all nodes know.   timeout: seconds to wait, and that a peer may be silent.
-        tls: this node's keys, if connections are to be encrypted.
-        lanes: connections to each peer, see `Mesh`.
-
-    Raises:
-        NodeFailure: a peer did not appear in time.
+        limit: most bytes of payload.   header_limit: most bytes of header.
     """
-    channels: list[dict[int, Channel]] = [{} for _ in range(lanes)]
-    with server:
-        for lane, peer in itertools.product(range(lanes), range(rank)):
-            channels[lane][peer] = connect(
-                ports[peer], token, f"node {rank}", timeout, f"node {peer}", tls, lane
+
+    def __init__(self, limit: int, header_limit: int = _MAX_HEADER) -> None:
+        self.header: dict[str, Any] = {}
+        self.payload = 0
+        self._limits = header_limit, limit
+
+    def parts(self, peer: str) -> Iterator[bytearray]:
+        """Yield buffers for the reader to fill, one after the other; sizes are checked first.
+
+        Raises:
+            NodeFailure: too long, or not a JSON object; `peer` sent it.
+        """
+        head = bytearray(_FRAME.size)
+        yield head
+        size, self.payload = _FRAME.unpack(head)
+        most, limit = self._limits
+        if size > most or self.payload > limit:
+            raise NodeFailure(
+                f"{peer} sent a frame of {size} + {self.payload} bytes; "
+                f"at most {most} + {limit} are accepted"
             )
-        for _ in range(lanes * (len(ports) - rank - 1)):
-            channel = accept(server, token, timeout, tls)
-            channels[channel.lane][int(channel.peer.split()[1])] = channel
-    return Mesh(rank, channels[0], [Mesh(rank, lane) for lane in channels[1:]])
+        text = bytearray(size)
+        yield text
+        try:
+            header = parse_json(text.decode())
+        except ValueError as error:
+            raise NodeFailure(f"{peer} sent a header that is not JSON, or nested") from error
+        if not isinstance(header, dict):
+            raise NodeFailure(f"{peer} sent a header that is not an object")
+        self.header = header
 
 
 class Channel:
@@ -176,21 +113,27 @@ class Channel:
         Raises:
             NodeFailure: the peer is gone, silent for too long, or sent a malformed frame.
         """
-        head = bytearray(_FRAME.size)
-        self.receive_into(head)
-        header_size, payload_size = _FRAME.unpack(head)
-        if header_size > _MAX_HEADER or payload_size > limit:
-            raise NodeFailure(
-                f"{self.peer} sent a frame of {header_size} + {payload_size} bytes; "
-                f"at most {_MAX_HEADER} + {limit} are accepted"
-            )
-        text, payload = bytearray(header_size), bytearray(payload_size)
-        self.receive_into(text)
+        header, size = self.receive_header(limit)
+        payload = bytearray(size)
         self.receive_into(payload)
-        header = json.loads(text.decode())
-        if not isinstance(header, dict):
-            raise NodeFailure(f"{self.peer} sent a header that is not an object")
         return header, payload
+
+    def receive_header(self, limit: int = _MAX_PAYLOAD) -> tuple[dict[str, Any], int]:
+        """Receive a frame's header; return it and the size of the payload that follows.
+
+        Raises:
+            NodeFailure: as `receive`.
+        """
+        frame = Frame(limit)
+        for part in frame.parts(self.peer):
+            self.receive_into(part)
+        return frame.header, frame.payload
+
+    def discard(self, size: int) -> None:
+        """Receive bytes that nobody wants, a piece at a time."""
+        piece = memoryview(bytearray(min(size, _DIRECT_BYTES)))
+        while size > 0:
+            size -= self.receive_some(piece[:size])
 
     def send_raw(self, data: Buffer) -> None:
         """Send bytes whose number the peer already knows."""

@@ -56,6 +56,31 @@ def test_named_files_exist() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_every_sentence_of_the_table_names_tests_that_exist() -> None:
+    section = PAGE.split("## Sentence, mechanism, test\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line[:2] == "| "]
+    assert len(rows) > 30
+    for row in rows[1:]:  # without the heading
+        assert len(row) == 3, row[0]
+        sentence, _, tests = (cell.strip() for cell in row)
+        assert sentence.endswith("."), sentence
+        named = re.findall(r"`([^`]*)`", tests)
+        assert named, sentence
+        for name in named:
+            path, _, function = name.partition("::")
+            source = (ROOT / path).read_text(encoding="utf-8")
+            assert re.search(rf"^def {function}\(", source, re.MULTILINE), name
+    assert len({row[0] for row in rows}) == len(rows)
+
+
+def test_how_to_report_a_fault_is_told() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    for heading in ("How to report a fault", "Supported versions", "What is in scope"):
+        assert f"\n## {heading}\n" in page
+    for link in re.findall(r"\]\(([\w./-]+)\)", page):
+        assert (ROOT / link).exists(), link
+
+
 def test_the_readme_agrees() -> None:
     """Each of the ten lines has its counterpart here."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import eth_account
@@ -77,6 +78,48 @@ def test_members_come_back_from_a_folder(tmp_path: Path) -> None:
         keystore.read_members(tmp_path / "keys", 2, {})
     with pytest.raises(KeyUnavailable, match="no keystore file"):
         keystore.read_members(tmp_path / "none", 2, environment)
+
+
+def test_each_file_has_a_password_of_its_own(tmp_path: Path) -> None:
+    """Who reads the others' keys needs no node's password, and has no node's key."""
+    members = Members.simulated(3, hospitals=2, validators=1)
+    folder = tmp_path / "keys"
+    names = [
+        f"{name}-{seat}.json"
+        for role, name in ROLE_NAMES.items()
+        for seat in range(len(members.of_role(role)))
+    ]
+    keystore.write_members(members, folder, {name: f"words of {name}" for name in names}, LIGHT)
+    variables = {
+        f"{keystore.PASSWORD_VARIABLE}_{name[:-5].upper().replace('-', '_')}": f"words of {name}"
+        for name in names
+    }
+    assert keystore.read_members(folder, 2, variables) == members
+    without = {name: words for name, words in variables.items() if "_NODE_" not in name}
+    read = keystore.read_members(folder, 2, without, nodes_locked=True)
+    assert replace(read, nodes=members.nodes) == members
+    assert [node.address for node in read.nodes] == [node.address for node in members.nodes]
+    with pytest.raises(KeyUnavailable, match=r"is not set, nor \w+_NODE_1 for node-1\.json"):
+        read.nodes[1].sign(bytes(32))
+    opened = keystore.read_members(folder, 2, variables, nodes_locked=True).nodes[1]
+    assert opened.sign(bytes(32)) == members.nodes[1].sign(bytes(32))
+    assert opened.secret == members.nodes[1].secret
+
+
+def test_a_file_that_states_another_address_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "node-0.json"
+    keystore.write_key(KEY, path, "words", LIGHT)
+    assert keystore.address_of(path) == KEY.address
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, "address": "11" * 20}))
+    with pytest.raises(KeyUnavailable, match="states another address than its key's"):
+        keystore.read_key(path, "words")
+    for address in ("11", "zz" * 20, None):
+        path.write_text(json.dumps({**fields, "address": address}))
+        with pytest.raises(KeyUnavailable, match="states no address"):
+            keystore.address_of(path)
+    with pytest.raises(KeyUnavailable, match="No such file"):
+        keystore.address_of(tmp_path / "none.json")
 
 
 def test_a_folder_of_keys_is_never_overwritten_nor_left_half_written(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from secure_fl.round import (
     result_hash,
     update_hash,
 )
+from secure_fl.samples import bounded
 from secure_fl.schema import AttackConfig
 from secure_fl.server import make_server
 from secure_fl.types import AggregateResult, Opening
@@ -91,7 +92,7 @@ def one_round(
         return play(setting, server, arbiter or Nobody(N), session, begin, 1)
 
 
-def test_fedavg_is_the_mean_of_clipped_updates(federation: Federation) -> None:
+def test_fedavg_is_the_mean_of_clipped_updates_by_rows(federation: Federation) -> None:
     run, setting = make(federation, "defence.backend=plain", "privacy.clip_norm=0.05")
     played = one_round(federation, run, setting)
     options = TrainOptions(**vars(run.experiment.train))
@@ -104,10 +105,13 @@ def test_fedavg_is_the_mean_of_clipped_updates(federation: Federation) -> None:
     )
     rows = trained.numpy().astype(np.float64)
     rows *= np.minimum(1, 0.05 / np.linalg.norm(rows, axis=1, keepdims=True))
-    expected = federation.initial.numpy() + rows.mean(axis=0)
+    weights = np.array(bounded(federation.rows, 2.0))
+    assert len(set(weights)) > 1
+    expected = federation.initial.numpy() + weights @ rows / weights.sum()
     np.testing.assert_allclose(played.state.model.numpy(), expected, atol=1e-7)
     assert played.row["accepted"] == [True] * N
     assert played.row["status"] == "unchecked"
+    assert played.row["samples"] == weights.tolist()
 
 
 @pytest.mark.parametrize("defence", ["fedavg", "robust", "paper", "guarded"])

@@ -9,14 +9,16 @@ import torch
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import require
 
-WEIGHTS = ("uniform", "reputation")
+WEIGHTS = ("uniform", "reputation", "samples")
 
 
 @stage
 def weighted_mean(by: str = "reputation") -> Stage:
-    """Return sum_i R_i x_i / sum_i R_i over the rows still in play (paper, section 2.4).
+    """Return sum_i w_i x_i / sum_i w_i over the rows still in play.
 
-    Reputations come from the chain and are public. If all are zero, the mean is unweighted.
+    Weights are public and known up to a common factor. "uniform": all 1. "reputation": those of
+    the chain (paper, section 2.4). "samples": how many rows each hospital trained on (FedAvg;
+    McMahan et al., 2017). If all are zero, the mean is unweighted.
 
     Where reputations differ, the sum is rounded down to a step of 2^-16 before it leaves, so that
     no row can be read out of its low bits.
@@ -27,11 +29,13 @@ def weighted_mean(by: str = "reputation") -> Stage:
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         weights = torch.ones(len(context.hospitals), dtype=torch.float64)
-        if by == "reputation":
-            chosen = context.reputation[list(context.hospitals)].to(torch.float64)
-            # Below half a unit of fixed point every weight would round to zero.
-            weights = chosen if float(chosen.max()) > 2**-15 else weights
+        if by != "uniform":
+            given = context.reputation if by == "reputation" else context.samples
+            chosen = given[list(context.hospitals)].to(torch.float64)
+            largest = float(chosen.max())
+            # The largest becomes 1, so that none is too small or too large for fixed point.
+            weights = chosen / largest if largest > 0 else weights
         update = context.ops.weighted_mean(context.x, weights)
         return replace(context, update=update), state
 
-    return Stage(apply, linear=True)
+    return Stage(apply, linear=True, weighs_samples=by == "samples")

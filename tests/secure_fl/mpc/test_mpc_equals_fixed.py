@@ -60,6 +60,18 @@ def test_as_many_hospitals_as_settings_allow(cluster: Backend) -> None:
         compare(cluster, name, *case("plain", 500, 2))
 
 
+def test_weights_by_numbers_of_rows(cluster: Backend) -> None:
+    x, _, _ = case("plain", 7, 65)
+    rule = build_rule({"stages": [{"weighted_mean": {"by": "samples"}}]})
+    for samples in ([1, 2, 3, 500, 40, 0, 7], [0] * 7, None):
+        shared, clear, plain = (
+            secure_fl.aggregate(x, rule, where, samples=samples)
+            for where in (cluster, "fixed", "plain")
+        )
+        same(shared, clear)
+        torch.testing.assert_close(shared.update, plain.update, atol=2**-12, rtol=0)
+
+
 @pytest.mark.parametrize("name", sorted(stage_factories()))
 def test_every_stage(cluster: Backend, name: str) -> None:
     for n, kind in ((2, "plain"), (7, "ties")):

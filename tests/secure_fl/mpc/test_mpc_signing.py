@@ -21,6 +21,8 @@ from secure_fl.backends import open_backend
 from secure_fl.errors import InputError, NodeFailure
 from secure_fl.faults import Fault
 from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
+from secure_fl.mpc import cluster as cluster_module
+from secure_fl.mpc.processes import Process, start
 from secure_fl.runfolder import canonical_json, sha256
 from secure_fl.sessions import Backend
 from secure_fl.statements import Ties
@@ -310,9 +312,20 @@ def test_a_node_reads_its_key_from_a_keystore(
 ) -> None:
     files = [tmp_path / f"node-{rank}.json" for rank in range(2)]
     for key, path in zip(KEYS, files, strict=True):
-        write_key(key, path, "secret words", work_factor=2)
-    monkeypatch.setenv(PASSWORD_VARIABLE, "secret words")
+        write_key(key, path, f"secret words of {path.stem}", work_factor=2)
+        own = f"{PASSWORD_VARIABLE}_{path.stem.upper().replace('-', '_')}"
+        monkeypatch.setenv(own, f"secret words of {path.stem}")
+    told = {}
+
+    def watched(name: str, module: str, options: dict[str, Any]) -> Process:
+        told[name] = json.dumps(options)
+        return start(name, module, options)
+
+    monkeypatch.setattr(cluster_module, "start", watched)
     with open_backend("mpc", timeout=60, signers=files) as backend:
+        for name in ("dealer", "node 0", "node 1"):  # each its own password, and no other's
+            words = [f"secret words of node-{rank}" in told[name] for rank in range(2)]
+            assert words == [name == "node 0", name == "node 1"]
         session = opened(backend)
         findings = session.check_shares(session.submit(X).commitments)
         message = TIES.messages.opened(1, bytes(32), range(N))

@@ -11,8 +11,11 @@ import pytest
 
 import secure_fl
 from secure_fl.errors import ConfigError, InputError, NodeFailure
+from secure_fl.mpc.dealer import meet as meet_nodes
+from secure_fl.mpc.handshakes import Reception, connect, listen
+from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.tls import Tls, make_keys, party_names
-from secure_fl.mpc.transport import Channel, accept, connect, listen
+from secure_fl.mpc.transport import Channel
 
 TOKEN = b"t" * 32
 
@@ -24,10 +27,15 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def admit(server: socket.socket, tls: Tls | None, names: list[str], timeout: float) -> Channel:
+    with Reception(server, TOKEN, tls) as reception:
+        return reception.next({(name, 0) for name in names}, timeout)
+
+
 def meet(server_end: Tls | None, client_end: Tls | None, name: str, peer: str) -> Channel:
     """Let one end call the other; what the answering end got."""
     with listen() as server, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(accept, server, TOKEN, 2.0, server_end)
+        waiting = pool.submit(admit, server, server_end, party_names(2), 2.0)
         try:
             caller = connect(server.getsockname()[1], TOKEN, name, 2.0, peer, client_end)
         except NodeFailure:
@@ -82,11 +90,46 @@ def test_another_authority_is_refused(keys: Path, tmp_path: Path) -> None:
 
 def test_without_a_certificate_nobody_is_let_in(keys: Path) -> None:
     with listen() as server, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(accept, server, TOKEN, 1.0, Tls(keys, "node 1"))
+        waiting = pool.submit(admit, server, Tls(keys, "node 1"), ["node 0"], 1.0)
         with socket.create_connection(server.getsockname()) as plain:
             plain.sendall(b"\0" * 64)
             with pytest.raises(NodeFailure, match="no connection within"):
                 waiting.result(timeout=10)
+
+
+def test_the_dealer_takes_a_nodes_rank_from_its_certificate(keys: Path) -> None:
+    """Node 1 says that it is node 0, in its hello or in its message: the dealer goes by neither."""
+    nodes = ["node 0", "node 1"]
+    with listen() as server, ThreadPoolExecutor(1) as pool:
+        met = pool.submit(meet_nodes, server, TOKEN, 5.0, Tls(keys, "dealer"), nodes)
+        port = server.getsockname()[1]
+        opened = []
+        for name, claim in (("node 1", "node 0"), ("node 1", "node 1"), ("node 0", "node 0")):
+            end = Tls(keys, name)
+            channel = connect(port, TOKEN, claim, 5.0, "dealer", end)
+            opened.append(channel)
+            channel.send({"rank": 0}, bytes([len(opened)]) * KEY_BYTES)
+        streams, channels = met.result(timeout=10)
+        assert [channel.peer for channel in channels] == nodes
+        for stream, key in zip(streams, (3, 2), strict=True):
+            expected = Stream(bytes([key]) * KEY_BYTES).ring(4)
+            assert stream.ring(4).tolist() == expected.tolist()
+        for channel in (*opened, *channels):
+            channel.close()
+
+
+def test_swapped_certificates_are_refused_at_the_door(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    make_keys(folder, 2)
+    for kind in ("pem", "key"):
+        one, other = folder / f"node-0.{kind}", folder / f"node-1.{kind}"
+        kept = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(kept)
+    with pytest.raises(
+        InputError, match=r"node-0\.pem must be the certificate of node-0; got 'node-1'"
+    ):
+        secure_fl.open_backend("mpc", keys=folder)
 
 
 def test_missing_keys_are_named(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_fl.errors import NodeFailure
-from secure_fl.mpc.transport import Channel, Mesh, accept, connect, connect_peers, listen
+from secure_fl.mpc import handshakes
+from secure_fl.mpc.handshakes import Reception, connect, connect_peers, listen
+from secure_fl.mpc.transport import Channel, Mesh
 
 TOKEN = bytes(range(32))
 TIMEOUT = 10.0
@@ -49,6 +51,12 @@ def pair() -> Iterator[tuple[Channel, Channel]]:
     yield channels
     for channel in channels:
         channel.close()
+
+
+def admit(server: socket.socket, timeout: float = TIMEOUT) -> Channel:
+    """Let node 1 in."""
+    with Reception(server, TOKEN) as reception:
+        return reception.next({("node 1", 0)}, timeout)
 
 
 def raw_frame(header: bytes, payload: bytes = b"") -> bytes:
@@ -100,12 +108,15 @@ def test_a_header_that_is_no_object_is_refused(pair: tuple[Channel, Channel], te
         right.receive()
 
 
-@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"{'a': 1}", b"\x80\x04}q\x00."])
+DEEP = b'{"a":' + 100_000 * b"[" + 100_000 * b"]" + b"}"
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"{'a': 1}", b"\x80\x04}q\x00.", DEEP])
 def test_a_header_that_is_no_json_is_an_error(pair: tuple[Channel, Channel], text: bytes) -> None:
-    """A pickle among them: nothing is ever unpickled."""
+    """A pickle among them: nothing is ever unpickled; and one nested deeper than the stack."""
     left, right = pair
     left.socket.sendall(raw_frame(text))
-    with pytest.raises((NodeFailure, ValueError)):
+    with pytest.raises(NodeFailure, match="right sent a header that is not JSON"):
         right.receive()
 
 
@@ -144,6 +155,10 @@ def hello(token: str, name: Any = "node 1") -> bytes:
         raw_frame(b"\xff\xff"),
         raw_frame(json.dumps({"token": TOKEN.hex()}).encode()),  # knows it, gives no name
         raw_frame(b"{}", b"payload where none belongs"),
+        raw_frame(b'{"name":' + b"[" * 900),
+        struct.pack(">IQ", 2**20, 0),  # longer than any hello
+        hello(TOKEN.hex(), "node 2"),  # nobody expected
+        hello(TOKEN.hex(), "coordinator"),
         b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"",
     ],
@@ -152,7 +167,7 @@ def test_strangers_are_hung_up_on_and_friends_still_get_in(greeting: bytes) -> N
     server = listen()
     port = server.getsockname()[1]
     with server, ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(accept, server, TOKEN, TIMEOUT)
+        waiting = pool.submit(admit, server)
         stranger = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
         stranger.sendall(greeting)
         with contextlib.suppress(OSError):  # hung up on already
@@ -168,9 +183,36 @@ def test_strangers_are_hung_up_on_and_friends_still_get_in(greeting: bytes) -> N
             thing.close()
 
 
+@pytest.mark.parametrize("said", [b"", b"\0", hello(TOKEN.hex())[:-1]])
+def test_silent_strangers_keep_nobody_waiting(said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than are listened to, connected before the friend, and they stay."""
+    monkeypatch.setattr(handshakes, "GREETING_SECONDS", 1000.0)  # none is dropped for being late
+    with listen() as server, ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
+        port = server.getsockname()[1]
+        waiting = pool.submit(admit, server)
+        for _ in range(handshakes.MOST_CALLERS + 3):
+            silent = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
+            stack.enter_context(silent)
+            silent.sendall(said)
+        friend = connect(port, TOKEN, "node 1", TIMEOUT)
+        assert waiting.result(timeout=TIMEOUT).peer == "node 1"
+        friend.close()
+
+
+def test_a_silent_stranger_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "GREETING_SECONDS", 0.05)
+    with listen() as server, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(admit, server)
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT) as silent:
+            assert silent.recv(1) == b""
+        with connect(port, TOKEN, "node 1", TIMEOUT).socket:
+            assert waiting.result(timeout=TIMEOUT).peer == "node 1"
+
+
 def test_nobody_in_time_is_an_error() -> None:
     with listen() as server, pytest.raises(NodeFailure, match=r"no connection within 0\.1 s"):
-        accept(server, TOKEN, 0.1)
+        admit(server, 0.1)
 
 
 def test_only_this_machine_can_connect() -> None:
