@@ -110,7 +110,7 @@ class Backends:
     def __init__(self, secret: RunSecret) -> None:
         self._secret = secret
         self._stack = ExitStack()
-        self._open: dict[tuple[str | int | None, ...], Backend] = {}
+        self._open: dict[tuple[str | float | None, ...], Backend] = {}
 
     def __enter__(self) -> Backends:
         return self
@@ -121,10 +121,10 @@ class Backends:
     def get(self, run: RunConfig) -> Backend:
         """Return the backend that a cell runs on; cells of one job share it where they can."""
         defence = run.defence
-        key: tuple[str | int | None, ...] = (defence.backend,)
+        key: tuple[str | float | None, ...] = (defence.backend,)
         if defence.backend == "mpc":
             least = minimum_hospitals(defence, run.experiment)
-            key += (defence.nodes, defence.keys, defence.preprocessing, least)
+            key += (defence.nodes, defence.keys, defence.preprocessing, least, defence.timeout)
         if key not in self._open:
             opened = open_nodes(defence, run.experiment, self._secret)
             self._open[key] = self._stack.enter_context(opened)

@@ -66,6 +66,7 @@ def backend_options(
         "preprocessing": defence.preprocessing,
         "insecure_preprocessing": defence.insecure_preprocessing,
         "minimum_hospitals": minimum_hospitals(defence, experiment),
+        "timeout": defence.timeout,
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
         "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
     }

@@ -199,6 +199,8 @@ class DefenceConfig:
         insecure_preprocessing: must be true for `first_party`.
         minimum_hospitals: fewest that nodes combine, whoever asks, for `mpc` alone; null: 3, or all
             where there are fewer.
+        timeout: seconds after which a silent node or dealer counts as dead, for `mpc` alone. One
+            that works, however long, is not silent.
         ledger: commit, record and validate on the chain.
         reference: train a public root direction each round and hand it to the rule.
         reputation: weight hospitals by their reputation on the chain; needs `ledger`.
@@ -224,6 +226,7 @@ class DefenceConfig:
     preprocessing: str = "dealer"
     insecure_preprocessing: bool = False
     minimum_hospitals: int | None = None
+    timeout: float = 120.0
     ledger: bool = False
     reference: bool = False
     reputation: bool = False
@@ -252,6 +255,7 @@ class DefenceConfig:
         check(least is None or least >= 1, key + "minimum_hospitals", "null or at least 1", least)
         cap = self.samples_cap
         check(1 <= cap < math.inf, key + "samples_cap", "at least 1 and finite", cap)
+        check(positive(self.timeout), key + "timeout", "> 0 and finite", self.timeout)
         check_name(key + "validation", self.validation, VALIDATIONS)
         check(
             self.ledger or not self.reputation,

@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def _serve(options: dict[str, Any]) -> None:
-    token, timeout = bytes.fromhex(options["token"]), float(options["timeout"])
+    token, timeout = bytes.fromhex(options["token"]), float(options["start"])
     tls = Tls(Path(options["keys"]), "dealer")
     control = connect(options["port"], token, "dealer", timeout, "coordinator", tls)
     server = listen()

@@ -208,15 +208,17 @@ def connect_peers(
     timeout: float,
     tls: Tls | None = None,
     lanes: int = 1,
+    start: float | None = None,
 ) -> Mesh:
     """Connect one node to all others: it calls those before it and is called by those after.
 
     Args:
         rank: this node's.   ports: where each node listens, in order of rank.
         server: this node's listening socket, closed at the end.
-        token: what all nodes know.   timeout: seconds to wait, and that a peer may be silent.
+        token: what all nodes know.   timeout: seconds that a peer may be silent.
         tls: this node's keys, if connections are to be encrypted.
         lanes: connections to each peer, see `Mesh`.
+        start: seconds to wait for those after it, if not `timeout`.
 
     Raises:
         NodeFailure: a peer did not appear in time.
@@ -232,6 +234,7 @@ def connect_peers(
             for lane, peer in itertools.product(range(lanes), range(rank + 1, len(ports)))
         }
         while waiting:
-            channel = reception.next(waiting, timeout)
+            channel = reception.next(waiting, timeout if start is None else start)
+            channel.socket.settimeout(timeout)
             channels[channel.lane][waiting.pop((channel.peer, channel.lane))] = channel
     return Mesh(rank, channels[0], [Mesh(rank, lane) for lane in channels[1:]])

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
@@ -21,15 +22,17 @@ import torch
 from ledger.errors import LedgerError
 from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import from_config, run
-from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
 from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.door import NodeSession
 from secure_fl.mpc.handshakes import connect, connect_peers, listen
+from secure_fl.mpc.messages import Message, Open, Refused, receive
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.provider import ProviderRing
+from secure_fl.mpc.pulse import Pulse
 from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
@@ -70,31 +73,43 @@ class Node:
         self.minimum = minimum
         self.signer = signer
         self.extensions = extensions
-        self.sessions: dict[int, NodeSession] = {}
-        self.notaries: dict[int, Notary] = {}
+        self.sessions: Open[NodeSession] = Open()
+        self.notaries: Open[Notary] = Open()
 
-    def serve(self, control: Channel) -> None:
-        """Answer until told to stop.
+    def serve(self, control: Channel, pulse: Pulse) -> None:
+        """Answer until told to stop, with signs of life while an answer is worked on.
 
-        A rule's own error (a missing reference, say) is the same at every node and is answered;
-        the node goes on. A lost peer ends it.
+        A rule's own error (a missing reference, say) is the same at every node and is answered,
+        and so is a message that makes no sense; the node goes on. A lost peer ends it.
         """
         while True:
-            header, payload = control.receive()
-            command = header["do"]
-            if command == "stop":
+            try:
+                header, payload = receive(control, self.sessions)
+            except Refused as error:
+                if error.message.get("do") != "share":  # which nobody waits for an answer to
+                    control.send(_refusal(error, error.message))
+                continue
+            if header["do"] == "stop":
                 return
-            if command == "share":
+            if header["do"] == "share":
                 self.sessions[header["session"]].take(header, payload)
                 continue
-            try:
-                reply, parts = self._answer(command, header, payload)
-            except NodeFailure:
-                raise
-            except SecureFLError as error:
-                self.ring.finish()
-                reply, parts = {"error": type(error).__name__, "message": str(error)}, []
-            control.send({**reply, "question": header["question"]}, *parts)
+            with pulse.working():
+                reply, parts = self._attempt(header, payload)
+            control.send(reply, *parts)
+
+    def _attempt(
+        self, header: Message, payload: bytearray
+    ) -> tuple[dict[str, Any], Sequence[bytes]]:
+        """The answer to a message, or why there is none."""
+        try:
+            reply, parts = self._answer(header["do"], header, payload)
+        except NodeFailure:
+            raise
+        except SecureFLError as error:
+            self.ring.finish()
+            return _refusal(error, header), []
+        return {**reply, "question": header.get("question")}, parts
 
     def _answer(
         self, command: str, header: dict[str, Any], payload: bytearray
@@ -231,6 +246,11 @@ class Node:
         return source.seconds, mesh.rounds, mesh.bytes_sent, source.bytes_received
 
 
+def _refusal(error: SecureFLError, header: Message) -> dict[str, Any]:
+    kind, question = type(error).__name__, header.get("question")
+    return {"error": kind, "message": str(error), "question": question}
+
+
 def _roots(header: dict[str, Any]) -> dict[int, bytes]:
     return {int(h): bytes.fromhex(root) for h, root in header["roots"].items()}
 
@@ -259,14 +279,14 @@ def join(
     options: dict[str, Any], control: Channel, token: bytes, tls: Tls
 ) -> tuple[Mesh, Channel, Stream]:
     """Connect to the other nodes and the dealer; return the mesh, the dealer and our stream."""
-    rank, timeout = options["rank"], float(options["timeout"])
+    rank, timeout, start = options["rank"], float(options["timeout"]), float(options["start"])
     server = listen()
     control.send({"port": server.getsockname()[1]})
     header, _ = control.receive(limit=0)
     if "ports" not in header:
         raise NodeFailure("stopped before the start")
     lanes = options["network"]["lanes"]
-    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls, lanes)
+    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls, lanes, start)
     dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
     key = os.urandom(KEY_BYTES)
     dealer.send({}, key)
@@ -282,7 +302,7 @@ def main() -> int:
     except NodeFailure as failure:
         print(f"node {options['rank']}: {failure}", file=sys.stderr)
         return FAILED
-    except (ConfigError, LedgerError) as error:
+    except (SecureFLError, LedgerError) as error:
         print(f"node {options['rank']}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -304,7 +324,8 @@ def _serve(options: dict[str, Any]) -> None:
     token, rank = bytes.fromhex(options["token"]), options["rank"]
     name, timeout = f"node {rank}", float(options["timeout"])
     tls = Tls(Path(options["keys"]), name)
-    control = connect(options["port"], token, name, timeout, "coordinator", tls)
+    start = float(options["start"])
+    control = connect(options["port"], token, name, start, "coordinator", tls)
     mesh, dealer, stream = join(options, control, token, tls)
     # Between two aggregations the control channel is silent for as long as hospitals train.
     control.socket.settimeout(None)
@@ -323,8 +344,9 @@ def _serve(options: dict[str, Any]) -> None:
     ring: Ring = DealerRing(mesh, source, network)
     if options["preprocessing"] == "first_party":
         ring = ProviderRing(network)
+    pulse = Pulse(control, timeout)
     try:
-        Node(mesh, source, ring, options["minimum"], signer, extensions).serve(control)
+        Node(mesh, source, ring, options["minimum"], signer, extensions).serve(control, pulse)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
             control.send({"error": "NodeFailure", "message": str(failure)})

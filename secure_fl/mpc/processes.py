@@ -18,6 +18,8 @@ from secure_fl.mpc.transport import Channel
 
 _BOOT = Path(__file__).with_name("boot.py")
 _GRACE_SECONDS = 5.0
+# Exit status of a process that lost a peer.
+_GAVE_UP = 3
 # Circuits allocate and free the same megabytes hundreds of times a second: let glibc keep them
 # instead of giving them back to the system each time (a fifth of the time of a median).
 _ALLOCATOR = {
@@ -56,6 +58,13 @@ class Process:
     name: str
     handle: subprocess.Popen[bytes]
     control: Channel | None = None
+
+    @property
+    def channel(self) -> Channel:
+        """The control channel; raises `NodeFailure` before it is connected."""
+        if self.control is None:
+            raise NodeFailure(f"{self.name} is not connected")
+        return self.control
 
 
 def environment(ours: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -96,6 +105,7 @@ def stop(processes: list[Process]) -> None:
     """Ask all to stop, wait, and kill what is left."""
     for process in processes:
         if process.control is not None:
+            process.control.socket.settimeout(_GRACE_SECONDS)  # one that hangs takes nothing
             with contextlib.suppress(NodeFailure):
                 process.control.send({"do": "stop"})
             process.control.close()
@@ -109,6 +119,24 @@ def stop(processes: list[Process]) -> None:
             process.handle.kill()
             process.handle.wait()
     processes.clear()
+
+
+def stop_own(processes: list[Process], owner: int) -> None:
+    """Stop processes; a fork of the program `owner` that started them leaves them alone."""
+    if os.getpid() == owner:
+        stop(processes)
+
+
+def failure(processes: list[Process], process: Process | None, cause: Exception) -> NodeFailure:
+    """Say which process ended, if one was killed or crashed: complaints are consequences."""
+    time.sleep(0.2)
+    for other in processes:
+        status = other.handle.poll()
+        if status not in (None, 0, _GAVE_UP):
+            how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+            return NodeFailure(f"{other.name} stopped unexpectedly ({how})")
+    name = "a process" if process is None else process.name
+    return NodeFailure(f"{name} failed: {cause}")
 
 
 def kill(processes: list[Process]) -> None:

@@ -42,6 +42,17 @@ def fails_when_told(fail: str = "no") -> Stage:
     return Stage(apply)
 
 
+@stage
+def works_long() -> Stage:
+    """Take longer than a time limit of two seconds, at every node alike.  Reveals: nothing."""
+
+    def apply(context: Any, state: Any) -> tuple[Any, Any]:
+        time.sleep(3.5)
+        return context, state
+
+    return Stage(apply)
+
+
 def failing(fail: str) -> Pipeline:
     return Pipeline((fails_when_told(fail), make_stage("coordinate_median", {})), 2.0)
 
@@ -74,6 +85,43 @@ def test_a_rule_that_the_nodes_cannot_import_is_refused(cluster: Backend) -> Non
     with pytest.raises(ConfigError, match="nothing is defined in the program or notebook"):
         cluster.session(rule, 4, 6)
     assert works(cluster)
+
+
+@pytest.mark.parametrize(
+    ("message", "payload", "said"),
+    [
+        ({"do": "no such thing", "session": 1}, b"", "command must be one of .*; got 'no such"),
+        ({"do": "close"}, b"", "a message 'close' must have 'session'"),
+        ({"do": "close", "session": "1"}, b"", "session must be a number; got '1'"),
+        ({"do": None, "session": 1}, b"", "do must be a command; got None"),
+        ({"do": "open", "session": 1}, b"", "a message 'open' must have 'rule'"),
+        (
+            {"do": "aggregate", "session": -7},
+            b"",
+            "session must be one that is open here .* got -7",
+        ),
+        ({"do": "sign", "session": -7}, b"", "session must be one that is open here .* got -7"),
+        ({"do": "check", "session": -7}, b"x", "payload of 'check' must be at most 0 bytes; got 1"),
+        ({"do": "close", "session": 1}, bytes(200_000), "at most 0 bytes; got 200000"),
+    ],
+)
+def test_messages_without_sense_are_answered(
+    cluster: Any, message: dict[str, Any], payload: bytes, said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        cluster.ask(message, payload)
+    assert works(cluster)
+
+
+def test_shares_that_belong_nowhere_are_dropped(cluster: Any) -> None:
+    """Too long for the session, or for none: nothing waits for an answer, and nothing breaks."""
+    session = cluster.session("median", 4, 6)
+    header = {"do": "share", "hospital": 0, "proof": []}
+    cluster.tell(0, {**header, "session": session._number}, bytes(1_000_000))
+    cluster.tell(0, {**header, "session": -7}, bytes(10))
+    cluster.tell(1, {**header, "session": "nonsense"}, b"")
+    cluster.tell(1, {"do": "share"}, b"")
+    assert session.aggregate(session.submit(X)).accepted.tolist() == [True] * 4
 
 
 def test_wrong_input_never_reaches_the_nodes(cluster: Backend) -> None:
@@ -141,7 +189,7 @@ def test_a_node_killed_in_the_middle_of_a_rule(doomed: Any) -> None:
 
 def test_a_node_that_hangs_is_given_up() -> None:
     """Stopped, not dead: peers wait as long as the backend's time limit, then all end."""
-    backend: Any = open_backend("mpc", nodes=2, timeout=20)
+    backend: Any = open_backend("mpc", nodes=2, timeout=4)
     pids = backend.pids
     session = backend.session("median", 4, 6)
     submission = session.submit(X)
@@ -149,6 +197,24 @@ def test_a_node_that_hangs_is_given_up() -> None:
     with pytest.raises(NodeFailure, match="node 0 failed: node 1 is silent for too long"):
         session.aggregate(submission)
     assert gone(pids.values())
+
+
+def test_a_node_that_hangs_while_a_session_opens_is_given_up() -> None:
+    """Nobody waits for it but the coordinator, which an answer to this question may take long."""
+    backend: Any = open_backend("mpc", nodes=2, timeout=2)
+    pids = backend.pids
+    os.kill(pids["node 1"], signal.SIGSTOP)
+    with pytest.raises(NodeFailure, match="node 1 failed: it is silent for 3 s, stopped or hung"):
+        backend.session("median", 4, 6)
+    assert gone(pids.values())
+
+
+def test_a_node_that_works_longer_than_the_time_limit_is_not_silent() -> None:
+    with open_backend("mpc", nodes=2, timeout=2, allow=(f"{__name__}:works_long",)) as backend:
+        rule = Pipeline((works_long(), make_stage("coordinate_median", {})), 2.0)
+        result = secure_fl.aggregate(X, rule, backend)
+        assert result.cost.seconds_online > 3  # what the coordinator bears with
+    assert torch.equal(result.update, secure_fl.aggregate(X, "median", "fixed").update)
 
 
 # --- every way out -----------------------------------------------------------------------------

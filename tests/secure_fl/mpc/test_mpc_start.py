@@ -13,8 +13,8 @@ import pytest
 
 import secure_fl
 from secure_fl.mpc.boot import find_package
-from secure_fl.mpc.cluster import MpcBackend
 from secure_fl.mpc.processes import Process, environment
+from secure_fl.mpc.questions import Questions
 
 NAMES = ("attacks", "json", "ledger", "random", "secure_fl", "ssl", "torch")
 
@@ -26,11 +26,11 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     here = tmp_path_factory.mktemp("here")
     for name in NAMES:
         (here / f"{name}.py").write_text("raise SystemExit('the wrong file')")
-    receive = MpcBackend._receive
+    first = Questions.first
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
 
-        def watched(backend: MpcBackend, process: Process) -> dict[str, Any]:
-            header = receive(backend, process)
+        def watched(questions: Questions, process: Process) -> dict[str, Any]:
+            header = first(questions, process)
             for _ in range(3 if "port" in header else 0):
                 stack.enter_context(socket.create_connection(("127.0.0.1", header["port"])))
             return header
@@ -38,7 +38,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         patch.chdir(here)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(here), ".", ""]))
         patch.setenv("LEDGER_KEYSTORE_PASSWORD", "secret words")
-        patch.setattr(MpcBackend, "_receive", watched)
+        patch.setattr(Questions, "first", watched)
         yield stack.enter_context(secure_fl.open_backend("mpc", timeout=60))
 
 
