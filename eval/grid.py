@@ -11,7 +11,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from eval.evaluate import Judge
 from eval.manifest import write_manifest
 from eval.progress import Reporter
 from eval.records import read_object, read_row
+from eval.run_lock import only_writer, refuse_second_writer
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.consortium import check_ledger
 from secure_fl.errors import ConfigError, InputError
@@ -163,13 +164,18 @@ def _check_keys(config: ExperimentConfig) -> None:
             check_keys(Path(defence.keys), defence.nodes)
 
 
-def check_chain(config: ExperimentConfig) -> None:
-    """Check the node of the ledger before anything is written.
+def check_chain(config: ExperimentConfig, done: Collection[str] = ()) -> None:
+    """Check the node of the ledger, and fund a development node's account, before the cells run.
+
+    Args:
+        config: the job.
+        done: names of cells that need no chain any more.
 
     Raises:
         SecureFLError, LedgerError: it is not there, or keys, funds or contract are missing.
     """
-    with_ledger = [cell.run for cell in plan(config) if cell.run.defence.ledger]
+    missing = [cell.run for cell in plan(config) if cell.name not in done]
+    with_ledger = [run for run in missing if run.defence.ledger]
     if config.ledger.contract is not None and len(with_ledger) > 1:
         raise ConfigError(
             f"ledger.contract must be null where several cells have a ledger, here "
@@ -194,11 +200,14 @@ def resume_job(folder: Path, allow: Sequence[str] = ()) -> ExperimentConfig:
 
     Raises:
         NotPermitted: a name in its settings that is not in `allow`.
-        InputError: no run was started there, or its settings were changed since: the cells that
-            are done and those that are missing would not belong together.
+        InputError: no run was started there, another process writes into it, or its settings
+            were changed since: the cells that are done and those that are missing would not
+            belong together.
+        SecureFLError, LedgerError: the ledger's node, keys, funds or contract are missing.
     """
     if not (folder / "config.yaml").exists() or not (folder / "cells").is_dir():
         raise InputError(f"{folder} holds no run to resume")
+    refuse_second_writer(folder)
     config = read_config(folder / "config.yaml")
     begun = read_object(folder / ENVIRONMENT)
     if begun.get(CONFIG_HASH) != _config_hash(folder):
@@ -207,6 +216,8 @@ def resume_job(folder: Path, allow: Sequence[str] = ()) -> ExperimentConfig:
             "together; start a new run for other settings"
         )
     config.permit(load_extensions(allow))
+    check_chain(config, {path.name for path in (folder / "cells").iterdir()})
+    _check_keys(config)
     return config
 
 
@@ -217,6 +228,8 @@ def check_data(folder: Path, federation: Federation) -> None:
         InputError: they are others, so that done and missing cells would not belong together.
     """
     begun = read_object(folder / ENVIRONMENT).get(DATA_HASH)
+    if begun is None:
+        raise InputError(f"{folder / ENVIRONMENT} does not say which data the run began with")
     if begun != federation.data_sha256:
         raise InputError(
             f"the data must be those that the run in {folder} began with (SHA-256 {begun}); those "
@@ -233,9 +246,21 @@ def run_job(
         Rows of the summary, one a cell.
 
     Raises:
-        InputError: the run began with other data, or a cell done before is damaged.
+        InputError: another process writes into the folder, the run began with other data, or a
+            cell done before is damaged.
     """
-    check_data(folder, federation)
+    with only_writer(folder):
+        check_data(folder, federation)
+        rows = _run_cells(config, federation, folder, reporter)
+        write_json(folder / "summary.json", summarise(config, folder, rows))
+        write_manifest(folder)
+    return rows
+
+
+def _run_cells(
+    config: ExperimentConfig, federation: Federation, folder: Path, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Rows of all cells; those that are missing are run."""
     torch.set_num_threads(config.threads)
     rows = []
     secret = RunSecret(config)
@@ -254,8 +279,6 @@ def run_job(
                 )
             reporter.cell_done(row)
             rows.append(row)
-    write_json(folder / "summary.json", summarise(config, folder, rows))
-    write_manifest(folder)
     return rows
 
 

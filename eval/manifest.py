@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import ledger
+from eval.run_lock import LOCK
 from secure_fl.runfolder import read_json, read_lines, sha256, write_json
 
 MANIFEST, JOB_CHAIN = "manifest.json", "chain.jsonl"
-_DERIVED = {MANIFEST, JOB_CHAIN, "report.html", "explorer.html"}
+_DERIVED = {MANIFEST, JOB_CHAIN, LOCK, "report.html", "explorer.html"}
 
 
 def listed_files(run: Path) -> Iterator[str]:

@@ -14,6 +14,7 @@ from eval import figures, metrics, tables
 from eval.explorer import explorer_page
 from eval.pages import render_page
 from eval.records import Cell, Row, Run, load_run
+from eval.run_lock import only_writer
 from eval.style import (
     NO_ATTACK,
     ROOT_ONLY,
@@ -99,12 +100,14 @@ def write_report(run_folder: Path) -> Path:
         The path of the report.
 
     Raises:
-        InputError: the folder is not a finished run; the message names the file at fault.
+        InputError: the folder is not a finished run, the message names the file at fault; or
+            another process writes into it.
     """
     pages = draw_pages(run_folder)
-    (run_folder / FIGURES).mkdir(exist_ok=True)
-    for name, content in pages.items():
-        write_atomic(run_folder / name, content)
+    with only_writer(run_folder):
+        (run_folder / FIGURES).mkdir(exist_ok=True)
+        for name, content in pages.items():
+            write_atomic(run_folder / name, content)
     return run_folder / REPORT
 
 

@@ -62,10 +62,12 @@ class _Journal:
     """What one key sent.
 
     Attributes:
+        first: the number of its first transaction; those below are another program's.
         kept: the newest transactions by number.
         open: those whose receipt no caller has got yet, by address and data.
     """
 
+    first: int | None = None
     kept: dict[int, _Sent] = field(default_factory=dict)
     open: dict[tuple[bytes, bytes], _Sent] = field(default_factory=dict)
 
@@ -76,6 +78,7 @@ class _Journal:
 
     def keep(self, sent: _Sent) -> None:
         """Take in a transaction before it is sent."""
+        self.first = sent.nonce if self.first is None else self.first
         self.kept[sent.nonce] = sent
         self.open[sent.transaction.to, sent.transaction.data] = sent
         for nonce in sorted(self.kept)[:-KEPT]:
@@ -123,9 +126,11 @@ class NodeChain:
         """Hash of the newest block."""
         return _bytes(self.rpc.one("eth_getBlockByNumber", "latest", False)["hash"])
 
-    def nonce(self, address: bytes) -> int:
-        """Number of transactions that `address` has sent."""
-        return _number(self.rpc.one("eth_getTransactionCount", _hex(address), "latest"))
+    def nonce(self, address: bytes, pending: bool = False) -> int:
+        """Number of transactions that `address` has sent; `pending` counts those too that the node
+        holds for its next blocks."""
+        block = "pending" if pending else "latest"
+        return _number(self.rpc.one("eth_getTransactionCount", _hex(address), block))
 
     def code(self, address: bytes) -> bytes:
         """Code of the contract at `address`; empty if there is none."""
@@ -213,7 +218,8 @@ class NodeChain:
         """The transactions under their numbers; those of an interrupted call keep theirs."""
         mine: list[_Sent] = []
         fresh = False
-        number = max(self.nonce(signer.address), journal.following)
+        # A program that was killed may have left transactions that no block holds yet: behind them.
+        number = max(self.nonce(signer.address, pending=True), journal.following)
         for transaction in transactions:
             known = journal.open.get((transaction.to, transaction.data))
             if known is None:
@@ -249,7 +255,8 @@ class NodeChain:
             if "already" in words:
                 continue
             journal.forget(sent[i:])
-            if "nonce too low" in words:
+            # Another one under the number is in a block, or waits for one below it, as ours do.
+            if "nonce too low" in words or "replacement" in words:
                 raise _NumberTaken
             if "insufficient funds" in words:
                 held = self._balance(signer.address)
@@ -293,7 +300,8 @@ class NodeChain:
         count = _number(answer)
         if count >= journal.following:
             return
-        missing = [journal.kept.get(number) for number in range(count, journal.following)]
+        own = range(max(count, journal.first or 0), journal.following)
+        missing = [journal.kept.get(number) for number in own]
         known = [one for one in missing if one is not None]
         if len(known) < len(missing):
             raise LedgerError(

@@ -302,6 +302,33 @@ def test_a_call_that_gave_up_is_made_again(mortal: Anvil) -> None:
     assert_once(mortal, client, 2)
 
 
+@pytest.mark.parametrize("numbers", [(0, 1, 2), (0, 2)], ids=["in a row", "with a gap"])
+def test_transactions_that_a_killed_program_left_waiting_are_not_replaced(
+    node: Anvil, numbers: tuple[int, ...]
+) -> None:
+    """The node holds them for its next blocks; those of the next program go behind them."""
+    rpc, keys = JsonRpc(node.url), members(70 + len(numbers))
+    sender = keys.coordinator
+    rpc.one("evm_setAutomine", False)
+    try:
+        for number in numbers:
+            fields = {"to": "0x" + "11" * 20, "nonce": number, "gasPrice": 10**12}
+            node.send(sender.secret, wait=False, **fields)
+        later = threading.Timer(0.5, rpc.one, ("evm_setAutomine", True))
+        mine = threading.Timer(0.6, rpc.one, ("evm_mine",))
+        for timer in (later, mine):
+            timer.start()
+        client = ledger.connect(
+            node.url, keys, chain_id=CHAIN_ID, parameters=PARAMETERS, patience=20
+        )
+        for timer in (later, mine):
+            timer.join()
+    finally:
+        rpc.one("evm_setAutomine", True)
+    play_round(client, 1)
+    assert_once(node, client, 1, extra=len(numbers))
+
+
 @pytest.mark.parametrize("method", ["eth_sendRawTransaction", "eth_getTransactionReceipt"])
 def test_a_lost_answer_is_not_a_lost_transaction(node: Anvil, method: str) -> None:
     with forwarding(node.url) as url:

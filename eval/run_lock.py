@@ -1,0 +1,70 @@
+"""One writer at a time in a run's folder.
+
+The lock is the operating system's, on a file in the folder: it goes with the process that holds
+it, however that ends, and processes that it starts do not inherit it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from secure_fl.errors import InputError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a run's folder for as long as the block.
+
+    Raises:
+        InputError: another process holds it, or the folder's file system has no locks.
+    """
+    path = folder / LOCK
+    handle = _locked(path)
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
+        yield
+    finally:
+        with suppress(FileNotFoundError):  # somebody removed the folder meanwhile
+            path.unlink()
+        os.close(handle)
+
+
+def refuse_second_writer(folder: Path) -> None:
+    """Raise `InputError` if another process writes into a run's folder now."""
+    with only_writer(folder):
+        pass
+
+
+def _locked(path: Path) -> int:
+    """Open and lock the file; a file that its last holder removed meanwhile is made anew."""
+    while True:
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            handle = os.open(path, flags, 0o644)
+        except OSError as error:
+            raise InputError(f"cannot lock {path.parent}: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            here = path.lstat()
+            if os.path.samestat(os.fstat(handle), here):
+                return handle
+        except FileNotFoundError:
+            pass
+        except BlockingIOError as error:
+            holder = os.read(handle, 20).decode("ascii", "replace")
+            os.close(handle)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise InputError(
+                f"{who} is writing into {path.parent}: wait until it has ended"
+            ) from error
+        except OSError as error:
+            os.close(handle)
+            raise InputError(f"cannot lock {path.parent}: {error.strerror}") from error
+        os.close(handle)
