@@ -45,7 +45,7 @@ from ledger.report import AuditReport
 from secure_fl.config import read_config
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.extensions import load_extensions
-from secure_fl.runfolder import read_json, sha256
+from secure_fl.runfolder import check_folder, read_json, sha256
 from secure_fl.schema import ExperimentConfig
 
 Replay = Callable[[Path], AuditReport]
@@ -80,6 +80,7 @@ def audit_run(
     extensions = load_extensions(allow)
     if not (run / "cells").is_dir():
         raise InputError(f"{run} is not the folder of a run: it has no cells")
+    check_folder(run)
     report = RunAudit(run)
     tell("comparing files with the manifest")
     report.findings += guarded(MANIFEST, _check_files(run, report))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from eval.audit_measures import Measured
 from eval.audit_records import Finding
+from ledger.files import printable_lines
 from ledger.report import AuditReport, render
 
 
@@ -76,7 +77,7 @@ def describe(report: RunAudit, verbose: bool = False) -> str:
         report: from `eval.audit.audit_run`.
         verbose: tell also what each cell's chain recorded.
     """
-    return "\n".join(_lines(report, verbose))
+    return printable_lines("\n".join(_lines(report, verbose)))
 
 
 def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:

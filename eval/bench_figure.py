@@ -38,7 +38,7 @@ def curves(rows: Sequence[dict[str, Any]]) -> bytes:
         method: Look(method, method, _COLOURS[i % 6], _MARKERS[i % 6], "-")
         for i, method in enumerate(methods)
     }
-    with theme(dark=False):
+    with theme(dark=False, formulas=True):
         figure = Figure(figsize=(WIDTH, 2.7 * len(lines) + 0.5), layout="constrained")
         panels = make_panels(figure, len(lines), len(_PANELS), len(lines) * len(_PANELS))
         for place, axes in enumerate(panels):

@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status is None or options.debug:
             traceback.print_exc()
             return FAILED if status is None else status
-        print(f"secure-fl: {_words(error)}", file=sys.stderr)
+        from ledger.files import printable
+
+        print(f"secure-fl: {printable(_words(error))}", file=sys.stderr)
         return status
 
 
@@ -382,6 +384,7 @@ def report_command(options: argparse.Namespace) -> int:
 def audit_command(options: argparse.Namespace) -> int:
     """Check a run folder; its `Outcome` is the exit status."""
     from eval.audit import audit_run, describe
+    from ledger.files import printable
 
     report = audit_run(
         options.run,
@@ -389,7 +392,7 @@ def audit_command(options: argparse.Namespace) -> int:
         measures=not options.no_measure,
         processes=os.cpu_count() or 1,
         allow=options.allow,
-        tell=lambda line: print(line, file=sys.stderr, flush=True),
+        tell=lambda line: print(printable(line), file=sys.stderr, flush=True),
     )
     print(describe(report, verbose=options.verbose))
     return int(report.outcome.value)

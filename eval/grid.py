@@ -38,6 +38,7 @@ from secure_fl.parties import minimum_hospitals, open_nodes
 from secure_fl.privacy import DELTA, epsilon
 from secure_fl.run_secret import RunSecret, public_members_seed
 from secure_fl.runfolder import (
+    check_folder,
     create_run,
     refuse_existing,
     sha256,
@@ -205,6 +206,7 @@ def resume_job(folder: Path, allow: Sequence[str] = ()) -> ExperimentConfig:
             belong together.
         SecureFLError, LedgerError: the ledger's node, keys, funds or contract are missing.
     """
+    check_folder(folder)
     if not (folder / "config.yaml").exists() or not (folder / "cells").is_dir():
         raise InputError(f"{folder} holds no run to resume")
     refuse_second_writer(folder)

@@ -67,13 +67,20 @@ def ink_colour() -> str:
     return str(mpl.rcParams["text.color"])
 
 
-def theme(dark: bool) -> AbstractContextManager[None]:
-    """Set fonts and colours while the context is open."""
+def theme(dark: bool, formulas: bool = False) -> AbstractContextManager[None]:
+    """Set fonts and colours while the context is open.
+
+    Args:
+        dark: light ink on dark paper.
+        formulas: read `$...$` as formulas, as the numbers on logarithmic axes are written. Off
+            where labels come from a run's files: they are drawn as they stand.
+    """
     ink, paper, faint = (
         ("#E6E6E6", "#16191D", "#3A4048") if dark else ("#1C1E21", "#FFFFFF", "#DADDE1")
     )
     return mpl.rc_context(
         {
+            "text.parse_math": formulas,
             "figure.facecolor": paper,
             "axes.facecolor": paper,
             "savefig.facecolor": paper,

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ledger.files import printable
 from secure_fl.errors import InputError
-from secure_fl.runfolder import read_json, read_lines
+from secure_fl.runfolder import check_folder, read_json, read_lines
 from secure_fl.settings_file import read_mapping
 
 Row = Mapping[str, Any]
 
+# Longest text in a row: a hash, a label.
+MAX_WORDS = 200
 REQUIRED = ("defence", "attack", "malicious_fraction", "accuracy")
 
 
@@ -47,6 +50,7 @@ def load_run(folder: Path) -> Run:
     Raises:
         InputError: a file is missing or malformed; the message names it, and the line.
     """
+    check_folder(folder)
     summary = read_object(folder / "summary.json")
     rows = summary.get("rows")
     if not isinstance(rows, list) or not rows:
@@ -91,7 +95,21 @@ def check_rows(rows: Iterable[Row]) -> list[Row]:
         absent = [key for key in REQUIRED if row.get(key) is None]
         if absent:
             raise InputError(f"rows[{index}] must have {', '.join(REQUIRED)}; lacks {absent}")
+        check_words(row, f"rows[{index}]")
     return checked
+
+
+def check_words(row: Row, place: str) -> None:
+    """Hold the words of a row, which are printed and drawn, to what can be.
+
+    Raises:
+        InputError: one is too long, or holds what is no printable character.
+    """
+    for key, value in row.items():
+        if isinstance(value, str) and not (value.isprintable() and len(value) <= MAX_WORDS):
+            shown = printable(value[:MAX_WORDS])
+            rule = f"at most {MAX_WORDS} printable characters"
+            raise InputError(f"{place}, {printable(key)} must be {rule}; got '{shown}'")
 
 
 def read_row(path: Path) -> dict[str, Any]:
@@ -104,6 +122,7 @@ def read_row(path: Path) -> dict[str, Any]:
     absent = [key for key in REQUIRED if row.get(key) is None]
     if absent:
         raise InputError(f"{path} must have {', '.join(REQUIRED)}; lacks {', '.join(absent)}")
+    check_words(row, str(path))
     return row
 
 

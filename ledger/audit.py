@@ -24,11 +24,12 @@ from pathlib import Path
 
 import rlp
 
-from ledger import audit_node, export
-from ledger.blocks import trie_root
+from ledger import artifacts, audit_node, export
+from ledger.blocks import check_affordable, decode_rlp, recipient, trie_root
 from ledger.chain import Executed, Genesis, InProcessChain
 from ledger.errors import LedgerError
 from ledger.export import BlockLine, ChainFile, ExportError, NodeFile
+from ledger.files import printable_lines
 from ledger.follow import MOVING, contract_words, follow
 from ledger.keys import keccak
 from ledger.members import HOSPITAL, VALIDATOR, Messages
@@ -73,7 +74,7 @@ def _check_links(file: ChainFile | NodeFile, report: AuditReport) -> None:
     for block in file.blocks:
         place = _place(block)
         try:
-            header, transactions, *rest = rlp.decode(block.rlp)
+            header, transactions, *rest = decode_rlp(block.rlp)
             header_hash, root = keccak(rlp.encode(header)), trie_root(transactions)
             named, stated_root = header[0], header[4]
         except (rlp.exceptions.RLPException, ValueError, IndexError, TypeError) as error:
@@ -102,6 +103,10 @@ def _replay(file: ChainFile | NodeFile, report: AuditReport) -> Witness:
     witness = Witness(Messages(Domain(genesis.chain_id, address)))
     for block in file.blocks:
         try:
+            for raw in rlp.decode(block.rlp)[1]:
+                check_affordable(raw, artifacts.bytecode())
+                if (to := recipient(raw)) not in (b"", address):
+                    raise LedgerError(f"a transaction to 0x{to.hex()}, which is not the contract")
             executed = chain.replay(block.rlp)
             names = [_follow(witness, address, block.number, one) for one in executed]
         except LedgerError as error:
@@ -157,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     report = audit(options.file, head=head, validators=validators)
-    print(render(report))
+    print(printable_lines(render(report)))
     return 0 if report.ok else 1
 
 

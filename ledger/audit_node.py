@@ -12,7 +12,7 @@ What only the node's own chain can show stays open: that its makers agreed on th
 other contracts did, and that the senders could pay.
 """
 
-from ledger import blocks
+from ledger import artifacts, blocks
 from ledger.blocks import NodeReceipt
 from ledger.errors import LedgerError
 from ledger.export import ExportError, NodeBlock, NodeFile, VisitedLine
@@ -115,6 +115,7 @@ def _executed(replica: Replica, address: bytes, raw: bytes, receipt: NodeReceipt
                 "is not executed again"
             )
         return None
+    blocks.check_affordable(raw, artifacts.bytecode())
     outcome = replica.execute(raw)
     if outcome.succeeded != receipt.succeeded:
         words = ("was refused", "succeeded")

@@ -20,6 +20,8 @@ from ledger.keys import Signature, keccak, recover
 
 Answer = Mapping[str, Any]
 
+# Gas of a block: most that a transaction can use.
+BLOCK_GAS = 60_000_000
 # Fields of a header in the order they are hashed; a "#" marks numbers.
 _HEADER = (
     *("parentHash", "sha3Uncles", "miner", "stateRoot", "transactionsRoot", "receiptsRoot"),
@@ -43,6 +45,10 @@ _TRANSACTION = {
 }
 # The v of a transaction of type 0 that names its chain begins here (EIP-155), even for parity 0.
 _WITH_CHAIN_ID = 35
+# Length that RLP states in the first byte; a longer one has its own bytes.
+_SHORT = 55
+# Block, its transactions, one of them, its access list, an entry, its keys.
+_DEEPEST = 8
 _DECODING = (rlp.exceptions.RLPException, ValueError, IndexError, TypeError)
 
 
@@ -82,6 +88,35 @@ class NodeReceipt:
 
     succeeded: bool
     emitted: tuple[Emitted, ...]
+
+
+def decode_rlp(raw: bytes) -> Any:
+    """Decode RLP, its nesting checked first: the decoder recurses.
+
+    Raises:
+        ValueError, RLPException: it is none, or nested deeper than any block is.
+    """
+    ends = [len(raw)]  # of the lists that the place is in
+    place = 0
+    while place < len(raw):
+        while place >= ends[-1] and len(ends) > 1:
+            ends.pop()
+        first = raw[place]
+        place += 1
+        if first < 0x80:
+            continue
+        size = first - (0xC0 if first >= 0xC0 else 0x80)
+        if size > _SHORT:
+            width = size - _SHORT
+            size = int.from_bytes(raw[place : place + width], "big")
+            place += width
+        if first < 0xC0:
+            place += size
+            continue
+        ends.append(place + size)
+        if len(ends) > _DEEPEST:
+            raise ValueError(f"nested deeper than {_DEEPEST} levels")
+    return rlp.decode(raw)
 
 
 def header_bytes(answer: Answer) -> bytes:
@@ -132,7 +167,7 @@ def read_header(raw: bytes) -> Header:
         LedgerError: it is not one.
     """
     try:
-        fields = rlp.decode(raw)
+        fields = decode_rlp(raw)
         if not all(isinstance(field, bytes) for field in fields) or len(fields[6]) != 256:
             raise ValueError("its fields are not those of a header")
         return Header(
@@ -156,7 +191,7 @@ def read_receipt(raw: bytes) -> NodeReceipt:
     """
     try:
         _, body = _untyped(raw)
-        status, _, _, logs = rlp.decode(body)
+        status, _, _, logs = decode_rlp(body)
         if status not in (b"", b"\x01"):
             raise ValueError("it has no status")
         emitted = tuple(
@@ -185,6 +220,26 @@ def call_data(raw: bytes) -> bytes:
     return _named(raw, "input")
 
 
+def check_affordable(raw: bytes, creation: bytes) -> None:
+    """Refuse a transaction whose execution could take much longer than those of a run do.
+
+    What it may call is code that is known: the contract's, which is the one that ships because
+    what creates it begins with `creation`.
+
+    Args:
+        raw: the signed transaction.
+        creation: code that creates the contract, without arguments.
+
+    Raises:
+        LedgerError: more gas than a block has, other code, or no transaction.
+    """
+    gas = int.from_bytes(_named(raw, "#gas"), "big")
+    if gas > BLOCK_GAS:
+        raise LedgerError(f"a transaction with {gas:,} gas; a block has {BLOCK_GAS:,}")
+    if not recipient(raw) and not call_data(raw).startswith(creation):
+        raise LedgerError("the contract created is not the one shipped with this package")
+
+
 def calls(raw: bytes, address: bytes) -> bool:
     """Whether a transaction calls the contract at `address`, or creates it.
 
@@ -203,7 +258,7 @@ def _created(raw: bytes) -> bytes:
     """Address of the contract that a transaction creates; empty if its signature is none."""
     try:
         kind, body = _untyped(raw)
-        *fields, parity, r, s = rlp.decode(body)
+        *fields, parity, r, s = decode_rlp(body)
         number = int.from_bytes(parity, "big")
         if kind == 0 and number >= _WITH_CHAIN_ID:
             fields += [(number - _WITH_CHAIN_ID) // 2, 0, 0]
@@ -220,7 +275,7 @@ def _named(raw: bytes, name: str) -> bytes:
     """One field of bytes of a transaction."""
     try:
         kind, body = _untyped(raw)
-        value = rlp.decode(body)[_TRANSACTION[kind].split().index(name)]
+        value = decode_rlp(body)[_TRANSACTION[kind].split().index(name)]
         if not isinstance(value, bytes):
             raise ValueError(f"its field {name} is a list")
         return value

@@ -24,7 +24,7 @@ from eth.vm.forks import CancunVM
 from eth.vm.spoof import SpoofTransaction
 from eth_utils import ValidationError
 
-from ledger.blocks import contract_address
+from ledger.blocks import BLOCK_GAS, contract_address
 from ledger.contract import Log, revert_reason
 from ledger.errors import LedgerError, Reverted
 from ledger.export import BlockLine, GenesisLine, Line
@@ -32,7 +32,7 @@ from ledger.keys import Signer, keccak
 from ledger.store import HEADERS, BlockFile, prune
 
 BLOCK_SECONDS = 12
-GAS_LIMIT = 60_000_000
+GAS_LIMIT = BLOCK_GAS
 # What later forks allow a single transaction (EIP-7825).
 TRANSACTION_GAS = 16_700_000
 MAX_FEE = 10**9

@@ -18,13 +18,13 @@ Both end with ``{"kind": "seal", "number", "hash", "signatures": {validator: sig
 """
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError
+from ledger.files import parse_json, read_plain, write_whole
 from ledger.keys import Signature, Signer
 from ledger.members import Messages
 
@@ -182,7 +182,7 @@ def dump(line: Line) -> bytes:
 def parse(raw: bytes, place: str) -> Line:
     """Inverse of `dump`; anything but its exact spelling is refused."""
     try:
-        line = _build(json.loads(raw))
+        line = _build(parse_json(raw.decode("ascii")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ExportError(place, f"not a line of a chain file ({error})") from error
     if dump(line) != raw:
@@ -232,9 +232,11 @@ def read(path: Path) -> ChainFile | NodeFile:
         ExportError: it cannot be read or is not a chain file.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_plain(path, follow=True)
     except OSError as error:
         raise ExportError(str(path), f"cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ExportError(str(path), str(error)) from error
     lines = [
         parse(text, f"line {number}")
         for number, text in enumerate(raw.splitlines(keepends=True), start=1)
@@ -277,16 +279,7 @@ def _node_blocks(lines: Sequence[Line]) -> list[NodeBlock]:
 
 def write(path: Path, lines: Iterable[Line]) -> None:
     """Write a chain file under a temporary name and rename it when it is whole."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            for line in lines:
-                file.write(dump(line))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, map(dump, lines), suffix=".part", sync=True)
 
 
 def write_sealed(

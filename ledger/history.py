@@ -139,7 +139,7 @@ def _block(line: BlockLine | VisitedLine, address: bytes) -> Block:
         ]
         header = read_header(line.header)
         return Block(line.number, line.hash, header.timestamp, header.gas_used, tuple(calls))
-    fields, transactions, *_ = rlp.decode(line.rlp)
+    fields, transactions, *_ = blocks.decode_rlp(line.rlp)
     for raw in transactions:
         to = recipient(raw)
         if to not in (b"", address):

@@ -15,10 +15,12 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import eth_keyfile
 
 from ledger.errors import LedgerError, require
+from ledger.files import parse_json, read_plain
 from ledger.keys import Signer
 from ledger.members import (
     ADMINISTRATOR,
@@ -32,6 +34,8 @@ from ledger.members import (
 )
 
 PASSWORD_VARIABLE = "LEDGER_KEYSTORE_PASSWORD"
+# Largest file of a key that is read.
+MAX_KEY_BYTES = 2**16
 # Cost of the key derivation (scrypt's n): about a second, what go-ethereum writes.
 WORK_FACTOR = 2**18
 
@@ -50,6 +54,10 @@ def write_key(signer: Signer, path: Path, password: str, work_factor: int = WORK
         json.dump(fields, file)
 
 
+def _fields(path: Path) -> Any:
+    return parse_json(read_plain(path, MAX_KEY_BYTES, follow=True).decode("utf-8"))
+
+
 def read_key(path: Path, password: str) -> Signer:
     """Decrypt a key.
 
@@ -58,7 +66,7 @@ def read_key(path: Path, password: str) -> Signer:
             address that the file states.
     """
     try:
-        fields = json.loads(path.read_text())
+        fields = _fields(path)
         signer = Signer(eth_keyfile.decode_keyfile_json(fields, password.encode()))
     except OSError as error:
         raise KeyUnavailable(f"keystore file {path}: {error.strerror}") from error
@@ -81,7 +89,7 @@ def address_of(path: Path) -> bytes:
         KeyUnavailable: no such file, or it states none.
     """
     try:
-        address = bytes.fromhex(str(json.loads(path.read_text())["address"]).removeprefix("0x"))
+        address = bytes.fromhex(str(_fields(path)["address"]).removeprefix("0x"))
     except OSError as error:
         raise KeyUnavailable(f"keystore file {path}: {error.strerror}") from error
     except (KeyError, TypeError, ValueError):

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ledger.errors import LedgerError, NodeUnavailable, require
+from ledger.files import parse_json
 
 FIRST_PAUSE = 0.05
 LONGEST_PAUSE = 1.0
@@ -139,7 +140,7 @@ class JsonRpc:
             unless_read.pop_all()
         if answer.status >= 400 and answer.status not in (429, 502, 503, 504):
             raise LedgerError(f"{self.place} answered HTTP {answer.status} {answer.reason}")
-        parsed = json.loads(text)
+        parsed = parse_json(text.decode("utf-8"))
         if not isinstance(parsed, list):
             raise LedgerError(f"{self.place} does not take batches: {text[:200]!r}")
         return parsed

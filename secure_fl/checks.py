@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
 from attacks.parameters import fits, type_words
 from secure_fl.errors import ConfigError, near
+
+# Longest label or description.
+MAX_WORDS = 200
 
 
 def check(condition: bool, key: str, rule: str, value: object) -> None:
@@ -21,6 +25,18 @@ def check_name(key: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         hint = near(value, allowed)
         raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {value!r}{hint}")
+
+
+def check_plain(key: str, value: str) -> None:
+    """Hold a name that becomes a folder's, or part of it, to characters that every system takes."""
+    plain = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", value) is not None
+    check(plain, key, "letters, digits, dots, dashes and underscores", value)
+
+
+def check_words(key: str, value: str | None) -> None:
+    """Hold a text that is printed and drawn to what can be."""
+    good = value is None or (len(value) <= MAX_WORDS and value.isprintable())
+    check(good, key, f"at most {MAX_WORDS} printable characters", value)
 
 
 def check_types(made: Callable[..., Any], given: Mapping[str, Any]) -> None:

@@ -30,6 +30,7 @@ from secure_fl import aggregation
 from secure_fl.checks import check_name
 from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import is_own, load_extensions
+from secure_fl.runfolder import write_atomic
 from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig
 from secure_fl.settings_file import read_mapping
 
@@ -99,7 +100,7 @@ def load_defence(name: str) -> DefenceConfig:
 
 def save_config(config: ExperimentConfig, path: Path) -> None:
     """Write the complete checked settings as YAML; `read_config` restores the same object."""
-    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+    write_atomic(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
 
 
 def read_config(path: Path) -> ExperimentConfig:

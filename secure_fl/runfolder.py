@@ -16,6 +16,7 @@ import io
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from ledger.files import MAX_BYTES, parse_json, printable, read_plain, write_whole
 from secure_fl.errors import InputError
 
 PARTIAL = ".partial"
+# Most files of a run, and folders below one another; a cell has a model a round.
+MAX_FILES, MAX_LEVELS = 1_000_000, 8
+_NUMPY_VERSION = (1, 0)
 # Keys of a row that differ between two runs of the same settings.
 TIMINGS = ("seconds", "ledger_ms")
 
@@ -45,12 +50,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write beside the target, then rename: a reader sees the old file or the new one."""
-    partial = path.with_name(path.name + PARTIAL)
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, [content], PARTIAL)
 
 
 def append_line(path: Path, row: Row) -> None:
@@ -62,7 +62,7 @@ def append_line(path: Path, row: Row) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; a missing or malformed one raises `InputError` naming it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_plain(path).decode("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -72,13 +72,17 @@ def read_json(path: Path) -> Any:
 def read_lines(path: Path) -> list[Row]:
     """Read JSON lines; a malformed one raises `InputError` naming file and line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
+        lines = read_plain(path).decode("utf-8").split("\n")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
         raise InputError(f"cannot read {path}: {error}") from error
+    if lines[-1] == "":  # the last line ends
+        lines.pop()
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise InputError(f"{path} line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
@@ -96,19 +100,27 @@ def model_bytes(model: torch.Tensor) -> bytes:
     """The NumPy file of a parameter vector (d,), as float32 little-endian."""
     buffer = io.BytesIO()
     array = model.detach().cpu().numpy().astype("<f4")
-    np.lib.format.write_array(buffer, array, version=(1, 0), allow_pickle=False)
+    np.lib.format.write_array(buffer, array, version=_NUMPY_VERSION, allow_pickle=False)
     return buffer.getvalue()
 
 
 def read_model(path: Path) -> torch.Tensor:
     """Read a parameter vector written by `model_bytes`: float32 (d,)."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        file = io.BytesIO(read_plain(path))
+        if np.lib.format.read_magic(file) != _NUMPY_VERSION:
+            raise ValueError("another version of NumPy's files")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    if array.dtype != np.float32 or array.ndim != 1:
-        raise InputError(f"{path} must hold float32 (d,); got {array.dtype} {array.shape}")
-    return torch.from_numpy(array)
+    content = file.read()
+    # Held to the bytes that are there, before anything of the stated size is made.
+    if dtype != np.dtype("<f4") or len(shape) != 1 or 4 * shape[0] != len(content):
+        stated = f"{dtype} {shape} and {len(content)} bytes"
+        raise InputError(f"{path} must hold float32 (d,); got {stated}")
+    return torch.from_numpy(np.frombuffer(content, "<f4").astype(np.float32))
 
 
 def records_content(rows: Iterable[Row], openings: Iterable[Row]) -> bytes:
@@ -128,6 +140,47 @@ def records_digest(rows: Iterable[Row], openings: Iterable[Row]) -> str:
 def model_path(cell: Path, round_number: int) -> Path:
     """Where a cell keeps the model after a round; round 0 is the initial model."""
     return cell / "models" / f"round-{round_number:03d}.npy"
+
+
+def check_folder(run: Path) -> None:
+    """Refuse a run's folder, which may come from anybody, before anything in it is read.
+
+    It holds plain files and folders alone: a link would lead reading, or the report, elsewhere; a
+    pipe would be waited for. Names are printable. A folder that is not there passes: whoever reads
+    it says so.
+
+    Raises:
+        InputError: naming the first place that is something else.
+    """
+    waiting, files = [(run, 0)] if run.is_dir() else [], 0
+    while waiting:
+        folder, level = waiting.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                files += 1
+                status = entry.stat(follow_symlinks=False)
+                fault = _fault(entry.name, status.st_mode, status.st_size)
+                if fault is None and files > MAX_FILES:
+                    fault = f"is one of more than {MAX_FILES:,} files"
+                if fault is None and level > MAX_LEVELS:
+                    fault = f"lies below more than {MAX_LEVELS} folders"
+                if fault is not None:
+                    raise InputError(f"{printable(entry.path)} {fault}; nothing of the run is read")
+                if stat.S_ISDIR(status.st_mode):
+                    waiting.append((Path(entry.path), level + 1))
+
+
+def _fault(name: str, mode: int, size: int) -> str | None:
+    """Why an entry of a folder does not belong into a run; None if it may."""
+    if not name.isprintable():
+        return "has a name with characters that cannot be printed"
+    if stat.S_ISLNK(mode):
+        return "is a symbolic link"
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return "is no plain file"
+    if stat.S_ISREG(mode) and size > MAX_BYTES:
+        return f"is longer than {MAX_BYTES:,} bytes"
+    return None
 
 
 def refuse_existing(folder: Path) -> None:

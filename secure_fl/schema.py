@@ -7,14 +7,20 @@ A setting is named in errors by its full key, as it is written on the command li
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import attacks
 from secure_fl import aggregation, data, models
-from secure_fl.checks import check, check_name, check_types, positive
+from secure_fl.checks import (
+    check,
+    check_name,
+    check_plain,
+    check_types,
+    check_words,
+    positive,
+)
 from secure_fl.counts import share_count
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
@@ -26,8 +32,6 @@ from secure_fl.sessions import BACKENDS, PREPROCESSING
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 MAX_MALICIOUS = 0.5
-# Of what becomes a folder's name, or part of one.
-PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass
@@ -239,9 +243,10 @@ class DefenceConfig:
     description: str = ""
 
     def __post_init__(self) -> None:
-        plain = re.fullmatch(PLAIN_NAME, self.name) is not None
-        check(plain, "defence.name", "letters, digits, dots, dashes, underscores", self.name)
+        check_plain("defence.name", self.name)
         key = f"defence {self.name!r}: "
+        for words in ("label", "paper_method", "description"):
+            check_words(key + words, getattr(self, words))
         check_name(key + "backend", self.backend, BACKENDS)
         check(2 <= self.nodes <= 4, key + "nodes", "from 2 to 4", self.nodes)
         check_name(key + "preprocessing", self.preprocessing, PREPROCESSING)
@@ -385,9 +390,8 @@ class ExperimentConfig:
     def __post_init__(self) -> None:
         # No field, so that no file can set it: `permit` does.
         self.extensions = NONE
-        # It becomes part of a folder's name.
-        plain = re.fullmatch(PLAIN_NAME, self.name) is not None
-        check(plain, "name", "letters, digits, dots, dashes and underscores", self.name)
+        check_plain("name", self.name)
+        check_words("description", self.description)
         check(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         check(1 <= self.rounds <= 10_000, "rounds", "from 1 to 10000", self.rounds)
         check(1 <= self.threads <= 64, "threads", "from 1 to 64", self.threads)

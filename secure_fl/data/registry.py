@@ -43,7 +43,8 @@ def load(name: str, path: str | Path | None = None) -> Dataset:
     """
     module = _module(name)
     if path is not None:
-        require(Path(path).exists(), "data.path", "an existing file or folder", str(path))
+        plain = Path(path).is_file() or Path(path).is_dir()  # no pipe, no device without an end
+        require(plain, "data.path", "an existing file or folder", str(path))
     dataset: Dataset = module.load(None if path is None else Path(path))
     return dataset
 

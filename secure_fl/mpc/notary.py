@@ -7,11 +7,11 @@ module.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ledger.files import parse_json
 from ledger.keys import Signature, Signer, recover
 from ledger.members import Messages, verdicts
 from ledger.merkle import share_digest, verify
@@ -191,7 +191,7 @@ class Notary:
         Raises:
             InputError: a round's record differs from what was signed, is missing, or is new.
         """
-        rows, _ = json.loads(records)
+        rows, _ = parse_json(records.decode("utf-8"))
         told = {
             row["round"]: (row["result_sha256"], row["candidate_sha256"])
             for row in rows

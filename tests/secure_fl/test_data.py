@@ -232,3 +232,9 @@ def test_a_hospital_without_data_is_refused():
     none = Split(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(InputError, match="hospital 1 must be given at least one row"):
         FederatedData([some, none], some, some, [some], some, (1,), ("a",), ("n", "p"))
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/null"])
+def test_a_device_is_no_data(path: str) -> None:
+    with pytest.raises(InputError, match=r"data\.path must be an existing file or folder"):
+        data.load("support2", path)
