@@ -17,8 +17,10 @@ chains and all, passes. The job chain's head, which a run prints at its end, exc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -47,6 +49,9 @@ from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.extensions import load_extensions
 from secure_fl.runfolder import check_folder, read_json, sha256
 from secure_fl.schema import ExperimentConfig
+
+# Variable under which Python leaves the current directory out of its path.
+SAFE_PATH = "PYTHONSAFEPATH"
 
 Replay = Callable[[Path], AuditReport]
 
@@ -178,6 +183,24 @@ def _check_job_chain(
             yield Finding(name, f"does not have the hash on the job's chain ({JOB_CHAIN})")
 
 
+@contextmanager
+def away_from_here() -> Iterator[None]:
+    """Let processes started meanwhile find no module in the current directory.
+
+    They are started by `python -c`, which would take a file `socket.py` there, in a folder that may
+    be the very one to audit, for Python's own.
+    """
+    before = os.environ.get(SAFE_PATH)
+    os.environ[SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SAFE_PATH]
+        else:
+            os.environ[SAFE_PATH] = before
+
+
 def _replay_all(
     files: Sequence[Path], replay: Replay, processes: int, tell: Callable[[str], None]
 ) -> list[AuditReport]:
@@ -192,7 +215,10 @@ def _replay_all(
 
     if processes == 1:
         return told(map(replay, files))
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with (
+        away_from_here(),
+        ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool,
+    ):
         try:
             return told(pool.map(replay, files))
         except BaseException:

@@ -16,6 +16,22 @@ from matplotlib.lines import Line2D
 from eval.style import Look
 
 DPI = 130
+# matplotlib's own settings, whatever a file `matplotlibrc` in the current directory says.
+_DRAWN = (
+    *("agg.", "axes.", "errorbar.", "figure.", "font.", "grid.", "hatch.", "image.", "legend."),
+    *(
+        "lines.",
+        "markers.",
+        "mathtext.",
+        "patch.",
+        "path.",
+        "savefig.",
+        "text.",
+        "xtick.",
+        "ytick.",
+    ),
+)
+_OWN = {key: value for key, value in mpl.rcParamsDefault.items() if key.startswith(_DRAWN)}
 WIDTH = 9.0  # inches
 
 
@@ -80,6 +96,7 @@ def theme(dark: bool, formulas: bool = False) -> AbstractContextManager[None]:
     )
     return mpl.rc_context(
         {
+            **_OWN,
             "text.parse_math": formulas,
             "figure.facecolor": paper,
             "axes.facecolor": paper,

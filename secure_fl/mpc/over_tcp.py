@@ -14,6 +14,7 @@ import runpy
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from secure_fl.mpc.communicator import use_tcp
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = list(arguments)
+        if not sys.flags.safe_path:  # as `python SCRIPT` has it: the script's folder, not this one
+            sys.path[0] = str(Path(arguments[0]).resolve().parent)
         runpy.run_path(arguments[0], run_name="__main__")
     return 0
 
