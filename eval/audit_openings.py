@@ -9,24 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
+
 from eval.audit_records import CellRecords, Finding, Row
-from secure_fl.aggregation.openings import THE_UPDATE
+from secure_fl.aggregation.openings import THE_UPDATE, digest
 from secure_fl.aggregation.pipeline import Pipeline
 from secure_fl.hashes import RECORDED_NUMBERS
 from secure_fl.types import Opening
 
 
-def check_openings(cell: CellRecords, rule: Pipeline, dim: int) -> Iterator[Finding]:
+def check_openings(cell: CellRecords, rule: Pipeline, dim: int, minimum: int) -> Iterator[Finding]:
     """Every round opened what the rule declares, and nothing else.
 
     Args:
         cell: the records.
         rule: of the cell's defence.
         dim: coordinates of an update.
+        minimum: fewest hospitals that are combined.
     """
     for row in cell.rounds[1:]:
         opened = [opening for opening in cell.openings if opening["round"] == row["round"]]
-        fault = difference(opened, rule, sum(flag is not None for flag in row["accepted"]), dim)
+        in_play = sum(flag is not None for flag in row["accepted"])
+        fault = difference(opened, rule, in_play, dim, minimum)
         place = f"{cell.place}/openings.jsonl, round {row['round']}"
         if fault:
             yield Finding(place, fault)
@@ -34,7 +38,7 @@ def check_openings(cell: CellRecords, rule: Pipeline, dim: int) -> Iterator[Find
             yield Finding(f"{place}, update", "is not the round's update")
 
 
-def difference(opened: Sequence[Row], rule: Pipeline, rows: int, dim: int) -> str:
+def difference(opened: Sequence[Row], rule: Pipeline, rows: int, dim: int, minimum: int = 1) -> str:
     """How one round's openings differ from the declaration, in words; empty if they do not.
 
     Args:
@@ -42,12 +46,13 @@ def difference(opened: Sequence[Row], rule: Pipeline, rows: int, dim: int) -> st
         rule: what was to be opened.
         rows: hospitals in play when the rule began.
         dim: coordinates of an update.
+        minimum: with fewer rows in play no further stage runs, and the update is the public zero.
     """
     left, possible = list(opened), {rows}
     for stage in rule.stages:
         if not stage.opens:
             continue
-        if 0 in possible and len(left) <= 1:  # nobody was left, and no stage ran
+        if min(possible) < minimum and len(left) <= 1:  # too few were left, and no stage ran
             break
         kept = possible
         for declared in stage.opens:
@@ -56,7 +61,7 @@ def difference(opened: Sequence[Row], rule: Pipeline, rows: int, dim: int) -> st
             one = left.pop(0)
             size = one["shape"][0] if one["shape"] else 0
             count = size if declared.axes[:1] == ("row",) else max(possible)
-            if count not in possible or count == 0:
+            if count not in possible or count < max(minimum, 1):
                 return f"open {one['name']!r} for {count} hospitals; {sorted(possible)} were left"
             fault = _against(one, declared.opening(count, dim))
             if fault:
@@ -65,6 +70,9 @@ def difference(opened: Sequence[Row], rule: Pipeline, rows: int, dim: int) -> st
         possible = kept
     if len(left) != 1:
         return f"are {len(opened)}; the rule opens {len(opened) - len(left) + 1}"
+    zero = digest(torch.zeros(dim, dtype=torch.float64))
+    if max(possible) < minimum and left[0].get("sha256") != zero:
+        return f"hold an update of {max(possible)} hospitals; {minimum} are combined at least"
     return _against(left[0], THE_UPDATE.opening(rows, dim))
 
 

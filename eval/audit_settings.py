@@ -35,7 +35,8 @@ def check_against_settings(cell: CellRecords, planned: grid.Cell) -> Iterator[Fi
     rule = permitted_rule(run)
     if rule is not None:
         initial = read_model(model_path(cell.folder, 0))
-        yield from check_openings(cell, rule, initial.numel())
+        least = minimum_hospitals(run.defence, run.experiment, run.malicious)
+        yield from check_openings(cell, rule, initial.numel(), least)
     has_chain = cell.row.get("chain_head") is not None
     if run.defence.ledger != has_chain:
         fault = f"must{'' if run.defence.ledger else ' not'} name a chain: defence.ledger is "
@@ -108,11 +109,6 @@ def _check_round(place: str, row: Row, run: RunConfig) -> Iterator[Finding]:
     kept_here = row["reputation"] is not None
     if kept_here != run.defence.ledger:
         yield Finding(f"{place}, reputation", f"must be null exactly without a ledger: {kept_here}")
-    took_part = sum(flag is not None for flag in flags)
-    least = minimum_hospitals(run.defence, run.experiment)
-    if run.defence.backend == "mpc" and 0 < took_part < least:
-        fault = f"are {took_part} hospitals in play; nodes of these settings combine {least}"
-        yield Finding(f"{place}, accepted", fault)
 
 
 def check_contract(cell: CellRecords, planned: grid.Cell, chain: AuditReport) -> Iterator[Finding]:

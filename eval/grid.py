@@ -123,12 +123,12 @@ class Backends:
     def get(self, run: RunConfig) -> Backend:
         """Return the backend that a cell runs on; cells of one job share it where they can."""
         defence = run.defence
-        key: tuple[str | float | None, ...] = (defence.backend,)
+        least = minimum_hospitals(defence, run.experiment, run.malicious)
+        key: tuple[str | float | None, ...] = (defence.backend, least)
         if defence.backend == "mpc":
-            least = minimum_hospitals(defence, run.experiment)
-            key += (defence.nodes, defence.keys, defence.preprocessing, least, defence.timeout)
+            key += (defence.nodes, defence.keys, defence.preprocessing, defence.timeout)
         if key not in self._open:
-            opened = open_nodes(defence, run.experiment, self._secret)
+            opened = open_nodes(defence, run.experiment, self._secret, run.malicious)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]
 

@@ -38,9 +38,11 @@ from secure_fl.types import AggregateResult, Cost
 class ClearBackend(Backend):
     """Runs rules in this process, in the clear."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, minimum_hospitals: int = 1) -> None:
         require(name in ("plain", "fixed"), "name", "plain or fixed", name)
+        require(minimum_hospitals >= 1, "minimum_hospitals", "at least 1", minimum_hospitals)
         self.name = name
+        self.minimum = minimum_hospitals
 
     def session(
         self,
@@ -53,17 +55,20 @@ class ClearBackend(Backend):
     ) -> Session:
         """Open a session in the clear: there are no nodes to sign, or to cheat."""
         require(not faults, "faults", "empty for a clear backend", len(faults))
+        require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
+        hospital_secrets = HospitalSecrets(simulation_key)
         return ClearSession(
-            self.name, build_rule(rule), hospitals, dim, HospitalSecrets(simulation_key)
+            self.name, self.minimum, build_rule(rule), hospitals, dim, hospital_secrets
         )
 
 
 class ClearSession(Session):
     """A session in the clear: one share, which is the update."""
 
-    def __init__(self, name: str, *args: Any) -> None:
+    def __init__(self, name: str, minimum: int, *args: Any) -> None:
         super().__init__(*args)
         self._name = name
+        self._minimum = minimum
         self._states = self.rule.init()
 
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
@@ -94,7 +99,16 @@ class ClearSession(Session):
         start = perf_counter()
         ops, x = self._wrap([submission.shares[h] for h in hospitals])
         update, accepted, self._states = run(
-            self.rule, self._states, ops, x, hospitals, reputation, samples, self.dim, reference
+            self.rule,
+            self._states,
+            ops,
+            x,
+            hospitals,
+            reputation,
+            samples,
+            self.dim,
+            reference,
+            self._minimum,
         )
         cost = Cost(seconds_online=perf_counter() - start)
         digests = ops.exits.digests
@@ -107,7 +121,8 @@ def open_backend(name: str = "plain", nodes: int = 2, **options: Any) -> Backend
     Args:
         name: "plain", "fixed" or "mpc".
         nodes: computing nodes, mpc only (2 to 4).
-        options: further options of `secure_fl.mpc.cluster.MpcBackend`, such as `allow`.
+        options: `minimum_hospitals`, fewest that are combined; for mpc further options of
+            `secure_fl.mpc.cluster.MpcBackend`, such as `allow`.
 
     Raises:
         InputError: no such backend.
@@ -119,8 +134,9 @@ def open_backend(name: str = "plain", nodes: int = 2, **options: Any) -> Backend
         from secure_fl.mpc.cluster import MpcBackend  # CrypTen is needed for mpc alone
 
         return MpcBackend(nodes, **options)
-    require(not options, "options", "empty for a clear backend", sorted(options))
-    return ClearBackend(name)
+    unknown = sorted(options.keys() - {"minimum_hospitals"})
+    require(not unknown, "options", "minimum_hospitals alone for a clear backend", unknown)
+    return ClearBackend(name, **options)
 
 
 def open_for(rule: Pipeline, name: str, nodes: int = 2, **options: Any) -> Backend:

@@ -87,6 +87,11 @@ class RunConfig:
         return self.attack.name == "none" or self.fraction == 0.0
 
     @property
+    def malicious(self) -> int:
+        """How many hospitals are."""
+        return 0 if self.clean else malicious_count(self.fraction, self.experiment.data.hospitals)
+
+    @property
     def sha256(self) -> str:
         """Hash of all settings of this run, which its first record carries.
 
@@ -379,5 +384,5 @@ def run(
         target.mkdir(parents=True)
         defence = config.defence
         secret = RunSecret(experiment)
-        with open_nodes(defence, experiment, secret) as backend:
+        with open_nodes(defence, experiment, secret, config.malicious) as backend:
             return run_rounds(config, federation, backend, target, secret, observe)

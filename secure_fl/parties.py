@@ -41,22 +41,30 @@ def node_keys(experiment: ExperimentConfig, nodes: int, secret: RunSecret) -> li
     return [simulation_key(seed, "node", rank) for rank in range(nodes)]
 
 
-def minimum_hospitals(defence: DefenceConfig, experiment: ExperimentConfig) -> int:
-    """Fewest hospitals that the nodes of a run combine."""
-    if defence.minimum_hospitals is not None:
-        return defence.minimum_hospitals
-    return min(MINIMUM_HOSPITALS, experiment.data.hospitals)
+def minimum_hospitals(
+    defence: DefenceConfig, experiment: ExperimentConfig, malicious: int = 0
+) -> int:
+    """Fewest hospitals that are combined in a run, of `malicious` malicious hospitals.
+
+    Two more than may collude, so that these learn no more than the sum of two others. Colluders
+    count as being among those combined: a suspended hospital need not be one of them.
+    """
+    colluders = malicious if defence.colluders is None else defence.colluders
+    asked = MINIMUM_HOSPITALS if defence.minimum_hospitals is None else defence.minimum_hospitals
+    least = asked if colluders == 0 else max(asked, colluders + 2)
+    return min(least, experiment.data.hospitals)
 
 
 def backend_options(
-    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret
+    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret, malicious: int = 0
 ) -> dict[str, Any]:
-    """Options of the backend on which a defence runs in an experiment.
+    """Options of the backend on which a defence runs, with so many malicious hospitals.
 
     Defences that agree in them share a backend: nodes have keys if any of the job's sign.
     """
+    least = minimum_hospitals(defence, experiment, malicious)
     if defence.backend != "mpc":
-        return {}
+        return {"minimum_hospitals": least}
     together = (defence, *experiment.defences)
     signing = any(signs(each) for each in together)
     rules = [each.build(experiment.extensions) for each in together]
@@ -65,13 +73,16 @@ def backend_options(
         "keys": defence.keys,
         "preprocessing": defence.preprocessing,
         "insecure_preprocessing": defence.insecure_preprocessing,
-        "minimum_hospitals": minimum_hospitals(defence, experiment),
+        "minimum_hospitals": least,
         "timeout": defence.timeout,
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
         "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
     }
 
 
-def open_nodes(defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret) -> Backend:
-    """Open the backend on which a defence runs in an experiment."""
-    return open_backend(defence.backend, **backend_options(defence, experiment, secret))
+def open_nodes(
+    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret, malicious: int = 0
+) -> Backend:
+    """Open the backend on which a defence runs, with so many malicious hospitals."""
+    options = backend_options(defence, experiment, secret, malicious)
+    return open_backend(defence.backend, **options)

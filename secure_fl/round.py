@@ -119,8 +119,8 @@ def taking_part(setting: Setting, state: State) -> list[int]:
     Nobody does where so few are left that the nodes would refuse to combine them.
     """
     active = [i for i, out in enumerate(state.suspended.tolist()) if not out]
-    few = len(active) < minimum_hospitals(setting.defence, setting.config)
-    return [] if few and setting.defence.backend == "mpc" else active
+    least = minimum_hospitals(setting.defence, setting.config, len(setting.malicious))
+    return active if len(active) >= least else []
 
 
 def local_updates(setting: Setting, state: State, number: int, active: list[int]) -> torch.Tensor:

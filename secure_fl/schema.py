@@ -201,8 +201,10 @@ class DefenceConfig:
         preprocessing: where correlated randomness comes from: `dealer`, a process of its own, or
             `first_party`, CrypTen's TFP, whose node 0 could decrypt everything.
         insecure_preprocessing: must be true for `first_party`.
-        minimum_hospitals: fewest that nodes combine, whoever asks, for `mpc` alone; null: 3, or all
-            where there are fewer.
+        minimum_hospitals: fewest that are combined, whoever asks, or `colluders` + 2 if that is
+            more; null: 3. All, where there are fewer.
+        colluders: how many of those combined may pool what they know, so that two others remain;
+            public; null: as many as are malicious in the run.
         timeout: seconds after which a silent node or dealer counts as dead, for `mpc` alone. One
             that works, however long, is not silent.
         ledger: commit, record and validate on the chain.
@@ -230,6 +232,7 @@ class DefenceConfig:
     preprocessing: str = "dealer"
     insecure_preprocessing: bool = False
     minimum_hospitals: int | None = None
+    colluders: int | None = None
     timeout: float = 120.0
     ledger: bool = False
     reference: bool = False
@@ -261,6 +264,12 @@ class DefenceConfig:
         cap = self.samples_cap
         check(1 <= cap < math.inf, key + "samples_cap", "at least 1 and finite", cap)
         check(positive(self.timeout), key + "timeout", "> 0 and finite", self.timeout)
+        check(
+            self.colluders is None or self.colluders >= 0,
+            key + "colluders",
+            "null or at least 0",
+            self.colluders,
+        )
         check_name(key + "validation", self.validation, VALIDATIONS)
         check(
             self.ledger or not self.reputation,
@@ -438,6 +447,8 @@ class ExperimentConfig:
             check(
                 least <= most, key + "minimum_hospitals", f"at most data.hospitals, {most}", least
             )
+            pool = defence.colluders or 0
+            check(pool < most, key + "colluders", f"below data.hospitals, {most}", pool)
             if self.faults:
                 place, rule = key + "backend and ledger", "mpc and true with faults"
                 given = (defence.backend, defence.ledger)

@@ -244,9 +244,7 @@ class FixedPointOps(IntegerRing, Ops):
         factor = _ratio(x.unit, unit)
         return Updates(self._mix(mask.data, x.data, otherwise.data, factor), x.shape, unit)
 
-    def weighted_mean(
-        self, x: Updates, weights: torch.Tensor, divisor: float | None = None
-    ) -> Secret:
+    def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         integers, shift = apportion(weights)
         total = self._weigh(x.data, torch.tensor(integers))
         shape = (x.shape[1],)

@@ -23,6 +23,7 @@ import torch
 
 from secure_fl.aggregation.openings import FRACTION_BITS as FRACTION_BITS
 from secure_fl.aggregation.openings import Exits, Permit
+from secure_fl.aggregation.weights import real_rows
 from secure_fl.errors import InputError, require
 from secure_fl.types import Opening
 
@@ -38,6 +39,8 @@ class Secret:
         unit: the public value of one integer step (1 in the plain backend).
         step: the value of one step as it is opened, where that is another: a mean's sum leaves as
             it is and is divided in public, a median's two middle values leave as their sum.
+        rows: how many rows with real weight are in it, where a public weight decided that; None
+            for all that were in play. Kept by the operators.
     """
 
     ops: Ops
@@ -46,15 +49,16 @@ class Secret:
     unit: float = 1.0
     is_bit: bool = False
     step: float | None = None
+    rows: int | None = None
 
     def __add__(self, other: Secret | float) -> Secret:
-        return self.ops.add(self, other)
+        return _of_fewest_rows(self.ops.add(self, other), self, other)
 
     def __sub__(self, other: Secret | float) -> Secret:
-        return self.ops.subtract(self, other)
+        return _of_fewest_rows(self.ops.subtract(self, other), self, other)
 
     def __mul__(self, other: Secret | float) -> Secret:
-        return self.ops.multiply(self, other)
+        return _of_fewest_rows(self.ops.multiply(self, other), self, other)
 
     __rmul__ = __mul__
 
@@ -72,6 +76,12 @@ class Secret:
 
     def __bool__(self) -> bool:
         raise InputError("a secret has no truth value; open it by name: ops.open(name, secret)")
+
+
+def _of_fewest_rows(result: Secret, *sources: Secret | float) -> Secret:
+    """A result with the fewest rows that one of its sources has."""
+    known = [s.rows for s in sources if isinstance(s, Secret) and s.rows is not None]
+    return replace(result, rows=min(known)) if known else result
 
 
 @dataclass(frozen=True)
@@ -176,15 +186,20 @@ class Ops(ABC):
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         """Keep x where the mask (m, d) is set, elsewhere take `otherwise` (d,), or 0 for None."""
 
-    @abstractmethod
     def weighted_mean(
         self, x: Updates, weights: torch.Tensor, divisor: float | None = None
     ) -> Secret:
-        """Return sum_i w_i x_i / sum_i w_i for public weights (m,).
+        """Return sum_i w_i x_i / sum_i w_i for public weights (m,), at least 0 and not all 0.
 
         Args:
             divisor: divides in place of the sum of the weights, which are equal then.
         """
+        return replace(self._weighted_mean(x, weights, divisor), rows=real_rows(weights))
+
+    @abstractmethod
+    def _weighted_mean(
+        self, x: Updates, weights: torch.Tensor, divisor: float | None
+    ) -> Secret: ...
 
     # --- small arrays ---
 
@@ -235,13 +250,14 @@ class Ops(ABC):
     def median(self, x: Updates) -> Secret:
         """Coordinate-wise median (d,); the mean of the two middle values for even m."""
         ranks = middle_ranks(x.shape[0])
-        return self._mean_of(self.order_statistics(x, ranks))
+        return self.mean_of(self.order_statistics(x, ranks))
 
     def median_of(self, a: Secret) -> Secret:
         """Return the median of a small array (m,) -> (1,)."""
-        return self._mean_of(self.ranked(a, middle_ranks(a.shape[0])))
+        return self.mean_of(self.ranked(a, middle_ranks(a.shape[0])))
 
-    def _mean_of(self, values: Sequence[Secret]) -> Secret:
+    def mean_of(self, values: Sequence[Secret]) -> Secret:
+        """Return the mean of one or two secrets, exactly."""
         if len(values) == 1:
             return values[0]
         total = values[0] + values[1]

@@ -45,6 +45,7 @@ class Context:
         reference: float64 (d,), a public root direction, if the caller gave one.
         accepted: bool (n,), public: submitted and not rejected so far.
         update: the combined update (d,), once a stage has made it.
+        minimum: public; with fewer rows in play nothing is combined.
     """
 
     ops: Ops
@@ -55,6 +56,12 @@ class Context:
     accepted: torch.Tensor
     reference: torch.Tensor | None = None
     update: Secret | None = None
+    minimum: int = 1
+
+    @property
+    def enough(self) -> bool:
+        """Whether the rows in play are as many as may be combined."""
+        return len(self.hospitals) >= max(self.minimum, 1)
 
     def keep(self, flags: torch.Tensor) -> Context:
         """Keep the rows whose public flag (m,) is set."""
@@ -263,34 +270,50 @@ def run(
     samples: torch.Tensor,
     dim: int,
     reference: torch.Tensor | None = None,
+    minimum: int = 1,
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[State, ...]]:
     """Run all stages and open the update.
+
+    Nothing is combined where fewer than `minimum` rows are in play at the start or after a stage,
+    or have real weight in the update (`weights.real_rows`): no further stage runs, and the public
+    zero stands for the update. Flags that were opened before stand.
 
     Args:
         x: updates (m, d) of `hospitals`, None if there are none.
         reputation: float64 (n,) of all n hospitals.
         samples: float64 (n,), rows that each counts for.
         dim: d.
+        minimum: fewest rows to combine.
 
     Returns:
-        update float64 (d,), zero if every submission was rejected; accepted bool (n,); states.
+        update float64 (d,), zero if nothing was combined; accepted bool (n,); states.
     """
     accepted = torch.zeros(len(reputation), dtype=torch.bool)
     accepted[list(hospitals)] = True
     following = list(states)
     update: Secret | None = None
     if x is not None:
-        context = Context(ops, x, tuple(hospitals), reputation, samples, accepted, reference)
+        context = Context(
+            ops,
+            x,
+            tuple(hospitals),
+            reputation,
+            samples,
+            accepted,
+            reference,
+            minimum=minimum,
+        )
         del x  # gone from memory once a stage has made something else of it
         for index, step in enumerate(pipeline.stages):
-            if not context.hospitals:
+            if not context.enough:
                 break
             context, following[index] = _applied(step, context, states[index], dim)
-        accepted, update = context.accepted, context.update
-        if update is None and context.hospitals:
+        accepted = context.accepted
+        update = context.update if context.enough else None
+        if update is None and context.enough:
             last = pipeline.stages[-1].config[0]
             raise InputError(f"the last stage must make the update; {last} does not")
-    if update is None:
+    if update is None or (update.rows is not None and update.rows < minimum):
         return ops.exits.nothing_combined(dim), accepted, tuple(following)
     ops.exits.allow((THE_UPDATE,), 0, dim)
     return ops.open(THE_UPDATE.name, update), accepted, tuple(following)

@@ -96,9 +96,7 @@ class PlainOps(Ops):
         other = torch.zeros(()) if otherwise is None else otherwise.data
         return Updates(torch.where(mask.data, x.data, other.to(torch.float64)), x.shape)
 
-    def weighted_mean(
-        self, x: Updates, weights: torch.Tensor, divisor: float | None = None
-    ) -> Secret:
+    def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         weights = weights.to(torch.float64)
         return self._secret(weights @ x.data / (weights.sum() if divisor is None else divisor))
 

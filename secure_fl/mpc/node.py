@@ -30,7 +30,7 @@ from secure_fl.mpc.door import NodeSession
 from secure_fl.mpc.handshakes import connect, connect_peers, listen
 from secure_fl.mpc.messages import Message, Open, Refused, receive
 from secure_fl.mpc.planning import Network
-from secure_fl.mpc.prg import KEY_BYTES, Stream
+from secure_fl.mpc.prg import KEY_BYTES, Nonces, Stream
 from secure_fl.mpc.provider import ProviderRing
 from secure_fl.mpc.pulse import Pulse
 from secure_fl.mpc.ring import DealerRing, Ring
@@ -51,8 +51,8 @@ class Node:
 
     Args:
         mesh, source, ring: what rules are computed with.
-        minimum: fewest hospitals that this node combines, whoever asks; with none at all in play
-            nothing of anybody is opened, and that is allowed.
+        minimum: fewest hospitals that this node combines, whoever asks, counted after every stage
+            of a rule and before the update is opened; with fewer nothing more of anybody is.
         signer: the node's ledger key; None where nothing is signed.
         extensions: stages of somebody's own that whoever started the node permitted. A rule that
             names any other is refused; no message makes a node import anything.
@@ -173,19 +173,12 @@ class Node:
         return {"signatures": [notary.result(session, number, header["result"], candidate)]}
 
     def _agreed(self, session: NodeSession, mine: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-        """Shares that every node has opened; the nodes tell each other, in the clear.
-
-        Raises:
-            InputError: too few to hide one among them. All nodes find the same.
-        """
+        """Shares that every node has opened; the nodes tell each other, in the clear."""
         good = np.zeros(session.hospitals, np.uint8)
         good[list(mine)] = 1
         # Each node names its own reasons; what a peer refuses is dropped here without one.
         for theirs in self.mesh.exchange(good):
             mine = {hospital: row for hospital, row in mine.items() if theirs[hospital]}
-        if mine:
-            rule = f"at least {self.minimum}, or none"
-            require(len(mine) >= self.minimum, "hospitals in play", rule, len(mine))
         return mine
 
     def _aggregate(
@@ -217,6 +210,7 @@ class Node:
             samples,
             session.dim,
             reference,
+            self.minimum,
         )
         ops.finish()
         elapsed = perf_counter() - start
@@ -277,8 +271,8 @@ def peak_mib() -> float:
 
 def join(
     options: dict[str, Any], control: Channel, token: bytes, tls: Tls
-) -> tuple[Mesh, Channel, Stream]:
-    """Connect to the other nodes and the dealer; return the mesh, the dealer and our stream."""
+) -> tuple[Mesh, Channel, bytes]:
+    """Connect to the other nodes and the dealer; return both, and the key of our stream."""
     rank, timeout, start = options["rank"], float(options["timeout"]), float(options["start"])
     server = listen()
     control.send({"port": server.getsockname()[1]})
@@ -290,7 +284,7 @@ def join(
     dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
     key = os.urandom(KEY_BYTES)
     dealer.send({}, key)
-    return mesh, dealer, Stream(key)
+    return mesh, dealer, key
 
 
 def main() -> int:
@@ -326,7 +320,7 @@ def _serve(options: dict[str, Any]) -> None:
     tls = Tls(Path(options["keys"]), name)
     start = float(options["start"])
     control = connect(options["port"], token, name, start, "coordinator", tls)
-    mesh, dealer, stream = join(options, control, token, tls)
+    mesh, dealer, key = join(options, control, token, tls)
     # Between two aggregations the control channel is silent for as long as hospitals train.
     control.socket.settimeout(None)
     if options["transcript"]:
@@ -339,9 +333,9 @@ def _serve(options: dict[str, Any]) -> None:
                 channel.record(path)
     install(mesh)
     control.send({"ready": rank})
-    source = NodeSource(stream, dealer if rank == 0 else None)
+    source = NodeSource(Stream(key), dealer if rank == 0 else None)
     network = Network(**options["network"])
-    ring: Ring = DealerRing(mesh, source, network)
+    ring: Ring = DealerRing(mesh, source, network, Nonces(key))
     if options["preprocessing"] == "first_party":
         ring = ProviderRing(network)
     pulse = Pulse(control, timeout)

@@ -6,6 +6,7 @@ torch's and NumPy's generators are predictable and are never used for masks or s
 
 from __future__ import annotations
 
+import hmac
 import os
 
 import numpy as np
@@ -43,6 +44,23 @@ class Stream:
     def ring(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return int64 words of the given shape: uniform elements of Z_2^64."""
         return self.words(shape).view(np.int64)
+
+
+class Nonces:
+    """Secret bytes that follow from a key, 32 at a time (HMAC-SHA-256 of a counter).
+
+    Used beside a `Stream` under the same key, from which they are independent.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._count = 0
+
+    def draw(self) -> bytes:
+        """Return the next 32 bytes."""
+        self._count += 1
+        label = b"secure_fl nonce" + self._count.to_bytes(8, "big")
+        return hmac.digest(self._key, label, "sha256")
 
 
 def fresh_stream() -> Stream:

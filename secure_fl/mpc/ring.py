@@ -12,6 +12,7 @@ the carries and floors exactly.
 from __future__ import annotations
 
 import itertools
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
@@ -23,9 +24,11 @@ from typing import Any
 import numpy as np
 
 from secure_fl.aggregation.openings import Permit
+from secure_fl.mpc import disclosure
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.planning import Network, block_width, cheapest
+from secure_fl.mpc.prg import KEY_BYTES, Nonces
 from secure_fl.mpc.transport import Exchange, Mesh
 from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
 from secure_fl.mpc.words import to_planes, unpack_bits
@@ -70,9 +73,10 @@ def negated(x: np.ndarray, signs: np.ndarray, out: np.ndarray) -> np.ndarray:
 class Ring(ABC):
     """Protocols between nodes on ring shares; where masks come from is left to subclasses."""
 
-    def __init__(self, mesh: Exchange, network: Network) -> None:
+    def __init__(self, mesh: Exchange, network: Network, nonces: Nonces | None = None) -> None:
         self.mesh = mesh
         self.network = network
+        self._nonces = nonces or Nonces(os.urandom(KEY_BYTES))
         self.leader = mesh.rank == 0
 
     def plan(self, name: str, inputs: Sequence[Wires], params: dict[str, Any]) -> dict[str, str]:
@@ -87,13 +91,14 @@ class Ring(ABC):
         return full if self.leader else np.zeros_like(full)
 
     def reveal(self, x: np.ndarray, permit: Permit) -> np.ndarray:
-        """Return x in the clear, at every node: one round, 8 bytes an element.
+        """Return x in the clear, at every node: three rounds, 8 bytes an element and 96.
 
         Raises:
             InputError: the permit was not given for this opening.
+            NodeFailure: see `disclosure.exchange`.
         """
         permit.spend()
-        return self._masked_opened(x)
+        return disclosure.add(self.mesh, x, self._nonces)
 
     def _masked_opened(self, x: np.ndarray) -> np.ndarray:
         """Return x, of whose elements each carries a uniform mask that nobody else uses."""
@@ -105,16 +110,14 @@ class Ring(ABC):
         return total
 
     def reveal_wires(self, wires: Wires, permit: Permit) -> np.ndarray:
-        """Return the words in the clear, at every node: one round, 8 bytes a word.
+        """Return the words in the clear, at every node: three rounds, 8 bytes a word and 96.
 
         Raises:
             InputError: the permit was not given for this opening.
+            NodeFailure: see `disclosure.exchange`.
         """
         permit.spend()
-        total = wires.masked ^ wires.share
-        for theirs in self.mesh.exchange(wires.share):
-            total ^= theirs
-        return total
+        return disclosure.xor(self.mesh, wires.masked, wires.share, self._nonces)
 
     def decompose(
         self, x: np.ndarray, bits: int, drop: int = 0, carries: bool = True
@@ -241,8 +244,14 @@ class Ring(ABC):
 class DealerRing(Ring):
     """The protocols with a dealer's correlations and masked wires: the federation's own."""
 
-    def __init__(self, mesh: Mesh, source: NodeSource, network: Network | None = None) -> None:
-        super().__init__(mesh, network or Network())
+    def __init__(
+        self,
+        mesh: Mesh,
+        source: NodeSource,
+        network: Network | None = None,
+        nonces: Nonces | None = None,
+    ) -> None:
+        super().__init__(mesh, network or Network(), nonces)
         self.mesh: Mesh = mesh
         self.source = source
         several = len(mesh.lanes) > 1

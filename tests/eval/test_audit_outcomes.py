@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from eval import cli
 from eval.audit import Outcome, RunAudit, audit_run
@@ -29,7 +30,7 @@ from ledger.members import HOSPITAL, NODE, VALIDATOR
 from ledger.report import AuditReport
 from secure_fl import data, ledger_settings
 from secure_fl.aggregation import build_rule
-from secure_fl.aggregation.openings import UNIT
+from secure_fl.aggregation.openings import UNIT, digest
 from secure_fl.data.prepared import keep
 from secure_fl.experiment import RunConfig
 from secure_fl.runfolder import canonical_json, records_digest, write_json
@@ -300,13 +301,15 @@ def _update(d: int = 2, **change: Any) -> dict[str, Any]:
 
 
 FOUR, NONE = (1.0, 0.0, 1.0, 1.0), (0.0,) * 4
+ZERO = digest(torch.zeros(2))
 
 
 @pytest.mark.parametrize(
     ("rule", "rows", "opened", "fault"),
     [
         ("median", 4, [_update()], ""),
-        ("median", 0, [_update()], ""),
+        ("median", 0, [_update(sha256=ZERO)], ""),
+        ("median", 0, [_update()], "hold an update of 0 hospitals; 1 are combined at least"),
         ("median", 4, [], "are 0; the rule opens 1"),
         ("median", 4, [_update(3)], "the rule declares ('update', (2,)"),
         ("median", 4, [_update(unit=1.0)], "the rule declares ('update', (2,)"),
@@ -317,7 +320,7 @@ FOUR, NONE = (1.0, 0.0, 1.0, 1.0), (0.0,) * 4
         ("median", 4, [_update(value=[0.0])], "hold 1 numbers of 'update', which has 2"),
         ("cosine_median", 4, [_flags("accepted", *FOUR), _update()], ""),
         ("cosine_median", 4, [_flags("accepted", *NONE), _update()], ""),
-        ("cosine_median", 0, [_update()], ""),
+        ("cosine_median", 0, [_update(sha256=ZERO)], ""),
         ("cosine_median", 4, [_update()], "open 'update' for 2 hospitals; [4] were left"),
         ("cosine_median", 5, [_flags("accepted", *FOUR), _update()], "for 4 hospitals; [5] were"),
         ("cosine_median", 4, [_flags("used", *FOUR), _update()], "the rule declares ('accepted'"),
@@ -330,6 +333,21 @@ def test_openings_are_held_to_the_declaration(
     rule: str, rows: int, opened: list[dict[str, Any]], fault: str
 ) -> None:
     said = difference(opened, build_rule(rule), rows, 2)
+    assert fault in said
+    assert bool(said) == bool(fault)
+
+
+@pytest.mark.parametrize(
+    ("rows", "opened", "fault"),
+    [
+        (2, [_update(sha256=ZERO)], ""),
+        (2, [_update()], "hold an update of 2 hospitals; 3 are combined at least"),
+        (2, [_flags("accepted", 1.0, 1.0), _update()], "open 'accepted' for 2 hospitals"),
+        (4, [_flags("accepted", *FOUR), _flags("used", *FOUR), _update()], ""),
+    ],
+)
+def test_too_few_open_nothing(rows: int, opened: list[dict[str, Any]], fault: str) -> None:
+    said = difference(opened, build_rule("guarded"), rows, 2, minimum=3)
     assert fault in said
     assert bool(said) == bool(fault)
 

@@ -11,6 +11,7 @@ from secure_fl.config import load_config, read_config, save_config
 from secure_fl.errors import ConfigError
 from secure_fl.faults import AT_FAULT, HOSPITAL_KINDS, NODE_KINDS, Fault, build_faults
 from secure_fl.parties import backend_options, minimum_hospitals
+from secure_fl.run_secret import RunSecret
 from tests.eval import tiny_job
 
 SHARED = ("defences=[paper]", "defence.backend=mpc")
@@ -67,6 +68,8 @@ def test_a_share_has_one_fault() -> None:
         ),
         (["defence.minimum_hospitals=0"], "minimum_hospitals must be null or at least 1; got 0"),
         (["defence.minimum_hospitals=5"], "minimum_hospitals must be at most data.hospitals, 4"),
+        (["defence.colluders=-1"], "colluders must be null or at least 0; got -1"),
+        (["defence.colluders=4"], "colluders must be below data.hospitals, 4; got 4"),
     ],
 )
 def test_settings_that_no_run_could_carry_out_are_refused(
@@ -86,15 +89,17 @@ def test_faults_are_off_by_default_and_survive_the_file(tmp_path: Path) -> None:
 
 def test_what_nodes_are_handed() -> None:
     config = tiny_job.config(*SHARED)
-    options = backend_options(config.defences[0], config)
+    options = backend_options(config.defences[0], config, RunSecret(config))
     assert len({signer.address for signer in options["signers"]}) == 2
     assert options["minimum_hospitals"] == 3
     other = tiny_job.config(*SHARED, "seed=1")
-    assert backend_options(other.defences[0], other)["signers"] != options["signers"]
+    others = backend_options(other.defences[0], other, RunSecret(other))
+    assert others["signers"] != options["signers"]
     clear = tiny_job.config()
-    assert backend_options(clear.defences[0], clear) == {}
+    given = backend_options(clear.defences[0], clear, RunSecret(clear), malicious=2)
+    assert given == {"minimum_hospitals": 4}
     silent = tiny_job.config("defences=[secure_aggregation]", "defence.backend=mpc")
-    assert backend_options(silent.defences[0], silent)["signers"] == ()
+    assert backend_options(silent.defences[0], silent, RunSecret(silent))["signers"] == ()
 
 
 @pytest.mark.parametrize(
@@ -106,3 +111,24 @@ def test_nodes_of_a_run_combine_three_hospitals_at_least(
     least = [] if given is None else [f"defence.minimum_hospitals={given}"]
     config = tiny_job.config(*SHARED, f"data.hospitals={hospitals}", "malicious=0", *least)
     assert minimum_hospitals(config.defences[0], config) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "malicious", "expected"),
+    [
+        ([], 0, 3),
+        ([], 1, 3),
+        ([], 6, 8),
+        ([], 19, 20),
+        (["defence.colluders=4"], 6, 6),
+        (["defence.colluders=0"], 6, 3),
+        (["defence.minimum_hospitals=1", "defence.colluders=0"], 6, 1),
+        (["defence.minimum_hospitals=1"], 6, 8),
+        (["defence.minimum_hospitals=10"], 6, 10),
+    ],
+)
+def test_two_others_remain_beside_those_who_may_collude(
+    settings: list[str], malicious: int, expected: int
+) -> None:
+    config = tiny_job.config(*SHARED, "data.hospitals=20", "malicious=0", *settings)
+    assert minimum_hospitals(config.defences[0], config, malicious) == expected

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from secure_fl.aggregation.openings import Opens
-from secure_fl.aggregation.ops import Ops, Updates
+from secure_fl.aggregation.ops import Ops, Secret, Updates, middle_ranks
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
 
@@ -32,13 +33,16 @@ class History(NamedTuple):
 def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float = 9.0) -> Stage:
     """Clip, accumulate, score against accumulated root updates, strike, keep the better half.
 
+    Of the better half there are never fewer than the minimum that is to be combined, where there
+    are as many: hospitals that are suspended or away do not make the mean too small to open.
+
     1. x_i <- x_i clipped to min(max_norm, median norm); the public root update g likewise to
        max_norm.
     2. E_i <- E_i + x_i and E_0 <- E_0 + g; c_i = cos(E_i, E_0). One round's cosine is noise on
        heterogeneous data and would reject honest hospitals; the sum over rounds is not.
     3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)) - 2^-14,
        the last so that rounding strikes nobody (`SCORE_TOLERANCE`).
-    4. Go on with those not struck in the better half by score, c_i >= median(c).
+    4. Go on with those not struck among the max(ceil(m / 2), minimum) best by score.
 
     Reveals: accepted and used, one bit a hospital each.
     Cost: n d squares, n d products, n d products with E_0 (local), 2 n inverse roots, medians
@@ -56,16 +60,18 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         bound = ops.minimum(ops.median_of(squared), max_norm**2)  # (1,)
         x = ops.clip(context.x, bound, norm_bound=max_norm)  # (m, d)
         g = context.reference.to(torch.float64)
-        g = g * min(1.0, max_norm / max(float(g.norm()), 1e-300))
+        # Exactly rounded, so that all nodes find the same: a tensor's own sum is in any order.
+        length = math.sqrt(math.fsum(g.square().tolist()))
+        g = g * min(1.0, max_norm / max(length, 1e-300))
         root = g if history.root is None else history.root + g
         history, total = _accumulate(ops, history, context.hospitals, x, root)
         score = ops.cosine(total, root)  # (m,)
-        middle = ops.median_of(score)
+        middle, bar = _middle_and_bar(ops, score, context.minimum)
         spread = ops.median_of(ops.absolute(score - middle))
         limit = ops.maximum(middle * ratio, middle - spread * deviations)
         kept = score >= limit - SCORE_TOLERANCE
         accepted = ops.open("accepted", kept)
-        used = ops.open("used", kept & (score >= middle))
+        used = ops.open("used", kept & (score >= bar))
         flagged = replace(context, x=x).reject(accepted)
         return flagged.keep(used[accepted]), history
 
@@ -73,6 +79,16 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         return History((), None, None)
 
     return Stage(apply, opens=(Opens("accepted"), Opens("used")), init=init)
+
+
+def _middle_and_bar(ops: Ops, score: Secret, minimum: int) -> tuple[Secret, Secret]:
+    """The median of the scores (m,), and the lowest score of the better half."""
+    m = score.shape[0]
+    middles = middle_ranks(m)
+    better = m - max(-(-m // 2), min(minimum, m))  # its rank; a middle one, if half is enough
+    ranks = sorted({*middles, better})
+    values = dict(zip(ranks, ops.ranked(score, ranks), strict=True))
+    return ops.mean_of([values[rank] for rank in middles]), values[better]
 
 
 def _accumulate(

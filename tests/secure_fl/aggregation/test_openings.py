@@ -54,6 +54,7 @@ def watched(rule: Pipeline, x: np.ndarray, reputation: np.ndarray, root: np.ndar
         fixed.wrap(torch.as_tensor(x), rule.bits),
         range(len(x)),
         torch.as_tensor(reputation, dtype=torch.float64),
+        torch.as_tensor(reputation, dtype=torch.float64) * 100,
         x.shape[1],
         torch.as_tensor(root),
     )

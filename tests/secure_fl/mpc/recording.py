@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import secure_fl
+from secure_fl.mpc.disclosure import HASH_WORDS
 
 DEALER = "dealer-from-node-0.bin"
+HASH_BYTES = 8 * HASH_WORDS
 CORRECTIONS = "node-0-from-dealer.bin"
 _FRAME = struct.Struct(">IQ")
 # Where requests name masks that the dealer keeps.
@@ -101,14 +103,20 @@ class Recorded(NamedTuple):
 def between_nodes(received: dict[str, bytes], n: int, d: int) -> dict[str, np.ndarray]:
     """The messages of the protocol, without its public frame.
 
-    First come n bytes that say whose shares could be opened, last the shares of the update, which
-    `weighted_mean` leaves as multiples of 2^16: those are looked at apart.
+    First come n bytes that say whose shares could be opened, last the shares of the update and a
+    hash of it: those are looked at apart.
     """
     return {
-        name: np.frombuffer(data[n : len(data) - 8 * d], np.uint8)
+        name: np.frombuffer(data[n : len(data) - 8 * d - HASH_BYTES], np.uint8)
         for name, data in received.items()
         if name.startswith("node") and "from-node" in name
     }
+
+
+def update_shares(data: bytes, d: int) -> np.ndarray:
+    """A node's shares of the update, int64 (d,), among what it sent a peer."""
+    end = len(data) - HASH_BYTES
+    return np.frombuffer(data[end - 8 * d : end], np.int64)
 
 
 def opened_together(received: dict[str, bytes], nodes: int, n: int, d: int) -> list[np.ndarray]:
@@ -119,7 +127,8 @@ def opened_together(received: dict[str, bytes], nodes: int, n: int, d: int) -> l
     """
     sent = [
         np.frombuffer(
-            received[f"node-{(rank + 1) % nodes}-from-node-{rank}.bin"][n : -8 * d], "<u8"
+            received[f"node-{(rank + 1) % nodes}-from-node-{rank}.bin"][n : -8 * d - HASH_BYTES],
+            "<u8",
         )
         for rank in range(nodes)
     ]

@@ -18,6 +18,7 @@ from tests.secure_fl.mpc.recording import (
     opened_together,
     relative,
     requests,
+    update_shares,
 )
 
 RUNS = 4
@@ -154,7 +155,7 @@ def test_what_a_node_receives_is_uniform(recorded: Recorded, name: str, value: f
             assert all(len(np.unique(run)) == len(run) for run in table)
             assert chi_square(table.view(np.uint8).ravel()) < CHI_SQUARE_LIMIT
     for channel in frames[0]:
-        words = np.stack([np.frombuffer(r[channel][-8 * D :], np.uint64) for r in runs])
+        words = np.stack([update_shares(r[channel], D).view(np.uint64) for r in runs])
         middle = ((words >> np.uint64(16)) & np.uint64(0xFFFFFFFF)).astype("<u4").view(np.uint8)
         assert chi_square(middle.ravel()) < CHI_SQUARE_LIMIT
 
@@ -237,7 +238,7 @@ def test_a_mean_of_other_weights_leaves_without_its_low_bits(recorded: Recorded)
     )
     session.close()
     sent = [
-        np.frombuffer(received[f"node-{(i + 1) % nodes}-from-node-{i}.bin"][-8 * D :], np.int64)
+        update_shares(received[f"node-{(i + 1) % nodes}-from-node-{i}.bin"], D)
         for i in range(nodes)
     ]
     total = np.add.reduce(sent)
