@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from eval import figures, metrics, tables
+from eval.completeness import Gaps, find_gaps
 from eval.explorer import explorer_page
 from eval.pages import render_page
 from eval.records import Cell, Row, Run, load_run
@@ -25,6 +26,7 @@ from eval.style import (
 )
 from secure_fl.runfolder import write_atomic
 
+WHOLE = Gaps()
 REPORT, EXPLORER, FIGURES = "report.html", "explorer.html", "figures"
 # One sentence a figure: how to read it.
 READING = {
@@ -123,30 +125,44 @@ def draw_pages(run_folder: Path) -> dict[str, bytes]:
     light = figures.draw_all(run)
     pages = {f"{FIGURES}/{name}.png": png for name, png in light.items()}
     pages[EXPLORER] = explorer_page(run_folder).encode()
-    pages[REPORT] = render(run, light, figures.draw_all(run, dark=True)).encode()
+    gaps = find_gaps(run_folder, run)
+    pages[REPORT] = render(run, light, figures.draw_all(run, dark=True), gaps).encode()
     return pages
 
 
-def render(run: Run, light: Mapping[str, bytes], dark: Mapping[str, bytes] | None = None) -> str:
-    """Return the report as HTML; `light` and `dark` are PNGs by figure name."""
+def render(
+    run: Run,
+    light: Mapping[str, bytes],
+    dark: Mapping[str, bytes] | None = None,
+    gaps: Gaps = WHOLE,
+) -> str:
+    """Return the report as HTML.
+
+    Args:
+        run: what it is of.
+        light, dark: PNGs by figure name.
+        gaps: what the run lacks; said at the top, and below and in the tables.
+    """
     rows = run.rows
     sheets = tables.sheets(rows, paper=False)
     degradation = tables.degradation_sheet(rows)
     if degradation.body:
         sheets.insert(2, degradation)
+    sheets = [_noted(sheet, gaps) for sheet in sheets]
     return render_page(
         "report.html",
         run=run,
         lead=_sentence(str(run.config.get("description") or "")),
         facts=header_facts(run),
         insecure=insecure_cells(rows),
+        missing=gaps.sentences,
         repeatable=any(row.get("repeatable_secrets") for row in rows),
         tiles=tiles(rows),
         fraction=headline_fraction(rows),
         sheets=sheets,
         paper=tables.paper_sheet(rows),
         pictures=_pictures(light, dark or {}),
-        all_cells=tables.cells_sheet(rows),
+        all_cells=_noted(tables.cells_sheet(rows, gaps.cells), gaps),
         groups=cell_groups(run.cells),
         trust=TRUST,
         limits=LIMITS,
@@ -156,6 +172,11 @@ def render(run: Run, light: Mapping[str, bytes], dark: Mapping[str, bytes] | Non
         config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
         command=str(run.environment.get("command") or "secure-fl run"),
     )
+
+
+def _noted(sheet: tables.Sheet, gaps: Gaps) -> tables.Sheet:
+    """The sheet with a note of what is missing."""
+    return sheet._replace(note=" ".join(note for note in (sheet.note, gaps.note) if note))
 
 
 def header_facts(run: Run) -> list[tuple[str, str]]:

@@ -233,8 +233,13 @@ def paper_sheet(rows: Sequence[Row]) -> Sheet | None:
     return Sheet("Beside the paper (other data, 200 rounds)", header, body, note)
 
 
-def cells_sheet(rows: Sequence[Row]) -> Sheet:
-    """Every cell with all its measures; D_r is clean accuracy less accuracy under attack."""
+def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = ()) -> Sheet:
+    """Every cell with all its measures; D_r is clean accuracy less accuracy under attack.
+
+    Args:
+        rows: of the cells.
+        missing: method, attack and share of cells that are not there.
+    """
     body = []
     for row in rows:
         attacked = row["attack"] != NO_ATTACK
@@ -257,6 +262,8 @@ def cells_sheet(rows: Sequence[Row]) -> Sheet:
         )
     header = ["Method", "Attack", "Malicious", "Accuracy", "Precision", "Recall", "F1", "AUC"]
     header += ["D_r", "Success", "Clean base", "Excess", "Rounds", "Seconds"]
+    for method, attack, share in missing:
+        body.append([method, attack, share or DASH, *["missing"] * (len(header) - 3)])
     return Sheet("All cells", header, body, "D_r: clean accuracy less accuracy under attack.")
 
 

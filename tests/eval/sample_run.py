@@ -138,9 +138,7 @@ def rounds_of(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def openings_of(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return what MPC opened in each round of a cell."""
-    if row["backend"] != "mpc":
-        return []
+    """Return what was opened in each round of a cell, or would have been under MPC."""
     opened = []
     for index in range(row["rounds_run"]):
         opened.append({"round": index + 1, "name": "valid", "shape": [HOSPITALS]})
@@ -157,6 +155,12 @@ def write(folder: Path, table: list[dict[str, Any]] | None = None) -> Path:
         "seed": 0,
         "data": {"name": "support2", "hospitals": 20, "alpha": 0.3},
         "rounds": 8,
+        "malicious": sorted({r["malicious_fraction"] for r in table} - {0.0}) or 0.3,
+        "attacks": [{"name": a} for a in dict.fromkeys(r["attack"] for r in table) if a != "none"],
+        "defences": [
+            {"name": name, "label": label}
+            for name, label in {r["defence"]: r["label"] for r in table}.items()
+        ],
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     environment = {
