@@ -25,6 +25,7 @@ from secure_fl.aggregation.ops import (
     Secret,
     Updates,
     clipped_norm_bound,
+    exact_length,
     largest_norm_bound,
 )
 from secure_fl.aggregation.weights import apportion
@@ -349,7 +350,7 @@ def unit_direction(reference: torch.Tensor) -> torch.Tensor:
     """Return a public (d,) direction scaled to Euclidean length 2^30, rounded to int64."""
     vector = reference.to(torch.float64)
     require(bool(vector.isfinite().all()), "reference", "finite", "a vector with NaN or infinity")
-    norm = float(vector.norm())
+    norm = exact_length(vector)
     if norm == 0:
         return torch.zeros_like(vector, dtype=torch.int64)
     return torch.round(vector / norm * 2**_REFERENCE_BITS).to(torch.int64)

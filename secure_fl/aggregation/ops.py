@@ -288,6 +288,15 @@ def middle_ranks(count: int) -> tuple[int, ...]:
     return (count // 2,) if count % 2 else (count // 2 - 1, count // 2)
 
 
+def exact_length(vector: torch.Tensor) -> float:
+    """Return the Euclidean length of a public vector (d,), the same on every machine.
+
+    A tensor's own norm adds up in an order that depends on the processor; here squares are added
+    exactly and rounded once. All other arithmetic on public floats is element by element.
+    """
+    return math.sqrt(math.fsum(vector.to(torch.float64).square().tolist()))
+
+
 def largest_norm_bound(parts: Sequence[Updates]) -> float:
     """Return a public bound on the norm of every row of several updates."""
     return max(part.norm_bound for part in parts)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from secure_fl.errors import require
+from secure_fl.errors import InputError, require
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.handshakes import connect_peers, listen
 from secure_fl.mpc.transport import Mesh
@@ -51,6 +51,15 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         self._previous = previous
         self._name = f"rank{mesh.rank}" if previous is None else previous.get_name()
         self.reset_communication_stats()
+        self._silent = False
+
+    def silence(self) -> None:
+        """Let nothing more through: where a rule runs, CrypTen's operators could open a secret."""
+        self._silent = True
+
+    def _require_voice(self) -> None:
+        if self._silent:
+            raise InputError("a secret is opened by name, as declared: ops.open(name, secret)")
 
     @classmethod
     def is_initialized(cls) -> bool:
@@ -109,6 +118,7 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
 
     def _gathered(self, tensor: torch.Tensor) -> list[torch.Tensor]:
         """One round in which everyone gets everyone's tensor, in order of rank."""
+        self._require_voice()
         mine = np.ascontiguousarray(tensor.detach().numpy())
         # NumPy gives an array of no dimension one.
         shape = tensor.shape
@@ -195,6 +205,7 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         self._put(tensor, dst)
 
     def _put(self, tensor: torch.Tensor, dst: int) -> None:
+        self._require_voice()
         data = np.ascontiguousarray(tensor.detach().numpy()).reshape(-1)
         self.mesh.channels[dst].send_raw(data.data.cast("B"))
         self.mesh.count(data.nbytes)
@@ -205,6 +216,7 @@ class TcpCommunicator(crypten.communicator.Communicator):  # type: ignore[name-d
         return self._take(tensor, src)
 
     def _take(self, tensor: torch.Tensor, src: int | None = None) -> torch.Tensor:
+        self._require_voice()
         if src is None:
             raise ValueError("src must be a rank; got None")
         data = np.empty(tuple(tensor.shape), tensor.numpy().dtype)

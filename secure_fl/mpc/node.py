@@ -312,6 +312,24 @@ def _signer(options: dict[str, Any]) -> Signer | None:
     return read_signer(given)
 
 
+def _record(
+    folder: Path, rank: int, key: bytes, control: Channel, dealer: Channel, mesh: Mesh
+) -> None:
+    """Write down from now on all that this node receives, and what it sends, with its key.
+
+    What it sends follows from the rest (`tests/secure_fl/mpc/test_mpc_replay.py`).
+    """
+    (folder / f"node-{rank}.key").write_bytes(key)
+    peers = {"control": control, "dealer": dealer}
+    for number, lane in enumerate(mesh.lanes):
+        also = f"-lane-{number}" if number else ""
+        peers |= {f"node-{peer}{also}": channel for peer, channel in lane.channels.items()}
+    for name, channel in peers.items():
+        channel.record(
+            str(folder / f"node-{rank}-from-{name}.bin"), str(folder / f"node-{rank}-to-{name}.out")
+        )
+
+
 def _serve(options: dict[str, Any]) -> None:
     signer = _signer(options)
     extensions = load_extensions(options["allow"], options["folders"], ALLOW_NODE)
@@ -323,21 +341,17 @@ def _serve(options: dict[str, Any]) -> None:
     mesh, dealer, key = join(options, control, token, tls)
     # Between two aggregations the control channel is silent for as long as hospitals train.
     control.socket.settimeout(None)
+    communicator = install(mesh)
     if options["transcript"]:
-        for peer_name, channel in {"control": control, "dealer": dealer}.items():
-            channel.record(f"{options['transcript']}/node-{rank}-from-{peer_name}.bin")
-        for number, lane in enumerate(mesh.lanes):
-            also = f"-lane-{number}" if number else ""
-            for peer, channel in lane.channels.items():
-                path = f"{options['transcript']}/node-{rank}-from-node-{peer}{also}.bin"
-                channel.record(path)
-    install(mesh)
+        _record(Path(options["transcript"]), rank, key, control, dealer, mesh)
     control.send({"ready": rank})
     source = NodeSource(Stream(key), dealer if rank == 0 else None)
     network = Network(**options["network"])
     ring: Ring = DealerRing(mesh, source, network, Nonces(key))
     if options["preprocessing"] == "first_party":
         ring = ProviderRing(network)
+    else:
+        communicator.silence()
     pulse = Pulse(control, timeout)
     try:
         Node(mesh, source, ring, options["minimum"], signer, extensions).serve(control, pulse)

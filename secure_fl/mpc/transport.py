@@ -86,10 +86,17 @@ class Channel:
         self.peer = peer
         self.lane = lane
         self._record: BinaryIO | None = None
+        self._sent: BinaryIO | None = None
 
-    def record(self, path: str) -> None:
-        """Write everything received from now on to a file, so that it can be inspected."""
+    def record(self, path: str, sent: str | None = None) -> None:
+        """Write everything received from now on to a file, and to another everything sent."""
         self._record = open(path, "wb", buffering=0)  # noqa: SIM115 - closed with the channel
+        if sent is not None:
+            self._sent = open(sent, "wb", buffering=0)  # noqa: SIM115
+
+    def _note_sent(self, data: Buffer) -> None:
+        if self._sent is not None:
+            self._sent.write(data)
 
     def send(self, header: Mapping[str, Any], *payload: Buffer) -> None:
         """Send one frame.
@@ -100,12 +107,9 @@ class Channel:
         text = json.dumps(header).encode()
         views = [memoryview(part).cast("B") for part in payload]
         frame = _FRAME.pack(len(text), sum(len(view) for view in views))
-        try:
-            self.socket.sendall(frame + text)
-            for view in views:
-                self.socket.sendall(view)
-        except OSError as error:
-            raise NodeFailure(f"cannot send to {self.peer}: {error}") from error
+        self.send_raw(frame + text)
+        for view in views:
+            self.send_raw(view)
 
     def receive(self, limit: int = _MAX_PAYLOAD) -> tuple[dict[str, Any], bytearray]:
         """Receive one frame whose payload is at most `limit` bytes.
@@ -136,11 +140,16 @@ class Channel:
             size -= self.receive_some(piece[:size])
 
     def send_raw(self, data: Buffer) -> None:
-        """Send bytes whose number the peer already knows."""
+        """Send bytes whose number the peer already knows.
+
+        Raises:
+            NodeFailure: the peer is gone.
+        """
         try:
             self.socket.sendall(data)
         except OSError as error:
             raise NodeFailure(f"cannot send to {self.peer}: {error}") from error
+        self._note_sent(data)
 
     def send_array(self, array: np.ndarray) -> None:
         """Send an array's bytes in C order."""
@@ -183,17 +192,20 @@ class Channel:
     def try_send(self, view: memoryview) -> int:
         """Send what the socket takes; return how many bytes. For sockets that do not wait."""
         try:
-            return self.socket.send(view)
+            count = self.socket.send(view)
         except _NOT_NOW:
             return 0
         except OSError as error:
             raise NodeFailure(f"cannot send to {self.peer}: {error}") from error
+        self._note_sent(view[:count])
+        return count
 
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
-        if self._record is not None:
-            self._record.close()
+        for file in (self._record, self._sent):
+            if file is not None:
+                file.close()
 
 
 class Exchange(Protocol):

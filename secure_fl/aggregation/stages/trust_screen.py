@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from secure_fl.aggregation.openings import Opens
-from secure_fl.aggregation.ops import Ops, Secret, Updates, middle_ranks
+from secure_fl.aggregation.ops import Ops, Secret, Updates, exact_length, middle_ranks
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
 
@@ -60,9 +59,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         bound = ops.minimum(ops.median_of(squared), max_norm**2)  # (1,)
         x = ops.clip(context.x, bound, norm_bound=max_norm)  # (m, d)
         g = context.reference.to(torch.float64)
-        # Exactly rounded, so that all nodes find the same: a tensor's own sum is in any order.
-        length = math.sqrt(math.fsum(g.square().tolist()))
-        g = g * min(1.0, max_norm / max(length, 1e-300))
+        g = g * min(1.0, max_norm / max(exact_length(g), 1e-300))
         root = g if history.root is None else history.root + g
         history, total = _accumulate(ops, history, context.hospitals, x, root)
         score = ops.cosine(total, root)  # (m,)

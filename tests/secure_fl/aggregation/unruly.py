@@ -62,6 +62,10 @@ def by_allowing_it_itself(context: Context) -> None:
     ops.open("norms", ops.squared_norms(context.x))
 
 
+def by_crypten(context: Context) -> None:
+    context.ops.squared_norms(context.x).data.reveal()
+
+
 WAYS: dict[str, tuple[Any, tuple[Opens, ...], str]] = {
     "undeclared": (undeclared, (), "'norms' must be declared"),
     "another_name": (another_name, FLAGS, "name of the opening must be the declared 'accepted'"),
@@ -73,6 +77,7 @@ WAYS: dict[str, tuple[Any, tuple[Opens, ...], str]] = {
     "less": (less, FLAGS, "openings of the stage must be as declared"),
     "the_update_early": (the_update_early, (), "'update' must be declared"),
     "by_a_private_method": (by_a_private_method, (), "a secret is opened by name"),
+    "by_crypten": (by_crypten, (), "a secret is opened by name"),
     "by_allowing_it_itself": (by_allowing_it_itself, (), "openings of the stage must be as decl"),
 }
 

@@ -14,7 +14,7 @@ import torch
 
 from secure_fl.aggregation.pipeline import Pipeline, run
 from secure_fl.errors import NodeFailure
-from secure_fl.mpc.communicator import _put_in_place
+from secure_fl.mpc.communicator import TcpCommunicator, _put_in_place
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.correlations import Dealer, NodeSource, serve
 from secure_fl.mpc.planning import Network
@@ -64,7 +64,7 @@ def _pair() -> tuple[Channel, Channel]:
 def crypten_over(mesh: Mesh) -> Iterator[None]:
     """CrypTen's tensors ask how many parties there are; nothing is sent by its own operators."""
     crypten = import_crypten()
-    before = crypten.communicator.DistributedCommunicator
+    before, instance = crypten.communicator.DistributedCommunicator, TcpCommunicator._instance
     _put_in_place(mesh, None)
     for kept in crypten.generators.values():  # of empty tensors: nothing is drawn from them
         kept.setdefault(torch.device("cpu"), torch.Generator())
@@ -72,6 +72,7 @@ def crypten_over(mesh: Mesh) -> Iterator[None]:
         yield
     finally:
         crypten.communicator.DistributedCommunicator = before
+        TcpCommunicator._instance = instance
 
 
 @contextmanager
