@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import signal
 import sys
 import traceback
@@ -300,14 +301,23 @@ def run_command(options: argparse.Namespace) -> int:
             rows = grid.run_job(config, federation, folder, view)
     else:
         rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
-    console.print(console_table(rows), crop=False)
-    report = write_report(folder)
-    console.print(
-        f"report: {report}\naudit:  secure-fl audit {folder}\nhead:   {job_head(folder)}",
-        highlight=False,
-        soft_wrap=True,
-    )
-    return OK
+    failed = grid.failures(folder)
+    if rows:
+        console.print(console_table(rows), crop=False)
+        report = write_report(folder)
+        console.print(
+            f"report: {report}\naudit:  secure-fl audit {folder}\nhead:   {job_head(folder)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if failed:
+        again = f"secure-fl run --resume {shlex.quote(str(folder))}"
+        told = "; ".join(f"{each['cell']}: {each['reason']}" for each in failed)
+        print(
+            f"secure-fl: {len(failed)} of {cells} cells failed ({again} tries them again): {told}",
+            file=sys.stderr,
+        )
+    return FAILED if failed else OK
 
 
 def list_command(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import math
 import shlex
 import sys
 import time
+import traceback
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,14 +25,17 @@ from eval import metrics
 from eval.environment import environment
 from eval.evaluate import Judge
 from eval.manifest import write_manifest
+from eval.participation import warnings
 from eval.progress import Reporter
 from eval.records import read_object, read_row
 from eval.run_lock import only_writer, refuse_second_writer
+from ledger.errors import Reverted
 from secure_fl.config import load_defence, read_config, save_config
 from secure_fl.consortium import check_ledger
-from secure_fl.errors import ConfigError, InputError
+from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.extensions import load_extensions
+from secure_fl.feasible import check_defence
 from secure_fl.federation import Federation, prepare
 from secure_fl.mpc.tls import check_keys
 from secure_fl.parties import minimum_hospitals, open_nodes
@@ -69,6 +73,17 @@ MEASURES = (
     "attack_success_base",
     "attack_success_excess",
     "drift",
+)
+# What ends a cell alone: settings that turn out not to work, somebody's own code, nodes that died.
+FAILURES = (
+    SecureFLError,
+    Reverted,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
 )
 # What is read of the row of a cell done before.
 _ROW_KEYS = {"cell", "accuracy", "attack_success_excess", "rounds_run", "seconds"}
@@ -118,6 +133,11 @@ class Backends:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all; they open again at their next use."""
+        self._open.clear()
         self._stack.close()
 
     def get(self, run: RunConfig) -> Backend:
@@ -137,12 +157,15 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     """Check everything that can be checked, then create the run folder.
 
     Raises:
-        SecureFLError: data that are missing or do not fit, or a folder that exists.
+        SecureFLError: data that are missing or do not fit, a rule or an attack that cannot work
+            with them, or a folder that exists.
     """
     refuse_existing(folder)  # before the data are read
     federation = prepare(config)
     check_chain(config)
     _check_keys(config)
+    for defence in {cell.run.defence.name: cell.run.defence for cell in plan(config)}.values():
+        check_defence(defence, config.privacy, federation.hospitals, federation.initial.numel())
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
         rehearse(make_setting(run, federation))
@@ -244,8 +267,12 @@ def run_job(
 ) -> list[dict[str, Any]]:
     """Run all cells that the folder lacks, then write summary and manifest.
 
+    A cell that fails leaves no folder, so that the job can be resumed for it; the summary says why,
+    and the others go on. What would fail them all ends the job: a node of the chain that is gone,
+    a full disk, too little memory.
+
     Returns:
-        Rows of the summary, one a cell.
+        Rows of the summary, one a cell that is done. `failures` has the others.
 
     Raises:
         InputError: another process writes into the folder, the run began with other data, or a
@@ -253,27 +280,37 @@ def run_job(
     """
     with only_writer(folder):
         check_data(folder, federation)
-        rows = _run_cells(config, federation, folder, reporter)
-        write_json(folder / "summary.json", summarise(config, folder, rows))
+        rows, failed = _run_cells(config, federation, folder, reporter)
+        summary = summarise(config, folder, rows) | {"failed": failed}
+        write_json(folder / "summary.json", summary)
         write_manifest(folder)
     return rows
 
 
 def _run_cells(
     config: ExperimentConfig, federation: Federation, folder: Path, reporter: Reporter
-) -> list[dict[str, Any]]:
-    """Rows of all cells; those that are missing are run."""
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows of all cells, of which those that are missing are run; and those that failed."""
     torch.set_num_threads(config.threads)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
     secret = RunSecret(config)
     with Backends(secret) as backends:
         for cell in plan(config):
             final = folder / "cells" / cell.name
             if not final.exists():
                 reporter.cell_started(cell.name, config.rounds)
-                with writing_cell(folder, cell.name) as partial:
-                    row = run_cell(cell, federation, backends, secret, partial, folder, reporter)
-                    write_json(partial / "cell.json", row)
+                try:
+                    with writing_cell(folder, cell.name) as partial:
+                        row = run_cell(
+                            cell, federation, backends, secret, partial, folder, reporter
+                        )
+                        write_json(partial / "cell.json", row)
+                except FAILURES as error:
+                    backends.close()  # its nodes may have stopped with it
+                    failed.append(failure(cell.name, error))
+                    reporter.cell_failed(cell.name, failed[-1]["reason"])
+                    continue
             row = read_row(final / "cell.json")
             if not row.keys() >= _ROW_KEYS or row["cell"] != cell.name:
                 raise InputError(
@@ -281,7 +318,20 @@ def _run_cells(
                 )
             reporter.cell_done(row)
             rows.append(row)
-    return rows
+    return rows, failed
+
+
+def failure(cell: str, error: Exception) -> dict[str, str]:
+    """A failed cell as the summary has it: its name, the reason in one line, and the traceback."""
+    words = " ".join(str(error).split())
+    told = words if isinstance(error, SecureFLError) else f"{type(error).__name__}: {words}"
+    trace = "".join(traceback.format_exception(error))
+    return {"cell": cell, "reason": told, "traceback": trace}
+
+
+def failures(folder: Path) -> list[dict[str, str]]:
+    """Cells that failed when the job in a folder ran last, as `failure` has them."""
+    return list(read_object(folder / "summary.json").get("failed", []))
 
 
 def run_cell(
@@ -296,6 +346,8 @@ def run_cell(
     """Run one cell into `target` and judge its final model; the content of `cell.json`."""
     start = time.perf_counter()
     clean = None if cell.run.clean else folder / "cells" / cell.clean
+    if clean is not None and not clean.exists():
+        raise InputError(f"{cell.clean}, whose rates it is compared with, failed")
     judge = Judge(federation, cell.run.attack.build(cell.run.experiment.extensions), clean)
     result = run_rounds(
         cell.run,
@@ -380,9 +432,10 @@ def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[st
 
 
 def costs(defence: DefenceConfig, privacy: PrivacyConfig, result: RunResult) -> dict[str, Any]:
-    """What a row says of time, traffic, privacy and the hashes it ends in; from the records."""
+    """What a row says of time, traffic, privacy, who took part, and the hashes it ends in."""
     played = [row for row in result.rows if row["round"] > 0]
     shared = defence.backend == "mpc"
+    hospitals = max((len(row["accepted"]) for row in played), default=0)
 
     def total(group: str, key: str) -> float | None:
         return sum(row[group][key] for row in played) if shared else None
@@ -396,6 +449,7 @@ def costs(defence: DefenceConfig, privacy: PrivacyConfig, result: RunResult) -> 
         "mpc_bytes_online": total("mpc", "bytes_online"),
         "mpc_bytes_offline": total("mpc", "bytes_offline"),
         "ledger_ms_per_round": result.ledger_ms / len(played) if defence.ledger else None,
+        "warnings": warnings(result.rows, result.malicious, hospitals),
         "final_model_sha256": result.closing["model_sha256"],
         "chain_head": result.chain_head,
     }

@@ -24,6 +24,9 @@ class Reporter(Protocol):
     def cell_done(self, row: dict[str, Any]) -> None:
         """Report one cell, as written to `cell.json`."""
 
+    def cell_failed(self, name: str, reason: str) -> None:
+        """Report a cell that failed."""
+
 
 class Silent:
     """Tells nothing; for tests and notebooks."""
@@ -37,6 +40,9 @@ class Silent:
     def cell_done(self, row: dict[str, Any]) -> None:
         """Ignore."""
 
+    def cell_failed(self, name: str, reason: str) -> None:
+        """Ignore."""
+
 
 def percent(value: float | None) -> str:
     """Format a share as a percentage; a dash where there is none."""
@@ -44,12 +50,18 @@ def percent(value: float | None) -> str:
 
 
 def cell_line(row: dict[str, Any]) -> str:
-    """One finished cell on one line."""
+    """One finished cell on one line, and a line for each warning."""
     parts = [f"{row['cell']:<36}", f"accuracy {percent(row['accuracy'])}"]
     if row.get("attack_success_excess") is not None:
         parts.append(f"attack success over base {percent(row['attack_success_excess'])}")
     parts.append(f"{row['rounds_run']} rounds, {row['seconds']:.1f} s")
-    return "  ".join(parts)
+    told = [f"    WARNING: {said}" for said in row.get("warnings") or ()]
+    return "\n".join(["  ".join(parts), *told])
+
+
+def failed_line(name: str, reason: str) -> str:
+    """One failed cell on one line."""
+    return f"{name:<36}  FAILED: {reason}"
 
 
 class PlainLines:
@@ -67,7 +79,15 @@ class PlainLines:
     def cell_done(self, row: dict[str, Any]) -> None:
         """Print the line of the cell."""
         self.done += 1
-        line = f"[{self.done}/{self.cells}] {cell_line(row)}"
+        self._print(cell_line(row))
+
+    def cell_failed(self, name: str, reason: str) -> None:
+        """Print the line of the cell."""
+        self.done += 1
+        self._print(failed_line(name, reason))
+
+    def _print(self, text: str) -> None:
+        line = f"[{self.done}/{self.cells}] {text}"
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -126,9 +146,16 @@ class LiveView:
 
     def cell_done(self, row: dict[str, Any]) -> None:
         """Advance the job's bar, print the cell's line above, estimate the time left."""
+        self._finished(cell_line(row))
+
+    def cell_failed(self, name: str, reason: str) -> None:
+        """Do the same for a cell that failed."""
+        self._finished(failed_line(name, reason))
+
+    def _finished(self, line: str) -> None:
         self.done += 1
         self.bars.advance(self.job)
         total = self.bars.tasks[0].total or 0
         left = (time.monotonic() - self.started) / self.done * (total - self.done)
         self.bars.update(self.job, note=f"about {left:.0f} s left")
-        self.console.print(cell_line(row), markup=False, highlight=False)
+        self.console.print(line, markup=False, highlight=False)

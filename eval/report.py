@@ -156,6 +156,7 @@ def render(
         facts=header_facts(run),
         insecure=insecure_cells(rows),
         missing=gaps.sentences,
+        warned=warned_cells(run),
         repeatable=any(row.get("repeatable_secrets") for row in rows),
         tiles=tiles(rows),
         fraction=headline_fraction(rows),
@@ -203,6 +204,14 @@ def header_facts(run: Run) -> list[tuple[str, str]]:
         if value is not None and value != "":
             facts.append((name, str(value)))
     return facts
+
+
+def warned_cells(run: Run) -> list[str]:
+    """What a reader must know of single cells before any number: failures, and who was left out."""
+    failed = [f"{each['cell']} failed: {each['reason']}" for each in run.summary.get("failed", ())]
+    return failed + [
+        f"{row['cell']}: {said}" for row in run.rows for said in row.get("warnings") or ()
+    ]
 
 
 def insecure_cells(rows: Sequence[Row]) -> list[str]:

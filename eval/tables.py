@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from eval import participation
 from eval.records import Row, check_rows
 from eval.style import (
     NO_ATTACK,
@@ -106,7 +107,12 @@ def quality_sheet(rows: Sequence[Row]) -> Sheet:
             line.append(DASH if own else points(_subtract(values[0], root)))
         body.append(line)
     alone = "Root only: the validators' public rows alone, no hospital. Gain in percentage points."
-    notes = ["" if root is None else alone, privacy_note(rows), repeatable_note(rows)]
+    notes = [
+        "" if root is None else alone,
+        privacy_note(rows),
+        repeatable_note(rows),
+        participation.note(rows),
+    ]
     return Sheet("Quality without attack", header, body, " ".join(note for note in notes if note))
 
 

@@ -16,6 +16,7 @@ from secure_fl.arbiter import Chain, Nobody
 from secure_fl.config import load_config
 from secure_fl.data import Split
 from secure_fl.errors import ConfigError, InputError, SecureFLError, require
+from secure_fl.feasible import check_defence
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
 from secure_fl.ledger_settings import PLACES
@@ -376,6 +377,9 @@ def run(
     fraction = malicious_fractions(experiment.malicious)[0]
     config = RunConfig(experiment, experiment.defences[0], attack, fraction)
     federation = prepare(experiment)
+    check_defence(
+        config.defence, experiment.privacy, federation.hospitals, federation.initial.numel()
+    )
     rehearse(make_setting(config, federation))
     torch.set_num_threads(experiment.threads)
     with tempfile.TemporaryDirectory() as scratch:

@@ -234,7 +234,11 @@ def clip(updates: torch.Tensor, clip_norm: float) -> torch.Tensor:
     """
     require(clip_norm > 0, "clip_norm", "> 0", clip_norm)
     norms = torch.linalg.vector_norm(updates, dim=1, keepdim=True)  # (n, 1)
-    return updates / (norms / clip_norm).clamp(min=1.0)
+    clipped = updates / (norms / clip_norm).clamp(min=1.0)
+    vast = norms.isinf()[:, 0]  # squares of float32 overflow from 1e19, those of float64 do not
+    if vast.any() and updates.dtype != torch.float64:
+        clipped[vast] = clip(updates[vast].double(), clip_norm).to(updates.dtype)
+    return clipped
 
 
 def clip_and_noise(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from secure_fl import seeds
+from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.guard import (
     GateState,
@@ -74,10 +75,14 @@ class AddingServer:
         return None
 
     def directions(self, model: torch.Tensor, number: int) -> RootDirections | None:
-        """Train on the validators' public half from the same model, as a hospital would."""
+        """Train on the validators' public half from the same model, as a hospital would.
+
+        Raises:
+            InputError: the training diverged, so that there is no direction.
+        """
         if not self.wants_reference:
             return None
-        return root_directions(
+        root = root_directions(
             self.federation.model,
             model,
             self.federation.data.root,
@@ -85,6 +90,12 @@ class AddingServer:
             self.bootstraps,
             seeds.integer(self.seed, "guard", number),
         )
+        if not root.update.isfinite().all() or not root.bootstraps.isfinite().all():
+            raise InputError(
+                f"training on the validators' public half diverged in round {number}: lower "
+                f"train.lr; got {self.options.lr:g}"
+            )
+        return root
 
     def step(
         self,

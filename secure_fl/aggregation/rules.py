@@ -12,8 +12,10 @@ from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, near
 from secure_fl.extensions import NONE, Extensions, is_own, load_extensions, own_names
 
-# Wide enough for most uses, and norms of up to 130,000 parameters fit the ring.
+# Wide enough for most uses.
 DEFAULT_MAX_ABS = 128.0
+# For rules that take norms or cosines: those of up to 131,072 parameters fit the ring.
+NORM_MAX_ABS = 32.0
 
 Builder = Callable[..., Pipeline]
 _RULES: dict[str, Builder] = {}
@@ -122,7 +124,7 @@ def weighted_mean() -> Pipeline:
 
 
 @rule
-def clipped_mean(max_norm: float = 1.0, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+def clipped_mean(max_norm: float = 1.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
     """Mean of updates whose norms are bounded under MPC."""
     steps = (make_stage("clip_norm", {"max_norm": max_norm}), _mean())
     return Pipeline(steps, max_abs)
@@ -156,19 +158,19 @@ def _screened(reference: str, threshold: float, max_abs: float) -> Pipeline:
 
 
 @rule
-def cosine_median(threshold: float = 0.0, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+def cosine_median(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
     """Mean of the updates that point along the coordinate-wise median."""
     return _screened("median", threshold, max_abs)
 
 
 @rule
-def cosine_pairwise(threshold: float = 0.0, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+def cosine_pairwise(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
     """Mean of the updates that on average point along the others."""
     return _screened("pairwise", threshold, max_abs)
 
 
 @rule
-def cosine_root(threshold: float = 0.0, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+def cosine_root(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
     """Mean of the updates that point along a public root direction (after FLTrust, 2021)."""
     return _screened("root", threshold, max_abs)
 
