@@ -349,7 +349,13 @@ def prepare_command(options: argparse.Namespace) -> int:
     """Read a data set from its official files and keep it as one file."""
     from secure_fl import data
     from secure_fl.data.prepared import keep, refuse_target
+    from secure_fl.errors import InputError
 
+    if data.shipped(options.data):
+        raise InputError(
+            f"{options.data} is in the package and needs no preparation: "
+            f"secure-fl run data={options.data}"
+        )
     refuse_target(options.target)  # before reading, which may take long
     dataset = data.load(options.data, options.source)
     keep(dataset, options.target)

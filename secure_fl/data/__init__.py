@@ -7,7 +7,7 @@ its name. `load`, `names` and `describe` find them.
 from secure_fl.data.dataset import Dataset, FederatedData, Split
 from secure_fl.data.partition import partition
 from secure_fl.data.preprocessing import balance_classes
-from secure_fl.data.registry import describe, load, names
+from secure_fl.data.registry import describe, load, names, shipped
 
 __all__ = [
     "Dataset",
@@ -18,4 +18,5 @@ __all__ = [
     "load",
     "names",
     "partition",
+    "shipped",
 ]

@@ -57,6 +57,13 @@ def load(path: Path | None = None) -> Dataset:
             f"are not below {path}, {missing[0]} first; unpack all archives, or keep only the rows "
             "whose images you have"
         )
+    unlisted = sorted(images.keys() - set(listed))
+    if unlisted:
+        raise InputError(
+            f"chestxray14: {tables[0].name} does not list {len(unlisted)} of the {len(images)} "
+            f"images below {path}, {unlisted[0]} first: it may be cut short; keep images that are "
+            "not to be read elsewhere"
+        )
     with ThreadPoolExecutor() as pool:
         pixels = list(pool.map(lambda name: read_image(images[name]), listed))
     return Dataset(
@@ -80,14 +87,18 @@ def find_images(folder: Path) -> dict[str, Path]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """One image reduced to 32 x 32: uint8.
+    """One image reduced to 32 x 32: uint8, of 255 for the largest value that its kind can hold.
 
     Raises:
         InputError: the file is not a whole image.
     """
     try:
         with Image.open(path) as image:
-            small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-            return np.asarray(small, np.uint8)
+            if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
+                grey = Image.fromarray(np.asarray(image, np.float32) / np.float32(257))
+            else:
+                grey = image.convert("L")
+            small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
+            return np.rint(np.asarray(small)).astype(np.uint8)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise InputError(f"image {path} cannot be read: {error}") from error

@@ -11,7 +11,13 @@ import pandas as pd
 from secure_fl.data.dataset import Dataset
 from secure_fl.data.prepared import is_prepared, restore
 from secure_fl.data.support2 import encode
-from secure_fl.data.tables import find_tables, read_chunks, read_table
+from secure_fl.data.tables import (
+    find_tables,
+    read_chunks,
+    read_table,
+    refuse_missing,
+    refuse_repeated,
+)
 from secure_fl.errors import InputError
 
 TABLES = ("PATIENTS", "ADMISSIONS", "ICUSTAYS", "CHARTEVENTS", "LABEVENTS")
@@ -83,14 +89,15 @@ def load(path: Path | None = None) -> Dataset:
             file that `secure-fl prepare` made of it (the 330 million charted rows take minutes).
 
     Raises:
-        InputError: a table or a column is missing, or no stay qualifies.
+        InputError: a table, a column or a line is missing, a line is there twice, or no stay
+            qualifies.
     """
     if is_prepared(path):
         return restore(path, "mimic3")
     tables = find_tables(path, "mimic3", TABLES)
     stays = select_stays(tables)
-    charted = _summarise(tables["CHARTEVENTS"], "ICUSTAY_ID", stays, CHARTED)
-    measured = _summarise(tables["LABEVENTS"], "HADM_ID", stays, MEASURED)
+    charted = _summarise(tables, "CHARTEVENTS", "ICUSTAY_ID", stays, CHARTED)
+    measured = _summarise(tables, "LABEVENTS", "HADM_ID", stays, MEASURED)
     frame = pd.concat([stays[["AGE", *CATEGORIES]], charted, measured], axis=1)
     frame.columns = frame.columns.str.lower()
     x, categories = encode(frame)
@@ -110,7 +117,8 @@ def select_stays(tables: dict[str, Path]) -> pd.DataFrame:
     """Stays that qualify, ordered by id, with what is known of the patient at admission.
 
     Raises:
-        InputError: none does.
+        InputError: none does; a table has two lines for one stay, admission or patient, or lacks
+            one that the stays name.
     """
     stays = read_table(
         tables["ICUSTAYS"],
@@ -133,6 +141,18 @@ def select_stays(tables: dict[str, Path]) -> pd.DataFrame:
     for column in ("INTIME", "OUTTIME"):
         stays[column] = _seconds(stays[column], "ICUSTAYS")
     patients["DOB"] = _seconds(patients["DOB"], "PATIENTS")
+    for table, key, path in (
+        (stays, "ICUSTAY_ID", tables["ICUSTAYS"]),
+        (admissions, "HADM_ID", tables["ADMISSIONS"]),
+        (patients, "SUBJECT_ID", tables["PATIENTS"]),
+    ):
+        refuse_repeated(table, key, path.name)
+    by = tables["ICUSTAYS"].name
+    refuse_missing(stays["HADM_ID"], admissions, tables["ADMISSIONS"].name, by)
+    refuse_missing(stays["SUBJECT_ID"], patients, tables["PATIENTS"].name, by)
+    if patients["DOB"].isna().any():
+        unborn = patients.loc[patients["DOB"].isna(), "SUBJECT_ID"].iloc[0]
+        raise InputError(f"{tables['PATIENTS'].name} has no DOB for SUBJECT_ID {unborn}")
     stays = stays.sort_values(["INTIME", "ICUSTAY_ID"]).drop_duplicates("HADM_ID")
     stays = stays.merge(admissions, on="HADM_ID").merge(patients, on="SUBJECT_ID")
     age = (stays["INTIME"] - stays["DOB"]) / (365.2425 * 86_400)
@@ -160,12 +180,18 @@ def _seconds(times: pd.Series, table: str) -> pd.Series:
 
 
 def _summarise(
-    path: Path, key: str, stays: pd.DataFrame, variables: tuple[Variable, ...]
+    tables: dict[str, Path],
+    name: str,
+    key: str,
+    stays: pd.DataFrame,
+    variables: tuple[Variable, ...],
 ) -> pd.DataFrame:
     """Minimum, maximum and mean of each variable over each stay's window: (stays, 3 x variables).
 
     The table is read in pieces, so that memory holds the sums alone.
     """
+    path, place = tables[name], tables["ICUSTAYS" if key == "ICUSTAY_ID" else "ADMISSIONS"]
+    known = read_table(place, {key: "int64"})
     shape = (len(stays), len(variables))
     low, high = np.full(shape, np.inf), np.full(shape, -np.inf)
     total, count = np.zeros(shape), np.zeros(shape)
@@ -181,6 +207,7 @@ def _summarise(
     columns = {key: "float64", "ITEMID": "int64", "CHARTTIME": "str", "VALUENUM": "float64"}
     columns |= {"ERROR": "float64"} if charted else {}
     for chunk in read_chunks(path, columns):
+        refuse_missing(chunk[key].dropna().astype(np.int64), known, place.name, path.name)
         wanted = chunk["ITEMID"].isin(items) & chunk[key].isin(row_of.index)
         wanted &= chunk["VALUENUM"].notna() & chunk["CHARTTIME"].notna()
         if charted:

@@ -96,6 +96,11 @@ def split_rows(
        than `minimum_rows`, it receives random patients of the largest hospital. So the sizes
        are not exactly those drawn, and no hospital is empty.
 
+    Some patients may have so many rows that this fails. Then those with more rows than 2 of each
+    validator's patients may have go to the hospitals; hospitals in need receive the smallest
+    patients that any other can spare; and if that does not do either, all patients are dealt anew,
+    the largest first, each to the hospital with the fewest rows.
+
     Args:
         y: int64 (N,), labels.
         group: int64 (N,), patients.
@@ -124,10 +129,13 @@ def split_rows(
     patients, patient_of_row = np.unique(group, return_inverse=True)
     sizes = np.bincount(patient_of_row)
     order = rng.permutation(len(patients))
-    filled = np.cumsum(sizes[order])
-    tested = int(np.searchsorted(filled, test_fraction * len(y))) + 1
-    judged = int(np.searchsorted(filled, both * len(y))) + 1
-    test, validation, training = order[:tested], order[tested:judged], order[judged:]
+    test, validation, training = _cut(order, sizes, test_fraction, both)
+    enough = sizes[training].sum() >= hospitals * minimum_rows
+    if len(validation) < 2 * validators or not enough:
+        # A few patients with many rows may have filled a party: they go to the hospitals.
+        large = sizes[order] > validation_fraction * len(y) / (2 * validators)
+        order = np.concatenate([order[~large], order[large]])
+        test, validation, training = _cut(order, sizes, test_fraction, both)
     half = (len(validation) + 1) // 2
     root, holdout = validation[:half], validation[half:]
     if root_patients is not None:
@@ -151,6 +159,16 @@ def split_rows(
         validators=[rows(holdout[i::validators]) for i in range(validators)],
         test=rows(test),
     )
+
+
+def _cut(
+    order: np.ndarray, sizes: np.ndarray, test_fraction: float, both: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patients for test, validators and hospitals, in the given order, by shares of the rows."""
+    filled = np.cumsum(sizes[order])
+    tested = int(np.searchsorted(filled, test_fraction * filled[-1])) + 1
+    judged = int(np.searchsorted(filled, both * filled[-1])) + 1
+    return order[:tested], order[tested:judged], order[judged:]
 
 
 def _patient_labels(y: np.ndarray, patient_of_row: np.ndarray, patients: int) -> np.ndarray:
@@ -181,19 +199,60 @@ def _top_up(
     minimum_rows: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Move random patients from the largest hospital to any that is below the minimum."""
-    owners = owners.copy()
-    held = np.bincount(owners, weights=sizes, minlength=hospitals).astype(np.int64)
+    """Move random patients from the largest hospital to any that is below the minimum.
+
+    Raises:
+        InputError: neither that nor `_spare` nor `_deal` gives each its rows.
+    """
+    if sizes.sum() >= hospitals * minimum_rows:
+        drawn = owners.copy()
+        held = _held(drawn, sizes, hospitals)
+        while held.min() < minimum_rows:
+            needy, donor = int(held.argmin()), int(held.argmax())
+            candidates = np.flatnonzero(drawn == donor)
+            moved = candidates[rng.integers(len(candidates))]
+            if needy == donor or held[donor] - sizes[moved] < minimum_rows:
+                break
+            drawn[moved] = needy
+            held[donor] -= sizes[moved]
+            held[needy] += sizes[moved]
+        for made in (drawn, _spare(drawn, sizes, hospitals, minimum_rows)):
+            if _held(made, sizes, hospitals).min() >= minimum_rows:
+                return made
+        made = _deal(sizes, hospitals)
+        if _held(made, sizes, hospitals).min() >= minimum_rows:
+            return made
+    raise InputError(
+        f"{hospitals} hospitals must have at least {minimum_rows} rows each; the "
+        f"{int(sizes.sum())} training rows of {len(sizes)} patients do not suffice"
+    )
+
+
+def _held(owners: np.ndarray, sizes: np.ndarray, hospitals: int) -> np.ndarray:
+    """Rows of each hospital: int64 (hospitals,)."""
+    return np.bincount(owners, weights=sizes, minlength=hospitals).astype(np.int64)
+
+
+def _spare(owners: np.ndarray, sizes: np.ndarray, hospitals: int, minimum_rows: int) -> np.ndarray:
+    """Give hospitals in need the smallest patients that others can spare, as long as there are."""
+    owners, held = owners.copy(), _held(owners, sizes, hospitals)
+    smallest = np.argsort(sizes, kind="stable")
     while held.min() < minimum_rows:
-        needy, donor = int(held.argmin()), int(held.argmax())
-        candidates = np.flatnonzero(owners == donor)
-        moved = candidates[rng.integers(len(candidates))]
-        if needy == donor or held[donor] - sizes[moved] < minimum_rows:
-            raise InputError(
-                f"{hospitals} hospitals must have at least {minimum_rows} rows each; the "
-                f"{int(sizes.sum())} training rows of {len(sizes)} patients do not suffice"
-            )
-        owners[moved] = needy
-        held[donor] -= sizes[moved]
+        needy = int(held.argmin())
+        spared = sizes[smallest] <= held[owners[smallest]] - minimum_rows
+        if not spared.any():
+            break
+        moved = smallest[int(spared.argmax())]
+        held[owners[moved]] -= sizes[moved]
         held[needy] += sizes[moved]
+        owners[moved] = needy
+    return owners
+
+
+def _deal(sizes: np.ndarray, hospitals: int) -> np.ndarray:
+    """Deal patients anew, the largest first, each to the hospital with the fewest rows."""
+    owners, held = np.empty(len(sizes), np.int64), np.zeros(hospitals, np.int64)
+    for patient in np.argsort(-sizes, kind="stable"):
+        owners[patient] = held.argmin()
+        held[owners[patient]] += sizes[patient]
     return owners

@@ -31,6 +31,11 @@ def describe(name: str) -> str:
     return (_module(name).__doc__ or "").strip().splitlines()[0]
 
 
+def shipped(name: str) -> bool:
+    """Whether a data set is in the package, so that nobody needs files for it."""
+    return hasattr(_module(name), "SHA256")
+
+
 def load(name: str, path: str | Path | None = None) -> Dataset:
     """Load a data set by name.
 

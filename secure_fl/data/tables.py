@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +42,83 @@ def find_tables(folder: Path | None, dataset: str, names: Sequence[str]) -> dict
     return found
 
 
+class Tail(io.BufferedIOBase):
+    """A file, decompressed if its name ends in .gz, that remembers how it ended."""
+
+    KEPT = 1 << 16
+
+    def __init__(self, path: Path) -> None:
+        opened = gzip.open if path.suffix == ".gz" else open
+        self._file = opened(path, "rb")
+        self._end = b""
+        self._lines = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As of any file."""
+        data = self._file.read(-1 if size is None else size)
+        self._lines += data.count(b"\n")
+        self._end = (self._end + data[-self.KEPT :])[-self.KEPT :]
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+    def check_end(self, name: str, fields: int) -> None:
+        """Refuse a table whose last line is not whole, once all is read.
+
+        Raises:
+            InputError: it has fewer fields than the header, or no line break.
+        """
+        lines = self._end.splitlines()
+        number = self._lines + (not self._end.endswith(b"\n"))
+        last = lines[-1].decode("utf-8", "replace") if lines else ""
+        found = len(next(csv.reader([last]), []))
+        if found < fields:
+            raise InputError(
+                f"{name} is cut short: line {number}, its last, has {found} of {fields} fields"
+            )
+        if not self._end.endswith(b"\n"):
+            raise InputError(
+                f"{name} may be cut short: line {number}, its last, has no line break at its end; "
+                "get the file again, or add the line break if it is whole"
+            )
+
+
+def refuse_repeated(table: pd.DataFrame, key: str, name: str) -> None:
+    """Refuse a table that has two lines for one key.
+
+    Raises:
+        InputError: naming the table and the first such key.
+    """
+    twice = table.loc[table[key].duplicated(), key]
+    if len(twice):
+        raise InputError(
+            f"{name} must have one line for each {key}; {len(twice)} lines repeat one, "
+            f"{twice.iloc[0]} first"
+        )
+
+
+def refuse_missing(wanted: pd.Series, table: pd.DataFrame, name: str, by: str) -> None:
+    """Refuse a table that lacks keys which another one names.
+
+    Raises:
+        InputError: naming both tables, and the first key that is missing.
+    """
+    key = str(wanted.name)
+    lacking = wanted[~wanted.isin(table[key])].drop_duplicates()
+    if len(lacking):
+        raise InputError(
+            f"{name} lacks {len(lacking)} of the {wanted.nunique()} {key} that {by} names, "
+            f"{lacking.iloc[0]} first: one of the two files is not whole, or not of this release"
+        )
+
+
 def read_chunks(
     path: Path, columns: Mapping[str, str], rows: int = CHUNK_ROWS
 ) -> Iterator[pd.DataFrame]:
@@ -50,7 +130,8 @@ def read_chunks(
         rows: of a chunk.
 
     Raises:
-        InputError: a column is missing, a value is not of its type, or the file is damaged.
+        InputError: a column is missing, a value is not of its type, or the file is damaged or cut
+            short. Cut exactly between two lines, a file that is not compressed looks whole.
     """
     try:
         header = pd.read_csv(path, nrows=0).columns
@@ -59,10 +140,14 @@ def read_chunks(
         if missing:
             raise InputError(f"{path.name} lacks the columns {', '.join(missing)}")
         types = {actual[name.upper()]: kind for name, kind in columns.items()}
-        with pd.read_csv(path, usecols=list(types), dtype=types, chunksize=rows) as reader:
+        with (
+            Tail(path) as content,
+            pd.read_csv(content, usecols=list(types), dtype=types, chunksize=rows) as reader,
+        ):
             for chunk in reader:
                 chunk.columns = [str(name).upper() for name in chunk.columns]
                 yield chunk[[name.upper() for name in columns]]
+            content.check_end(path.name, len(header))
     except (OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, InputError):
             raise

@@ -1,6 +1,7 @@
 """The data package: shipped files, preprocessing, partition."""
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from secure_fl import data
+from secure_fl import data, seeds
 from secure_fl.data import lidc_nodules, preprocessing, support2
 from secure_fl.data.dataset import Dataset, FederatedData, Split
-from secure_fl.data.partition import split_rows
+from secure_fl.data.partition import _top_up, split_rows
 from secure_fl.errors import InputError
 
 
@@ -207,6 +208,63 @@ def test_smaller_root_is_a_subset_and_leaves_the_rest_alone(support):
     assert set(small.root) <= set(full.root)
     assert np.array_equal(small.test, full.test)
     assert all(map(np.array_equal, small.hospitals, full.hospitals))
+
+
+def divided(sizes, seed, hospitals, minimum_rows=32, validators=5):
+    """Rows of each hospital where patients have these numbers of rows."""
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    y = (group % 3 == 0).astype(np.int64)
+    rows = split_rows(
+        y, group, hospitals, 0.3, 0.2, 0.1, validators, seed, minimum_rows=minimum_rows
+    )
+    parts = [*rows.hospitals, rows.root, rows.holdout, rows.test]
+    assert sorted(np.concatenate(parts)) == list(range(len(y)))
+    patients = [set(group[p]) for p in parts]
+    assert sum(map(len, patients)) == len(sizes)
+    assert min(map(len, rows.validators)) >= 1
+    return [len(part) for part in rows.hospitals]
+
+
+def test_one_patient_with_many_rows_is_no_reason_to_refuse():
+    sizes = np.array([100] + [1] * 200)
+    for seed in range(200):
+        assert min(divided(sizes, seed, hospitals=4)) >= 32
+
+
+@pytest.mark.parametrize("hospitals", [5, 20])
+def test_heavy_tails_are_divided(hospitals):
+    """Patients as on ChestX-ray14: most have one image or two, a few more than a hundred."""
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        sizes = np.minimum(np.ceil(rng.pareto(1.1, 60 * hospitals)), 184).astype(int)
+        assert min(divided(sizes, seed, hospitals)) >= 32
+
+
+def test_rows_in_lumps_are_dealt_anew_where_none_can_be_spared():
+    sizes, rng = np.array([50, 50, 10, 10]), np.random.default_rng(0)
+    owners = _top_up(np.array([0, 0, 1, 1]), sizes, 2, 60, rng)
+    assert np.bincount(owners, weights=sizes).tolist() == [60, 60]
+    with pytest.raises(InputError, match=r"2 hospitals must have at least 61 rows each; the 120"):
+        _top_up(np.array([0, 0, 1, 1]), sizes, 2, 61, rng)
+
+
+@pytest.mark.parametrize(
+    ("name", "seed", "digest"),
+    [
+        ("support2", 0, "045adce6f788ba37"),
+        ("support2", 4, "e8b8e14afc1fec8e"),
+        ("lidc_nodules", 0, "4eb88f6c2b53afb0"),
+    ],
+)
+def test_partitions_of_the_shipped_data_stay_as_they_are(name, seed, digest):
+    """Published results rest on them."""
+    ds = data.load(name)
+    rows = split_rows(
+        ds.y, ds.group, 20, 0.3, 0.2, 0.1, 5, seeds.integer(seed, "partition"), minimum_rows=32
+    )
+    parts = [*rows.hospitals, rows.root, rows.holdout, *rows.validators, rows.test]
+    content = b"".join(part.astype("<i8").tobytes() + b"|" for part in parts)
+    assert hashlib.sha256(content).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize(

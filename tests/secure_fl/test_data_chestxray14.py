@@ -63,3 +63,40 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     table.write_text(HEADER + "\n")
     with pytest.raises(InputError, match="must have an image, findings and a patient in each row"):
         data.load("chestxray14", folder)
+
+
+@pytest.mark.parametrize("order", ["<u2", ">u2"])
+def test_images_of_16_bits_keep_their_shades(order: str, tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    ramp = np.linspace(0, 65535, 64 * 64).reshape(64, 64).round()
+    path = folder / "images_001" / "images" / "00000001_000.png"
+    Image.fromarray(ramp.astype(order)).save(path)
+    with Image.open(path) as image:
+        assert image.mode.startswith("I")
+    got = data.load("chestxray14", folder).x[0, 0]
+    want = ramp.reshape(32, 2, 32, 2).mean(axis=(1, 3)) / 65535
+    np.testing.assert_allclose(got, want, atol=0.51 / 255)
+    assert got.mean() == pytest.approx(0.5, abs=0.005)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_images_of_other_kinds_keep_their_shades(mode: str, tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    half = np.repeat(np.array([0, 255], np.uint8), 32)[None].repeat(64, axis=0)
+    path = folder / "images_001" / "images" / "00000001_000.png"
+    Image.fromarray(half).convert(mode).save(path)
+    got = data.load("chestxray14", folder).x[0, 0]
+    assert got[:, :16].max() == 0
+    assert got[:, 16:].min() == 1
+
+
+def test_a_table_cut_between_two_lines_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    table = folder / LABELS[0]
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(lines[:-4]))
+    with pytest.raises(InputError, match=r"does not list 4 of the 9 images .*00000002_002.png"):
+        data.load("chestxray14", folder)
+    table.write_text("".join(lines)[:-20])
+    with pytest.raises(InputError, match=r"Data_Entry_2017_v2020.csv is cut short: line 10"):
+        data.load("chestxray14", folder)

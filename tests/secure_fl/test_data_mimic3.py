@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import shlex
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eval.cli import main
 from secure_fl import data
-from secure_fl.data import mimic3, tables
+from secure_fl.config import load_config
+from secure_fl.data import mimic3, support2, tables
 from secure_fl.data.prepared import keep, restore
 from secure_fl.errors import InputError
 
@@ -274,3 +277,117 @@ def test_no_folder_a_file_and_no_stay_are_refused(tmp_path: Path) -> None:
     person(made, 1, hours=3)
     with pytest.raises(InputError, match="no adult's stay in ICUSTAYS lasts 48 hours"):
         data.load("mimic3", write(tmp_path / "mimic", made))
+
+
+def _halve(name: str) -> Callable[[Path], None]:
+    """Keep the first half of a table's lines, as a download that stopped between two lines."""
+
+    def change(folder: Path) -> None:
+        path = folder / f"{name}.csv"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(lines[: 1 + len(lines) // 2]))
+
+    return change
+
+
+def _cut_inside(name: str, drop: int) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / f"{name}.csv"
+        path.write_text(path.read_text()[:-drop])
+
+    return change
+
+
+def _pack_cut(name: str, drop: int) -> Callable[[Path], None]:
+    """The same inside a whole gzip file."""
+
+    def change(folder: Path) -> None:
+        path = folder / f"{name}.csv"
+        packed = gzip.compress(path.read_bytes()[:-drop])
+        path.unlink()
+        path.with_name(f"{name}.csv.gz").write_bytes(packed)
+
+    return change
+
+
+def _unterminated(name: str) -> Callable[[Path], None]:
+    """A gzip file that lacks its last bytes: all lines are there, the check sum is not."""
+
+    def change(folder: Path) -> None:
+        path = folder / f"{name}.csv"
+        packed = gzip.compress(path.read_bytes())
+        path.unlink()
+        path.with_name(f"{name}.csv.gz").write_bytes(packed[:-6])
+
+    return change
+
+
+def _repeat(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / f"{name}.csv"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([*lines, lines[3]]))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_halve("PATIENTS"), r"PATIENTS.csv lacks 20 of the 40 SUBJECT_ID that ICUSTAYS.csv names"),
+        (_halve("ADMISSIONS"), r"ADMISSIONS.csv lacks 20 of the 40 HADM_ID .*, 1020 first"),
+        (_halve("ICUSTAYS"), r"ICUSTAYS.csv lacks 20 of the 40 ICUSTAY_ID that CHARTEVENTS.csv"),
+        (_cut_inside("PATIENTS", 9), r"PATIENTS.csv is cut short: line 41, its last, has \d of 8"),
+        (_cut_inside("ADMISSIONS", 4), r"ADMISSIONS.csv cannot be read: .*NA values"),
+        (
+            _cut_inside("LABEVENTS", 1),
+            r"LABEVENTS.csv may be cut short: line \d+, .* no line break",
+        ),
+        (_cut_inside("CHARTEVENTS", 30), r"CHARTEVENTS.csv is cut short: line \d+"),
+        (_pack_cut("PATIENTS", 9), r"PATIENTS.csv.gz is cut short: line 41"),
+        (_pack_cut("CHARTEVENTS", 4), r"CHARTEVENTS.csv.gz is cut short"),
+        (_unterminated("LABEVENTS"), r"LABEVENTS.csv.gz cannot be read: .*end-of-stream"),
+        (_unterminated("PATIENTS"), r"PATIENTS.csv.gz cannot be read"),
+        (_repeat("PATIENTS"), r"PATIENTS.csv must have one line for each SUBJECT_ID; .* 2 first"),
+        (_repeat("ADMISSIONS"), r"ADMISSIONS.csv must have one line for each HADM_ID; .* 1002"),
+        (_repeat("ICUSTAYS"), r"ICUSTAYS.csv must have one line for each ICUSTAY_ID; .* 2002"),
+    ],
+)
+def test_no_line_is_lost_or_counted_twice_in_silence(
+    change: Callable[[Path], None], message: str, rows: Rows, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "mimic", rows)
+    change(folder)
+    with pytest.raises(InputError, match=message):
+        data.load("mimic3", folder)
+
+
+def test_a_patient_without_a_date_of_birth_is_named(rows: Rows, tmp_path: Path) -> None:
+    rows["PATIENTS"][7]["DOB"] = ""
+    with pytest.raises(InputError, match=r"PATIENTS.csv has no DOB for SUBJECT_ID 7"):
+        data.load("mimic3", write(tmp_path / "mimic", rows))
+
+
+@pytest.mark.parametrize("name", ["support2", "lidc_nodules"])
+def test_prepare_says_that_shipped_data_need_none(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = next(Path(support2.__file__).parent.glob(f"{name}.*[zv]"))
+    assert main(["prepare", name, str(source), str(tmp_path / "x.npz")]) == 2
+    message = capsys.readouterr().err
+    assert f"{name} is in the package and needs no preparation" in message
+    printed = message.rpartition(": ")[2]
+    assert load_config(shlex.split(printed)[2:]).data.name == name
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_that_prepare_prints_loads_the_data(
+    rows: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write(tmp_path / "mimic", rows)
+    assert main(["prepare", "mimic3", str(folder), str(tmp_path / "one.npz")]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].partition("run: ")[2]
+    settings = load_config(shlex.split(command)[2:]).data
+    np.testing.assert_array_equal(
+        data.load(settings.name, settings.path).x, data.load("mimic3", folder).x
+    )
