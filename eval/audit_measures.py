@@ -19,14 +19,18 @@ from eval.audit_records import CellRecords, Finding, guarded, result_of
 from eval.evaluate import Judge
 from eval.records import read_object
 from secure_fl.errors import SecureFLError
+from secure_fl.experiment import train_options
 from secure_fl.federation import Federation, prepare
 from secure_fl.round import measured, model_hash
 from secure_fl.runfolder import model_path, read_model
 from secure_fl.schema import ExperimentConfig
+from secure_fl.server import make_server
 from secure_fl.validation import validate
 
 # Largest gap that passes: a few test cases at the threshold, or the last digits of a loss.
 TOLERANCE = 2e-3
+# Largest distance of a tuned model from the same tuned now, as a share of the way it went.
+TUNING_TOLERANCE = 0.05
 
 
 @dataclass
@@ -115,8 +119,29 @@ def measure_cell(
     if records.closing["candidate_sha256"] == records.closing["model_sha256"]:
         now = dict(measured(validate(federation, final)))
         report.compare(f"{records.place}/closing.json", records.closing, now)
+        yield from _check_finish(cell, records, final, federation)
     now = grid.measures(federation, judge, result_of(records, final))
     report.compare(f"{records.place}/cell.json", records.row, _known(now, unknown))
+
+
+def _check_finish(
+    cell: grid.Cell, records: CellRecords, final: torch.Tensor, federation: Federation
+) -> Iterator[Finding]:
+    """The final model is what the server makes of the last round's: itself, or tuned on the root.
+
+    Tuning follows from that model, the public root and the seed. Its last digits may differ
+    between processors, and training carries them further: a distance up to `TUNING_TOLERANCE` of
+    the way that tuning goes passes.
+    """
+    run = cell.run
+    last = read_model(model_path(records.folder, len(records.rounds) - 1))
+    server = make_server(federation, run.defence, train_options(run), run.experiment.seed)
+    again = server.finish(last, None)
+    way = float(torch.linalg.vector_norm(again - last))
+    apart = float(torch.linalg.vector_norm(again - final))
+    if not apart <= TUNING_TOLERANCE * way:
+        fault = f"is {apart:.3g} from what the last round's model comes to, {way:.3g} from it"
+        yield Finding(f"{records.place}/models/final.npy", fault)
 
 
 def _known(figures: dict[str, Any], unknown_attack: bool) -> dict[str, Any]:

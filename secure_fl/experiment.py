@@ -179,6 +179,14 @@ def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
     return [everybody, *(sorted(active) for active in few)]
 
 
+def train_options(config: RunConfig) -> TrainOptions:
+    """How hospitals, and the server on its root, train in a run."""
+    options = TrainOptions(**asdict(config.experiment.train))
+    if config.defence.proximal_mu is not None:
+        options = replace(options, proximal_mu=config.defence.proximal_mu)
+    return options
+
+
 def make_setting(
     config: RunConfig, federation: Federation, noise_key: bytes | None = None
 ) -> Setting:
@@ -188,9 +196,6 @@ def make_setting(
     malicious = (
         () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
     )
-    options = TrainOptions(**asdict(config.experiment.train))
-    if config.defence.proximal_mu is not None:
-        options = replace(options, proximal_mu=config.defence.proximal_mu)
     return Setting(
         config=config.experiment,
         defence=config.defence,
@@ -202,7 +207,7 @@ def make_setting(
             LARGEST_CLAIM if config.attack.overstate and i in malicious else rows
             for i, rows in enumerate(federation.rows)
         ),
-        options=options,
+        options=train_options(config),
         noise=None if noise_key is None else HospitalSecrets(noise_key),
     )
 

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from eval import cli
+from attacks import Attack
+from eval import cli, grid
 from eval.audit import Outcome, RunAudit, audit_run
 from eval.audit_openings import difference
-from eval.audit_records import CellRecords, read_cell
+from eval.audit_records import CellRecords, read_cell, result_of
 from eval.audit_settings import check_against_settings, check_contract, stopping_round
+from eval.evaluate import Judge
 from eval.grid import plan
 from eval.manifest import write_manifest
 from eval.report import write_report
@@ -33,7 +35,8 @@ from secure_fl.aggregation import build_rule
 from secure_fl.aggregation.openings import UNIT, digest
 from secure_fl.data.prepared import keep
 from secure_fl.experiment import RunConfig
-from secure_fl.runfolder import canonical_json, records_digest, write_json
+from secure_fl.federation import prepare
+from secure_fl.runfolder import canonical_json, read_model, records_digest, write_json
 from tests.eval import tiny_job
 
 PLAIN, CHAINED = "fedavg--backdoor", "paper--backdoor"
@@ -179,6 +182,26 @@ def test_the_gates_early_stop_follows_from_the_models_hashes(
         )
         is None
     )
+
+
+def test_another_tuned_model_is_found_by_tuning_again(tmp_path: Path) -> None:
+    """Here somebody puts the untuned model in its place, all measures and hashes made to fit."""
+    settings = ["defences=[guarded]", "attacks=[]", "rounds=1"]
+    settings += ["defence.ledger=false", "defence.reputation=false"]
+    folder = tiny_job.run(tmp_path / "run", settings)
+    assert audit_run(folder).outcome is Outcome.PASSED
+    cell = folder / "cells" / "guarded--none"
+    shutil.copy(cell / "models" / "round-001.npy", cell / "models" / "final.npy")
+    last = rows(cell / "rounds.jsonl")[-1]
+    shown = {key: last[key] for key in ("accuracy", "loss", "f1", "model_sha256")}
+    edit(cell / "closing.json", **shown, candidate_sha256=last["model_sha256"])
+    config = tiny_job.config(*settings)
+    federation, model = prepare(config), read_model(cell / "models" / "final.npy")
+    result = result_of(read_cell(cell), model)
+    measured = grid.measures(federation, Judge(federation, Attack()), result)
+    edit(cell / "cell.json", **measured, final_model_sha256=last["model_sha256"])
+    forge(folder)
+    assert places(audit_run(folder)) == ["cells/guarded--none/models/final.npy"]
 
 
 @pytest.mark.parametrize("patience", [1, 2])

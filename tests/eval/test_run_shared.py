@@ -46,12 +46,8 @@ def secure_fl(folder: Path, *line: str, status: int = 0) -> str:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # three programs, each of which imports everything
-@pytest.mark.parametrize("repeatable", [True, False])
-def test_two_runs_of_one_seed_have_the_same_figures_and_pass_the_audit(
-    repeatable: bool, tmp_path: Path
-) -> None:
-    """Their chains' heads are the same only with `repeatable_secrets`."""
-    settings = [*SETTINGS, f"repeatable_secrets={str(repeatable).lower()}"]
+def test_two_runs_with_repeatable_secrets_have_the_same_heads(tmp_path: Path) -> None:
+    settings = [*SETTINGS, "repeatable_secrets=true"]
     heads = []
     for name in ("one", "two"):
         printed = secure_fl(tmp_path, "run", "--quick", *settings, "--out", name)
@@ -61,8 +57,8 @@ def test_two_runs_of_one_seed_have_the_same_figures_and_pass_the_audit(
     assert "INCOMPLETE, 1 thing(s)" in secure_fl(tmp_path, *line, status=3)
     rows = [read_json(tmp_path / name / "summary.json")["rows"] for name in ("one", "two")]
     chains = [[row["chain_head"] for row in each] for each in rows]
-    assert (chains[0] == chains[1]) == repeatable
-    assert len({*chains[0], *chains[1]}) == (2 if repeatable else 4)
+    assert chains[0] == chains[1]
+    assert len(set(chains[0])) == 2  # a clean cell and an attacked one
     # The job's chain holds the manifest, and so what the runs took: its heads differ.
     assert heads[0] != heads[1]
     for cell in ("paper--none", "paper--sign_flip"):
