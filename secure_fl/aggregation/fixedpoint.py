@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
@@ -28,6 +30,7 @@ from secure_fl.aggregation.ops import (
     exact_length,
     largest_norm_bound,
 )
+from secure_fl.aggregation.ranges import WIDTHLESS_BITS, Span, point, shortest, within
 from secure_fl.aggregation.weights import apportion
 from secure_fl.errors import InputError, require
 
@@ -35,6 +38,7 @@ _COSINE_BITS = 24  # fractional bits of a cosine
 _REFERENCE_BITS = 30  # a public direction is scaled to length 2^30
 _PAIRS = 31  # a squared norm below 2^62 has 31 pairs of bits
 _NEWTON_STEPS = 3
+_COSINES = Span(-1 - 2.0**-20, 1 + 2.0**-20)  # rounding included
 
 
 def encode(x: torch.Tensor) -> torch.Tensor:
@@ -73,8 +77,18 @@ class Root(NamedTuple):
 class FixedPointOps(IntegerRing, Ops):
     """`Ops` in terms of a small interface, `IntegerRing`."""
 
-    def _wrap(self, data: Ring, shape: tuple[int, ...], unit: float) -> Secret:
-        return Secret(self, data, shape, unit)
+    def _wrap(self, data: Ring, shape: tuple[int, ...], unit: float, span: Span) -> Secret:
+        return Secret(self, data, shape, unit, span=span)
+
+    def _coordinates(self, x: Updates) -> Span:
+        """Range of a coordinate; of rows without a width, that of what may be submitted."""
+        largest = 2.0 ** (min(self._bits(x.data), WIDTHLESS_BITS) - 1) * x.unit
+        return Span(-largest, largest)
+
+    def _longest(self, x: Updates) -> float:
+        """A public bound on the rows' norms: what is known of them, or by their width."""
+        by_width = math.sqrt(x.shape[1]) * 2.0 ** (self._bits(x.data) - 1) * x.unit
+        return min(x.norm_bound, by_width)
 
     # --- updates ---
 
@@ -109,15 +123,17 @@ class FixedPointOps(IntegerRing, Ops):
         by_width = x.shape[1] * 4.0 ** (self._bits(x.data) - 1) * scale
         by_norm = rows * (x.norm_bound / x.unit) ** 2 * scale
         if min(by_width, by_norm) > 2.0**61:
+            known = "" if math.isinf(x.norm_bound) else f" and norms up to {x.norm_bound:g}"
             raise InputError(
                 f"d must be at most 2^61 / 4^(bits - 1) for norms to fit the ring; got "
-                f"d={x.shape[1]} with {self._bits(x.data)}-bit values: lower max_abs, or clip "
-                "first"
+                f"d={x.shape[1]} with {self._bits(x.data)}-bit values{known}: lower max_abs, or "
+                "clip first, to a lower norm"
             )
 
     def squared_norms(self, x: Updates) -> Secret:
         self._check_norm_range(x)
-        return self._wrap(self._norms(x.data), (x.shape[0],), x.unit**2)
+        span = Span(0.0, self._longest(x) ** 2)
+        return self._wrap(self._norms(x.data), (x.shape[0],), x.unit**2, span)
 
     def _dots(self, x: Updates, reference: torch.Tensor | Secret) -> Ring:
         """x_i . reference, (m,); a public direction is scaled to length 2^30 before."""
@@ -136,7 +152,7 @@ class FixedPointOps(IntegerRing, Ops):
         # |dot| <= 2^e 2^30, so dot 2^(31-e) stays within 2^61.
         q = self._floor_shift(self._product(dot, root.shrink), 31)  # 30 fractional bits
         cosine = self._floor_shift(self._product(q, root.y), 60 - _COSINE_BITS)
-        return self._wrap(cosine, (x.shape[0],), 2.0**-_COSINE_BITS)
+        return self._wrap(cosine, (x.shape[0],), 2.0**-_COSINE_BITS, _COSINES)
 
     def cosine_at_least(
         self, x: Updates, reference: torch.Tensor | Secret, threshold: float
@@ -186,7 +202,7 @@ class FixedPointOps(IntegerRing, Ops):
         column = Root(*(self._expand(part, 0, m) for part in root))
         cosine = self._cosine_from(gram, row, column, (m, m))
         off_diagonal = 1 - torch.eye(m, dtype=torch.int64)
-        return self._wrap(self._times(cosine.data, off_diagonal), (m, m), cosine.unit)
+        return self._wrap(self._times(cosine.data, off_diagonal), (m, m), cosine.unit, _COSINES)
 
     def _cosine_from(self, dot: Ring, a: Root, b: Root, shape: tuple[int, ...]) -> Secret:
         """dot / (sqrt(s_a) sqrt(s_b)) = (dot / 2^(e_a + e_b)) y_a y_b.
@@ -198,14 +214,21 @@ class FixedPointOps(IntegerRing, Ops):
         q = self._floor_shift(q, 32)  # 30 fractional bits, |q| <= sqrt(u_a u_b)
         q = self._floor_shift(self._product(q, a.y), 30)
         q = self._floor_shift(self._product(q, b.y), 60 - _COSINE_BITS)
-        return self._wrap(q, shape, 2.0**-_COSINE_BITS)
+        return self._wrap(q, shape, 2.0**-_COSINE_BITS, _COSINES)
 
     def clip(
         self, x: Updates, squared_bound: Secret | float, norm_bound: float | None = None
     ) -> Updates:
+        x = replace(x, norm_bound=self._longest(x))
+        public = clipped_norm_bound(x, squared_bound, norm_bound)
+        if not isinstance(squared_bound, Secret):
+            if squared_bound >= x.norm_bound**2:
+                return x  # no row can be longer
+            least = shortest(x.shape[1], x.unit)
+            rule = f"at least {least:.3g} for d = {x.shape[1]} in steps of {x.unit:g}"
+            require(squared_bound >= least**2, "a norm bound", rule, math.sqrt(squared_bound))
         squared = self.squared_norms(x)
         m = x.shape[0]
-        public = clipped_norm_bound(x, squared_bound, norm_bound)
         if isinstance(squared_bound, Secret):
             bound = squared_bound
         else:
@@ -229,7 +252,8 @@ class FixedPointOps(IntegerRing, Ops):
 
     def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
         values = self._order(x.data, tuple(ranks))
-        return [self._wrap(value, (x.shape[1],), x.unit) for value in values]
+        span = self._coordinates(x)
+        return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
 
     def middle(self, x: Updates, trim: int) -> Secret:
         return Secret(self, self._middle(x.data, trim), x.shape, is_bit=True)
@@ -251,47 +275,62 @@ class FixedPointOps(IntegerRing, Ops):
         shape = (x.shape[1],)
         if shift:  # rounded down to a coarser step before it leaves (`_reveal`)
             require(divisor is None, "divisor", "None for weights that differ", divisor)
-            return self._wrap(total, shape, x.unit / 2**shift)
+            return self._wrap(total, shape, x.unit / 2**shift, self._coordinates(x))
         count = sum(integers) if divisor is None else divisor
-        return Secret(self, total, shape, x.unit / count, step=x.unit)
+        span = self._coordinates(x).scaled(sum(integers) / count)
+        return Secret(self, total, shape, x.unit / count, step=x.unit, span=span)
 
     # --- small arrays ---
 
     def _public(self, value: float, unit: float) -> Secret:
-        return self._wrap(self._constant_like(round(value / unit), 1), (1,), unit)
+        span = within(point(value), unit, "a public number")
+        return self._wrap(self._constant_like(round(value / unit), 1), (1,), unit, span)
 
     def _aligned(self, a: Secret, b: Secret | float) -> tuple[Secret, Secret]:
         other = b if isinstance(b, Secret) else self._public(b, a.unit)
         unit = min(a.unit, other.unit)
-        return (
-            self._wrap(self._times(a.data, _ratio(a.unit, unit)), a.shape, unit),
-            self._wrap(self._times(other.data, _ratio(other.unit, unit)), other.shape, unit),
-        )
+        return self._finer(a, unit), self._finer(other, unit)
+
+    def _finer(self, a: Secret, unit: float) -> Secret:
+        span = within(a.span, unit, "a number beside a finer one")
+        return self._wrap(self._times(a.data, _ratio(a.unit, unit)), a.shape, unit, span)
 
     def add(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
         shape = np.broadcast_shapes(left.shape, right.shape)
-        return self._wrap(self._plus(left.data, right.data), tuple(shape), left.unit)
+        span = within(left.span.plus(right.span), left.unit, "a sum")
+        return self._wrap(self._plus(left.data, right.data), tuple(shape), left.unit, span)
 
     def subtract(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
         shape = np.broadcast_shapes(left.shape, right.shape)
-        return self._wrap(self._minus(left.data, right.data), tuple(shape), left.unit)
+        span = within(left.span.minus(right.span), left.unit, "a difference")
+        return self._wrap(self._minus(left.data, right.data), tuple(shape), left.unit, span)
 
     def multiply(self, a: Secret, b: Secret | float) -> Secret:
         if isinstance(b, Secret):
             factor = self._bits_to_ring(b.data) if b.is_bit else b.data
             shape = tuple(np.broadcast_shapes(a.shape, b.shape))
+            span = a.span.or_zero() if b.is_bit else a.span.times(b.span)
+            if not b.is_bit:
+                within(span, a.unit * b.unit, "a product")
             product = self._product(a.data, factor)
             if not b.is_bit:
                 product = self._floor_shift(product, _log2(b.unit))
-            return self._wrap(product, shape, a.unit)
-        if float(b).is_integer():
-            return self._wrap(self._times(a.data, int(b)), a.shape, a.unit)
-        scaled = self._times(a.data, round(b * 2**FRACTION_BITS))
-        return self._wrap(self._floor_shift(scaled, FRACTION_BITS), a.shape, a.unit)
+            return self._wrap(product, shape, a.unit, span)
+        rounded = Fraction(round(b * 2**FRACTION_BITS), 2**FRACTION_BITS)  # in lowest terms
+        span = a.span.scaled(float(rounded))
+        within(a.span.scaled(rounded.numerator), a.unit, f"a product with the public {b:g}")
+        scaled = self._times(a.data, rounded.numerator)
+        if rounded.denominator > 1:
+            scaled = self._floor_shift(scaled, rounded.denominator.bit_length() - 1)
+        return self._wrap(scaled, a.shape, a.unit, span)
 
     def less(self, a: Secret, b: Secret | float) -> Secret:
+        if not isinstance(b, Secret):
+            # Beyond what a can be, the outcome is the same as at its end.
+            slack = a.unit + a.span.size * 2.0**-40
+            b = min(max(b, a.span.low - slack), a.span.high + slack)
         difference = self.subtract(a, b)
         return self._below_zero(difference.data, difference.shape)
 
@@ -302,13 +341,15 @@ class FixedPointOps(IntegerRing, Ops):
         return Secret(self, self._not(a.data), a.shape, is_bit=True)
 
     def sum_last(self, a: Secret) -> Secret:
-        return self._wrap(self._sum_last(a.data), a.shape[:-1], a.unit)
+        span = within(a.span.scaled(a.shape[-1]), a.unit, "a sum")
+        return self._wrap(self._sum_last(a.data), a.shape[:-1], a.unit, span)
 
     def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
-        return [self._wrap(value, (1,), a.unit) for value in self._kth(a.data, tuple(ranks))]
+        values = self._kth(a.data, tuple(ranks))
+        return [self._wrap(value, (1,), a.unit, a.span) for value in values]
 
     def _scaled(self, a: Secret, factor: float) -> Secret:
-        return Secret(self, a.data, a.shape, a.unit * factor)
+        return self._wrap(a.data, a.shape, a.unit * factor, a.span.scaled(factor))
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
         unit = permit.opening.unit

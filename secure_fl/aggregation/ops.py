@@ -23,9 +23,17 @@ import torch
 
 from secure_fl.aggregation.openings import FRACTION_BITS as FRACTION_BITS
 from secure_fl.aggregation.openings import Exits, Permit
+from secure_fl.aggregation.ranges import Span, point
 from secure_fl.aggregation.weights import real_rows
 from secure_fl.errors import InputError, require
 from secure_fl.types import Opening
+
+SCORE_TOLERANCE = 2.0**-14
+"""How far below its limit a score may lie: four steps of 2^-16, to which updates are encoded.
+
+Cosines have 24 fractional bits, rounded down. Hospitals that sent the same, but for its length or
+rounding, would otherwise fall on both sides of a limit that their exact scores meet.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Secret:
             it is and is divided in public, a median's two middle values leave as their sum.
         rows: how many rows with real weight are in it, where a public weight decided that; None
             for all that were in play. Kept by the operators.
+        span: public range of the numbers; anything in the plain backend.
     """
 
     ops: Ops
@@ -50,6 +59,7 @@ class Secret:
     is_bit: bool = False
     step: float | None = None
     rows: int | None = None
+    span: Span = Span()  # noqa: RUF009
 
     def __add__(self, other: Secret | float) -> Secret:
         return _of_fewest_rows(self.ops.add(self, other), self, other)
@@ -270,16 +280,24 @@ class Ops(ABC):
 
     def absolute(self, a: Secret) -> Secret:
         """Return |a|: a - 2 a [a < 0]."""
-        return a - self._scaled(self.multiply(a, a < 0.0), 2.0)
+        result = a - self._scaled(self.multiply(a, a < 0.0), 2.0)
+        return replace(result, span=Span(0.0, a.span.size))
 
     def maximum(self, a: Secret, b: Secret) -> Secret:
         """Return the larger of a and b: a + (b - a) [a < b]."""
-        return a + self.multiply(b - a, a < b)
+        spans = a.span, b.span
+        span = Span(max(s.low for s in spans), max(s.high for s in spans))
+        return replace(a + self.multiply(b - a, a < b), span=span)
 
     def minimum(self, a: Secret, b: Secret | float) -> Secret:
         """Return the smaller of a and b: a + (b - a) [b < a]."""
+        spans = a.span, b.span if isinstance(b, Secret) else point(b)
+        if spans[0].high <= spans[1].low:
+            return a
         difference = self.subtract(a, b)
-        return a - self.multiply(difference, ~(difference < 0.0))
+        result = a - self.multiply(difference, ~(difference < 0.0))
+        span = Span(min(s.low for s in spans), min(s.high for s in spans))
+        return replace(result, span=span)
 
 
 def middle_ranks(count: int) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ import torch
 from attacks.imports import mark
 from secure_fl.aggregation.openings import THE_UPDATE, Opens
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
+from secure_fl.aggregation.ranges import WIDTHLESS_BITS
 from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, InputError, near, require
 from secure_fl.extensions import NONE, Extensions, is_own
@@ -198,7 +199,7 @@ class Pipeline:
     @property
     def limit(self) -> float:
         """Coordinates must be below this in magnitude to be encoded."""
-        return 2.0 ** (min(self.bits, 37) - 1 - FRACTION_BITS)
+        return 2.0 ** (min(self.bits, WIDTHLESS_BITS) - 1 - FRACTION_BITS)
 
     @property
     def weighs_samples(self) -> bool:

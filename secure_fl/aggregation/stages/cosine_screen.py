@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure_fl.aggregation.openings import Opens
-from secure_fl.aggregation.ops import Secret
+from secure_fl.aggregation.ops import SCORE_TOLERANCE, Secret
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
 
@@ -16,7 +16,8 @@ def cosine_screen(reference: str = "median", threshold: float = 0.0) -> Stage:
 
     The cosine is, by `reference`:
         median    cos(x_i, coordinate-wise median of all)
-        pairwise  mean over j != i of cos(x_i, x_j)      (paper, section 2.4)
+        pairwise  mean over j != i of cos(x_i, x_j)      (paper, section 2.4); up to 2^-14 below
+                  the threshold it counts as there (`SCORE_TOLERANCE`)
         root      cos(x_i, g) for a public direction g   (FLTrust; Cao et al., NDSS 2021)
 
     Reveals: accepted, one bit a hospital.  Cost: n inner products of length d (n^2 for
@@ -35,7 +36,8 @@ def cosine_screen(reference: str = "median", threshold: float = 0.0) -> Stage:
                 raise InputError("cosine_screen needs a reference (float (d,)); got None")
             return ops.cosine_at_least(x, context.reference, threshold)
         others = max(x.shape[0] - 1, 1)
-        return ops.sum_last(ops.pairwise_cosine(x)) * (1.0 / others) >= threshold
+        # The sum against a multiple: a mean's public factor 1 / (m - 1) would be rounded.
+        return ops.sum_last(ops.pairwise_cosine(x)) >= (threshold - SCORE_TOLERANCE) * others
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         accepted = context.ops.open("accepted", near(context))  # (m,)

@@ -8,16 +8,18 @@ from typing import NamedTuple
 import torch
 
 from secure_fl.aggregation.openings import Opens
-from secure_fl.aggregation.ops import Ops, Secret, Updates, exact_length, middle_ranks
+from secure_fl.aggregation.ops import (
+    SCORE_TOLERANCE,
+    Ops,
+    Secret,
+    Updates,
+    exact_length,
+    middle_ranks,
+)
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
 
-SCORE_TOLERANCE = 2.0**-14
-"""How far below its limit a score may lie: four steps of 2^-16, to which updates are encoded.
-
-Scores have 24 fractional bits. Of hospitals that sent the same, but for its length or rounding,
-most have one score, so that the MAD is 0; without a tolerance the others would be struck.
-"""
+MOST_DEVIATIONS = 2.0**20
 
 
 class History(NamedTuple):
@@ -40,7 +42,8 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
     2. E_i <- E_i + x_i and E_0 <- E_0 + g; c_i = cos(E_i, E_0). One round's cosine is noise on
        heterogeneous data and would reject honest hospitals; the sum over rounds is not.
     3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)) - 2^-14,
-       the last so that rounding strikes nobody (`SCORE_TOLERANCE`).
+       the last so that rounding strikes nobody (`SCORE_TOLERANCE`): of hospitals that sent the
+       same most have one score, and the MAD is 0.
     4. Go on with those not struck among the max(ceil(m / 2), minimum) best by score.
 
     Reveals: accepted and used, one bit a hospital each.
@@ -49,7 +52,8 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
     """
     require(max_norm > 0, "max_norm", "positive", max_norm)
     require(0 <= ratio <= 1, "ratio", "in [0, 1]", ratio)
-    require(deviations > 0, "deviations", "positive", deviations)
+    # A spread of scores times this must fit the ring.
+    require(0 < deviations <= MOST_DEVIATIONS, "deviations", "in (0, 2^20]", deviations)
 
     def apply(context: Context, history: State) -> tuple[Context, State]:
         if context.reference is None:

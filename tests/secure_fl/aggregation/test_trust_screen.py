@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import secure_fl
-from secure_fl.aggregation.stages.trust_screen import SCORE_TOLERANCE
+from secure_fl.aggregation.ops import SCORE_TOLERANCE
 
 STEP = 2.0**-16
 N, D = 5, 4
