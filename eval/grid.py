@@ -35,7 +35,7 @@ from secure_fl.consortium import check_ledger
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.experiment import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.extensions import load_extensions
-from secure_fl.feasible import check_defence
+from secure_fl.feasible import check_defence, check_numbers
 from secure_fl.federation import Federation, prepare
 from secure_fl.mpc.tls import check_keys
 from secure_fl.parties import minimum_hospitals, open_nodes
@@ -169,6 +169,8 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
         rehearse(make_setting(run, federation))
+    for defence in config.defences:
+        check_numbers(config, defence, federation.model.num_parameters)
     create_run(folder)
     save_config(config, folder / "config.yaml")
     begun = {"run": folder.resolve().name}

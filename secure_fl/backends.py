@@ -23,6 +23,7 @@ from secure_fl.aggregation.pipeline import Pipeline, run
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import InputError, require
 from secure_fl.faults import Fault
+from secure_fl.inputs import as_updates
 from secure_fl.sessions import (
     BACKENDS,
     SALT_BYTES,
@@ -30,6 +31,7 @@ from secure_fl.sessions import (
     HospitalSecrets,
     Session,
     Submission,
+    refusal,
 )
 from secure_fl.statements import Ties
 from secure_fl.types import AggregateResult, Cost
@@ -70,6 +72,10 @@ class ClearSession(Session):
         self._name = name
         self._minimum = minimum
         self._states = self.rule.init()
+
+    def _refusal(self, row: torch.Tensor) -> str | None:
+        """In floating point nothing is too small."""
+        return super()._refusal(row) if self._name == "fixed" else refusal(row, self.rule.limit)
 
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
         roots = {}
@@ -158,7 +164,8 @@ def aggregate(
     """Combine updates once with a robust rule.
 
     Args:
-        updates: float (n, d), tensor or array.
+        updates: float (n, d), in any of the forms of `secure_fl.inputs`: a tensor, an array, a
+            DataFrame, a list of rows or of state dicts.
         defence: a rule's name, a pipeline as data or as an object (`aggregation.build_rule`).
             Code of your own in it is thereby permitted, also to nodes that are started for it;
             an open backend's nodes must have been started with it (`allow`).
@@ -185,8 +192,7 @@ def aggregate(
         >>> aggregate(np.array([[1.0], [2.0]]), fedavg, samples=[10, 90]).update
         tensor([1.9000], dtype=torch.float64)
     """
-    x = torch.as_tensor(updates)
-    require(x.ndim == 2, "updates' shape", "(hospitals, parameters)", tuple(x.shape))
+    x = as_updates(updates)
     rule = build_rule(defence)
     with ExitStack() as stack:
         if isinstance(backend, str):

@@ -16,7 +16,7 @@ from secure_fl.arbiter import Chain, Nobody
 from secure_fl.config import load_config
 from secure_fl.data import Split
 from secure_fl.errors import ConfigError, InputError, SecureFLError, require
-from secure_fl.feasible import check_defence
+from secure_fl.feasible import check_defence, check_numbers
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
 from secure_fl.ledger_settings import PLACES
@@ -386,6 +386,7 @@ def run(
         config.defence, experiment.privacy, federation.hospitals, federation.initial.numel()
     )
     rehearse(make_setting(config, federation))
+    check_numbers(experiment, config.defence, federation.model.num_parameters)
     torch.set_num_threads(experiment.threads)
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "run" if folder is None else Path(folder)

@@ -1,8 +1,8 @@
 """What can be known of a run before it starts: whether its rule can work at all.
 
-A rule's limits depend on the numbers of hospitals and parameters, which no single setting knows. So
-each rule is tried once on small made-up updates, in the clear with the arithmetic that it will run
-in, before anything is written.
+A rule's limits depend on the numbers of hospitals, parameters and rounds, which no single setting
+knows. So each rule is tried once on small made-up updates, in the clear with the arithmetic that it
+will run in, and its ranges in all planned rounds, before anything is written.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from statistics import NormalDist
 
 import torch
 
+from secure_fl.aggregation.openings import UNIT
+from secure_fl.aggregation.ranges import shortest
+from secure_fl.aggregation.rehearsal import rehearse_ranges
 from secure_fl.backends import ClearBackend
+from secure_fl.checks import check
 from secure_fl.errors import ConfigError, InputError
-from secure_fl.schema import DefenceConfig, PrivacyConfig
+from secure_fl.schema import DefenceConfig, ExperimentConfig, PrivacyConfig
 
 # Largest chance that the noise alone puts an honest update outside the rule's range.
 TOLERATED_REFUSALS = 0.01
@@ -50,6 +54,37 @@ def check_defence(defence: DefenceConfig, privacy: PrivacyConfig, hospitals: int
         raise ConfigError(
             f"{place} cannot work with {hospitals} hospitals and {dim:,} parameters: {error}"
         ) from error
+
+
+def check_numbers(experiment: ExperimentConfig, defence: DefenceConfig, dim: int) -> None:
+    """Refuse a rule whose integers could wrap in a planned round, and norms lost to rounding.
+
+    Args:
+        experiment: the job.
+        defence: one of its defences; in the plain backend everything passes.
+        dim: parameters d of the model.
+
+    Raises:
+        ConfigError: names the defence or the setting, the rule and the value.
+    """
+    if defence.backend == "plain":
+        return
+    norm = experiment.privacy.clip_norm
+    least = shortest(dim, UNIT)
+    check(
+        norm is None or norm >= least,
+        "privacy.clip_norm",
+        f"at least {least:.3g}, for {dim} parameters that the {defence.backend} backend rounds to "
+        "steps of 2^-16",
+        norm,
+    )
+    rule = defence.build(experiment.extensions)
+    if rule.own_stages:
+        return  # what they make of one column is theirs; operations check ranges in each round too
+    try:
+        rehearse_ranges(rule, experiment.data.hospitals, dim, experiment.rounds)
+    except InputError as error:
+        raise ConfigError(f"defence {defence.name!r}: {error}") from error
 
 
 def refusal_chance(limit: float, sigma: float, dim: int) -> float:

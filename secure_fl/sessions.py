@@ -18,9 +18,12 @@ from typing import Any, Self
 
 import torch
 
+from secure_fl.aggregation.openings import UNIT
 from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.aggregation.ranges import ROUNDING_SHARE
 from secure_fl.errors import require
 from secure_fl.faults import Fault
+from secure_fl.inputs import as_updates, as_vector, whole_number
 from secure_fl.statements import Findings, Signed, Ties
 from secure_fl.types import AggregateResult
 
@@ -73,6 +76,24 @@ def refusal(row: torch.Tensor, limit: float) -> str | None:
     return None
 
 
+def lost_to_rounding(row: torch.Tensor) -> str | None:
+    """Return why an update (d,) does not survive rounding to integers, or None if it does."""
+    steps = row.to(torch.float64) / UNIT
+    largest = float(steps.abs().max())
+    if largest == 0:
+        return None
+    length = largest * float((steps / largest).norm())  # of subnormal numbers too
+    if length > len(steps) ** 0.5 / (2 * ROUNDING_SHARE):
+        return None  # each coordinate moves by half a step at most
+    change = float((steps - steps.round()).norm()) if largest >= 0.5 else length
+    if change <= ROUNDING_SHARE * length:
+        return None
+    return (
+        f"its length is {length * UNIT:.3g}, and rounding to steps of 2^-16 changes it by "
+        f"{change / length:.0%} of that: scale updates up, or raise the norm they are clipped to"
+    )
+
+
 class Session(ABC):
     """One rule over several rounds, for n hospitals and d parameters.
 
@@ -83,11 +104,11 @@ class Session(ABC):
     def __init__(
         self, rule: Pipeline, hospitals: int, dim: int, hospital_secrets: HospitalSecrets
     ) -> None:
+        hospitals, dim = whole_number(hospitals, "hospitals"), whole_number(dim, "dim")
         require(hospitals >= 1, "hospitals", "at least 1", hospitals)
         require(dim >= 1, "dim", "at least 1", dim)
         self.rule = rule
-        self.hospitals = hospitals
-        self.dim = dim
+        self.hospitals, self.dim = hospitals, dim
         self._secrets = hospital_secrets
         self._round = 0
         self._submitted: Submission | None = None
@@ -98,24 +119,24 @@ class Session(ABC):
         """Hand in one round's updates.
 
         Args:
-            updates: float (n, d), tensor or array.
+            updates: float (n, d), in any of the forms of `secure_fl.inputs`.
             present: which hospitals take part, all by default.
 
-        Hospitals whose update is not finite or out of range are refused by name; the others go on.
+        Hospitals whose update is not finite, out of range or, where the backend computes with
+        integers, too small for their steps are refused by name; the others go on.
 
         Raises:
             InputError: wrong shapes.
         """
-        x = torch.as_tensor(updates).detach()
+        x = as_updates(updates)
         shape = (self.hospitals, self.dim)
         require(tuple(x.shape) == shape, "updates' shape", f"{shape}", tuple(x.shape))
-        require(x.dtype.is_floating_point, "updates' type", "floating point", x.dtype)
         flags = [True] * self.hospitals if present is None else [bool(p) for p in present]
         require(len(flags) == self.hospitals, "present", f"{self.hospitals} flags", len(flags))
         rows: dict[int, torch.Tensor] = {}
         refused: dict[int, str] = {}
         for hospital in (h for h in range(self.hospitals) if flags[h]):
-            reason = refusal(x[hospital], self.rule.limit)
+            reason = self._refusal(x[hospital])
             if reason is None:
                 rows[hospital] = x[hospital].to(torch.float64)
             else:
@@ -164,10 +185,8 @@ class Session(ABC):
         used = samples is None or self.rule.weighs_samples
         rule = "left out for a rule without {weighted_mean: {by: samples}}, which would ignore them"
         require(used, "samples", rule, counts.tolist())
-        direction = None if reference is None else torch.as_tensor(reference).to(torch.float64)
+        direction = None if reference is None else as_vector(reference, self.dim, "reference")
         if direction is not None:
-            shape = tuple(direction.shape)
-            require(shape == (self.dim,), "reference's shape", f"({self.dim},)", shape)
             require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
         roots = submission.commitments if commitments is None else commitments
         with self._lock:
@@ -177,10 +196,13 @@ class Session(ABC):
 
     def _public(self, name: str, values: Any) -> torch.Tensor:
         """One public number for each hospital, float64 (n,); all ones for None."""
-        given = torch.ones(self.hospitals) if values is None else torch.as_tensor(values)
-        shape = (self.hospitals,)
-        require(tuple(given.shape) == shape, f"{name}'s shape", f"{shape}", tuple(given.shape))
-        return given.to(torch.float64)
+        if values is None:
+            return torch.ones(self.hospitals, dtype=torch.float64)
+        return as_vector(values, self.hospitals, name)
+
+    def _refusal(self, row: torch.Tensor) -> str | None:
+        """Why an update (d,) cannot be handed in, or None if it can."""
+        return refusal(row, self.rule.limit) or lost_to_rounding(row)
 
     @abstractmethod
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:

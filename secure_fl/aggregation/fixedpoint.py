@@ -221,12 +221,11 @@ class FixedPointOps(IntegerRing, Ops):
     ) -> Updates:
         x = replace(x, norm_bound=self._longest(x))
         public = clipped_norm_bound(x, squared_bound, norm_bound)
-        if not isinstance(squared_bound, Secret):
-            if squared_bound >= x.norm_bound**2:
-                return x  # no row can be longer
-            least = shortest(x.shape[1], x.unit)
-            rule = f"at least {least:.3g} for d = {x.shape[1]} in steps of {x.unit:g}"
-            require(squared_bound >= least**2, "a norm bound", rule, math.sqrt(squared_bound))
+        if not isinstance(squared_bound, Secret) and squared_bound >= x.norm_bound**2:
+            return x  # no row can be longer
+        least = shortest(x.shape[1], x.unit)
+        rule = f"at least {least:.3g} for d = {x.shape[1]} in steps of {x.unit:g}"
+        require(public >= least, "a norm bound", rule, public)
         squared = self.squared_norms(x)
         m = x.shape[0]
         if isinstance(squared_bound, Secret):

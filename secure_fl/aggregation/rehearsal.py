@@ -39,8 +39,7 @@ def rehearse_ranges(rule: Pipeline, hospitals: int, dim: int, rounds: int = 1) -
         InputError: they could wrap; with the first round in which they do.
     """
     require(rounds >= 0, "rounds", "at least 0", rounds)
-    everybody = range(hospitals)
-    reputation, reference = torch.ones(hospitals), torch.ones(1)
+    everybody, ones = range(hospitals), torch.ones(hospitals)
     states = rule.init()
     stateful = any(state is not None for state in states)
     for number in range(1, (rounds if stateful else min(rounds, 1)) + 1):
@@ -48,7 +47,7 @@ def rehearse_ranges(rule: Pipeline, hospitals: int, dim: int, rounds: int = 1) -
         x = Updates(zeros, (hospitals, dim), UNIT)
         try:
             _, _, states = run(
-                rule, states, _KeepingOps(), x, everybody, reputation, dim, reference
+                rule, states, _KeepingOps(), x, everybody, ones, ones, dim, torch.ones(1)
             )
         except InputError as error:
             raise InputError(f"round {number} of {rounds}: {error}") from error

@@ -20,6 +20,7 @@ from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import ConfigError, InputError, NodeFailure, require
 from secure_fl.extensions import load_extensions
 from secure_fl.faults import Fault
+from secure_fl.inputs import whole_number
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.handshakes import Reception, listen
 from secure_fl.mpc.planning import Network
@@ -126,6 +127,8 @@ class MpcBackend(Backend):
         refuse_main(allow)
         load_extensions(allow)  # what nodes could not import fails here, before any is started
         check_preprocessing(preprocessing, insecure_preprocessing)
+        nodes = whole_number(nodes, "nodes")
+        minimum_hospitals = whole_number(minimum_hospitals, "minimum_hospitals")
         require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
         require(timeout > 0, "timeout", "positive", timeout)
         require(minimum_hospitals >= 1, "minimum_hospitals", "at least 1", minimum_hospitals)

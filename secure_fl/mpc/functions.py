@@ -25,6 +25,7 @@ import torch
 from secure_fl.aggregation.ops import FRACTION_BITS, Secret
 from secure_fl.counts import trim_count
 from secure_fl.errors import require
+from secure_fl.inputs import whole_number
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.division import divide
 from secure_fl.mpc.provider import ProviderRing
@@ -34,7 +35,6 @@ from secure_fl.mpc.tensors import (
     Vectors,
     fraction_bits,
     share_at,
-    whole_number,
     width,
 )
 from secure_fl.mpc.words import word_count

@@ -8,7 +8,6 @@ bits, or at its own where it has more, and results are returned so.
 from __future__ import annotations
 
 import math
-import operator
 from numbers import Real
 
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 
 from secure_fl.aggregation.ops import FRACTION_BITS, Secret, Updates
 from secure_fl.errors import InputError, require
+from secure_fl.inputs import whole_number
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.provider import ProviderRing
 from secure_fl.mpc.shared import SharedMatrix, SharedOps
@@ -54,17 +54,6 @@ def share_at(x: MPCTensor, precision: int) -> torch.Tensor:
     flat = x.share.reshape(1, -1).contiguous().numpy()
     floored = ProviderRing().floor_shift(flat, own - precision)
     return torch.from_numpy(floored).reshape(x.share.shape)
-
-
-def whole_number(value: object, name: str) -> int:
-    """Return an integer of any integer type.
-
-    Raises:
-        InputError: it is another type.
-    """
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise InputError(f"{name} must be a whole number; got {value!r}")
-    return operator.index(value)
 
 
 def axis(x: MPCTensor, dim: int) -> int:

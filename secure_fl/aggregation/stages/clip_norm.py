@@ -19,7 +19,7 @@ def clip_norm(max_norm: float = 1.0) -> Stage:
     require(max_norm > 0, "max_norm", "positive", max_norm)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
-        x = context.ops.clip(context.x, max_norm**2)  # (m, d)
+        x = context.ops.clip(context.x, max_norm * max_norm)  # (m, d)
         return replace(context, x=x), state
 
     return Stage(apply)

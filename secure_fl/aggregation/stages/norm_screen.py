@@ -22,7 +22,7 @@ def norm_screen(max_norm: float = 1.0) -> Stage:
     def apply(context: Context, state: State) -> tuple[Context, State]:
         ops = context.ops
         squared = ops.squared_norms(context.x)  # (m,)
-        accepted = ops.open("accepted", squared * -1.0 >= -(max_norm**2))
+        accepted = ops.open("accepted", squared * -1.0 >= -max_norm * max_norm)
         return context.reject(accepted), state
 
     return Stage(apply, opens=(Opens("accepted"),))

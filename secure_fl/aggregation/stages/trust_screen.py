@@ -60,7 +60,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
             raise InputError("trust_screen needs a reference (float (d,)); got None")
         ops = context.ops
         squared = ops.squared_norms(context.x)  # (m,)
-        bound = ops.minimum(ops.median_of(squared), max_norm**2)  # (1,)
+        bound = ops.minimum(ops.median_of(squared), max_norm * max_norm)  # (1,)
         x = ops.clip(context.x, bound, norm_bound=max_norm)  # (m, d)
         g = context.reference.to(torch.float64)
         g = g * min(1.0, max_norm / max(exact_length(g), 1e-300))
