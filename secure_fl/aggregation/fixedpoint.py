@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
 
+from secure_fl.aggregation.constants import differences, log2_steps, ratio, unit_direction
 from secure_fl.aggregation.integer_ring import IntegerRing, Ring
 from secure_fl.aggregation.openings import Permit
 from secure_fl.aggregation.ops import (
@@ -27,7 +28,6 @@ from secure_fl.aggregation.ops import (
     Secret,
     Updates,
     clipped_norm_bound,
-    exact_length,
     largest_norm_bound,
 )
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS, Span, point, shortest, within
@@ -35,7 +35,6 @@ from secure_fl.aggregation.weights import apportion
 from secure_fl.errors import InputError, require
 
 _COSINE_BITS = 24  # fractional bits of a cosine
-_REFERENCE_BITS = 30  # a public direction is scaled to length 2^30
 _PAIRS = 31  # a squared norm below 2^62 has 31 pairs of bits
 _NEWTON_STEPS = 3
 _COSINES = Span(-1 - 2.0**-20, 1 + 2.0**-20)  # rounding included
@@ -265,7 +264,7 @@ class FixedPointOps(IntegerRing, Ops):
             return Updates(self._mix(mask.data, x.data, None, 1), x.shape, x.unit)
         unit = min(x.unit, otherwise.unit)
         require(otherwise.unit == unit, "unit of otherwise", "at most that of x", otherwise.unit)
-        factor = _ratio(x.unit, unit)
+        factor = ratio(x.unit, unit)
         return Updates(self._mix(mask.data, x.data, otherwise.data, factor), x.shape, unit)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
@@ -292,7 +291,7 @@ class FixedPointOps(IntegerRing, Ops):
 
     def _finer(self, a: Secret, unit: float) -> Secret:
         span = within(a.span, unit, "a number beside a finer one")
-        return self._wrap(self._times(a.data, _ratio(a.unit, unit)), a.shape, unit, span)
+        return self._wrap(self._times(a.data, ratio(a.unit, unit)), a.shape, unit, span)
 
     def add(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
@@ -315,7 +314,7 @@ class FixedPointOps(IntegerRing, Ops):
                 within(span, a.unit * b.unit, "a product")
             product = self._product(a.data, factor)
             if not b.is_bit:
-                product = self._floor_shift(product, _log2(b.unit))
+                product = self._floor_shift(product, log2_steps(b.unit))
             return self._wrap(product, shape, a.unit, span)
         rounded = Fraction(round(b * 2**FRACTION_BITS), 2**FRACTION_BITS)  # in lowest terms
         span = a.span.scaled(float(rounded))
@@ -364,9 +363,9 @@ class FixedPointOps(IntegerRing, Ops):
         steps = self._thermometer(squared)  # (..., 31): [s >= 4^(e-1)] for e = 1..31
         exponent = torch.arange(1, _PAIRS + 1)
         # One-hot of e is the difference of neighbours; fold it into the weights instead.
-        shrink = self._weigh_last(steps, _differences(2 ** (_PAIRS - exponent)))
-        grow = self._weigh_last(steps, _differences(2**exponent))
-        square = self._weigh_last(steps, _differences(4 ** (_PAIRS - exponent)))
+        shrink = self._weigh_last(steps, differences(2 ** (_PAIRS - exponent)))
+        grow = self._weigh_last(steps, differences(2**exponent))
+        square = self._weigh_last(steps, differences(4 ** (_PAIRS - exponent)))
         u = self._floor_shift(self._product(squared, square), 34)  # s 4^(31-e): 62 -> 28 bits
         return Normal(shrink, grow, u)
 
@@ -384,30 +383,3 @@ class FixedPointOps(IntegerRing, Ops):
             y = self._product(y, self._minus(self._constant_as(t, 3 << 30), t))
             y = self._floor_shift(y, 31)
         return Root(shrink, grow, u, y)
-
-
-def unit_direction(reference: torch.Tensor) -> torch.Tensor:
-    """Return a public (d,) direction scaled to Euclidean length 2^30, rounded to int64."""
-    vector = reference.to(torch.float64)
-    require(bool(vector.isfinite().all()), "reference", "finite", "a vector with NaN or infinity")
-    norm = exact_length(vector)
-    if norm == 0:
-        return torch.zeros_like(vector, dtype=torch.int64)
-    return torch.round(vector / norm * 2**_REFERENCE_BITS).to(torch.int64)
-
-
-def _differences(weights: torch.Tensor) -> torch.Tensor:
-    """Return w' with sum_e w_e onehot_e = sum_e w'_e thermometer_e."""
-    return torch.diff(weights, prepend=torch.zeros(1, dtype=weights.dtype))
-
-
-def _log2(unit: float) -> int:
-    bits = -math.log2(unit)
-    require(bits == int(bits) and bits >= 0, "unit of a factor", "a power of two below 1", unit)
-    return int(bits)
-
-
-def _ratio(coarse: float, fine: float) -> int:
-    ratio = coarse / fine
-    require(ratio == int(ratio), "units", "related by a whole factor", (coarse, fine))
-    return int(ratio)

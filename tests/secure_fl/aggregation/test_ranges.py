@@ -171,9 +171,15 @@ def test_a_mean_over_many_is_not_taken_by_a_rounded_factor() -> None:
     ("name", "params", "dim", "rounds", "said"),
     [
         *((name, {}, 5922, 20, None) for name in rule_names()),
-        ("cosine_root", {}, 32_768, 1, None),
-        ("cosine_root", {}, 32_769, 1, r"round 1 of 1: d must be at most 2\^61"),
-        ("cosine_median", {"threshold": 0.2}, 34_114, 5, "round 1 of 5: d must be"),
+        ("cosine_root", {"max_abs": 128.0}, 32_768, 1, None),
+        ("cosine_root", {"max_abs": 128.0}, 32_769, 1, r"round 1 of 1: d must be at most 2\^61"),
+        (
+            "cosine_median",
+            {"threshold": 0.2, "max_abs": 128.0},
+            34_114,
+            5,
+            "round 1 of 5: d must be",
+        ),
         ("guarded", {"max_norm": 1e5}, 5922, 150, None),
         ("guarded", {"max_norm": 1e5}, 5922, 151, "round 151 of 151: .* norms up to 23240"),
         ("guarded", {"max_norm": 1000.0, "max_abs": 64.0}, 5922, 23, None),

@@ -1,0 +1,50 @@
+"""Public numbers of fixed-point arithmetic: directions, weights of bits, and how units relate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from secure_fl.aggregation.ops import exact_length
+from secure_fl.errors import require
+
+REFERENCE_BITS = 30
+"""A public direction is scaled to length 2^30."""
+
+
+def unit_direction(reference: torch.Tensor) -> torch.Tensor:
+    """Return a public (d,) direction scaled to Euclidean length 2^30, rounded to int64."""
+    vector = reference.to(torch.float64)
+    require(bool(vector.isfinite().all()), "reference", "finite", "a vector with NaN or infinity")
+    norm = exact_length(vector)
+    if norm == 0:
+        return torch.zeros_like(vector, dtype=torch.int64)
+    return torch.round(vector / norm * 2**REFERENCE_BITS).to(torch.int64)
+
+
+def differences(weights: torch.Tensor) -> torch.Tensor:
+    """Return w' with sum_e w_e onehot_e = sum_e w'_e thermometer_e."""
+    return torch.diff(weights, prepend=torch.zeros(1, dtype=weights.dtype))
+
+
+def log2_steps(unit: float) -> int:
+    """Return b of a unit 2^-b.
+
+    Raises:
+        InputError: it is none.
+    """
+    bits = -math.log2(unit)
+    require(bits == int(bits) and bits >= 0, "unit of a factor", "a power of two below 1", unit)
+    return int(bits)
+
+
+def ratio(coarse: float, fine: float) -> int:
+    """Return how many steps of the finer unit a step of the coarser one is.
+
+    Raises:
+        InputError: no whole number.
+    """
+    quotient = coarse / fine
+    require(quotient == int(quotient), "units", "related by a whole factor", (coarse, fine))
+    return int(quotient)
