@@ -32,20 +32,24 @@ def check_attack(cls: type[Attack], params: Mapping[str, Any] | None = None) -> 
 def sample_view(n: int, f: int, d: int, seed: int = 0) -> AttackView:
     """A view as a round would give it."""
     rng = torch.Generator().manual_seed(seed)
-    model = torch.randn(d, generator=torch.Generator().manual_seed(1))
+    model = torch.randn(d, generator=torch.Generator().manual_seed(1), dtype=torch.float32)
     return AttackView(3, n, f, rng, model, clip_norm=1.0, defence="median")
 
 
 def sample_updates(rows: int, d: int, seed: int = 0) -> torch.Tensor:
     """Random updates (rows, d) around a common direction."""
     rng = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, d, generator=rng) + torch.randn(1, d, generator=rng)
+    return torch.randn(rows, d, generator=rng, dtype=torch.float32) + torch.randn(
+        1, d, generator=rng, dtype=torch.float32
+    )
 
 
 def sample_rows(shape: tuple[int, ...], m: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
     """Random rows x in [0, 1], (m, *shape), and labels 0 and 1."""
     rng = torch.Generator().manual_seed(0)
-    return torch.rand(m, *shape, generator=rng), torch.randint(2, (m,), generator=rng)
+    return torch.rand(m, *shape, generator=rng, dtype=torch.float32), torch.randint(
+        2, (m,), generator=rng
+    )
 
 
 def _cases(attack: Attack) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:

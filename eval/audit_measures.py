@@ -25,6 +25,7 @@ from secure_fl.round import measured, model_hash
 from secure_fl.runfolder import model_path, read_model
 from secure_fl.schema import ExperimentConfig
 from secure_fl.server import make_server
+from secure_fl.threads import torch_threads
 from secure_fl.validation import validate
 
 # Largest gap that passes: a few test cases at the threshold, or the last digits of a loss.
@@ -87,14 +88,14 @@ def measure(
         report.findings.append(Finding(f"{grid.ENVIRONMENT}, {grid.DATA_HASH}", fault))
         report.skipped.append(("measures", "the data here are not those of the record"))
         return
-    torch.set_num_threads(config.threads)
     records = {cell.folder.name: cell for cell in cells}
-    for cell in planned:
-        if cell.name in records:
-            report.findings += guarded(
-                f"cells/{cell.name}",
-                measure_cell(cell, records[cell.name], run, federation, report),
-            )
+    with torch_threads(config.threads):
+        for cell in planned:
+            if cell.name in records:
+                report.findings += guarded(
+                    f"cells/{cell.name}",
+                    measure_cell(cell, records[cell.name], run, federation, report),
+                )
 
 
 def measure_cell(

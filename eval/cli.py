@@ -13,8 +13,10 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -56,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(options.command(options))
+        with _polite_kills():
+            return int(options.command(options))
     except KeyboardInterrupt:
         kept = "; finished cells are kept" if options.command is run_command else ""
         print(f"secure-fl: interrupted{kept}", file=sys.stderr)
@@ -106,8 +108,23 @@ def _words(error: Exception) -> str:
     return " ".join(str(error).split("\n"))
 
 
+@contextmanager
+def _polite_kills() -> Iterator[None]:
+    """Treat a polite kill like Ctrl-C inside: leave no process and no half-written cell.
+
+    Signals reach the main thread alone; in another one nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    """Treat a polite kill like Ctrl-C: leave no process and no half-written cell."""
     raise KeyboardInterrupt
 
 

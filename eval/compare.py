@@ -36,8 +36,8 @@ def compare(
     require(0 <= seed < 2**63, "seed", "from 0 to 2**63 - 1", seed)
     pipeline = build_rule(rule)
     generator = torch.Generator().manual_seed(seed)
-    direction = torch.randn(dim, generator=generator)
-    spread = torch.randn(hospitals, dim, generator=generator)
+    direction = torch.randn(dim, generator=generator, dtype=torch.float32)
+    spread = torch.randn(hospitals, dim, generator=generator, dtype=torch.float32)
     updates = (direction + spread) / dim**0.5 / 4
     results = {}
     for name in BACKENDS:

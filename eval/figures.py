@@ -11,6 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from eval import mpl  # noqa: F401 - before matplotlib
+
+# isort: split
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from attacks import Attack
 from eval import metrics
 from eval.environment import environment
@@ -57,6 +55,7 @@ from secure_fl.schema import (
     malicious_fractions,
 )
 from secure_fl.sessions import Backend
+from secure_fl.threads import torch_threads
 
 CLEAN = "none"
 ROOT_ONLY = "root_only"
@@ -293,11 +292,10 @@ def _run_cells(
     config: ExperimentConfig, federation: Federation, folder: Path, reporter: Reporter
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Rows of all cells, of which those that are missing are run; and those that failed."""
-    torch.set_num_threads(config.threads)
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     secret = RunSecret(config)
-    with Backends(secret) as backends:
+    with torch_threads(config.threads), Backends(secret) as backends:
         for cell in plan(config):
             final = folder / "cells" / cell.name
             if not final.exists():

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import matplotlib as mpl
+from eval.mpl import mpl  # before the rest of matplotlib
+
+# isort: split
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

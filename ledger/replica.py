@@ -8,6 +8,10 @@ the contract of this package reads nothing of it, and a test holds it to that.
 from dataclasses import dataclass
 from typing import Any
 
+import ledger.pyevm  # noqa: F401 - before eth
+
+# isort: split
+
 from eth.abc import SignedTransactionAPI
 from eth.exceptions import UnrecognizedTransactionType
 from eth.vm.spoof import SpoofTransaction

@@ -8,6 +8,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import overload
 
+import ledger.pyevm  # noqa: F401 - before eth
+
+# isort: split
+
 import rlp
 from eth.abc import BlockHeaderAPI
 from eth.db.backends.memory import MemoryDB

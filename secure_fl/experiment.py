@@ -44,6 +44,7 @@ from secure_fl.schema import (
 from secure_fl.server import make_server
 from secure_fl.sessions import Backend, HospitalSecrets, Session
 from secure_fl.statements import Ties
+from secure_fl.threads import torch_threads
 from secure_fl.validation import validate
 
 Row = dict[str, Any]
@@ -157,7 +158,9 @@ def rehearse(setting: Setting) -> None:
     nobody = torch.zeros(federation.hospitals, dtype=torch.bool)
     state = State(federation.initial, nobody)
     shape = (federation.hospitals, federation.model.num_parameters)
-    updates = 0.01 * torch.randn(shape, generator=seeds.torch_generator(0, "craft", 0))
+    updates = 0.01 * torch.randn(
+        shape, generator=seeds.torch_generator(0, "craft", 0), dtype=torch.float32
+    )
     for active in _rehearsed(setting.malicious, federation.hospitals):
         malicious = sum(i in setting.malicious for i in active)
         place = f"among {len(active)} hospitals, {malicious} of them malicious"
@@ -387,8 +390,7 @@ def run(
     )
     rehearse(make_setting(config, federation))
     check_numbers(experiment, config.defence, federation.model.num_parameters)
-    torch.set_num_threads(experiment.threads)
-    with tempfile.TemporaryDirectory() as scratch:
+    with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "run" if folder is None else Path(folder)
         require(not target.exists(), "folder", "one that does not exist yet", str(target))
         target.mkdir(parents=True)

@@ -229,7 +229,7 @@ def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator
     """
     m = len(x)
     if x.dim() == 2:
-        hit = torch.rand(x.shape, generator=generator) < share
+        hit = torch.rand(x.shape, generator=generator, dtype=torch.float32) < share
         extreme = torch.randint(2, x.shape, generator=generator).to(x.dtype)
         return torch.where(hit, extreme, x)
     height, width = x.shape[-2:]

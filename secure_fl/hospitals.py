@@ -85,7 +85,9 @@ def train(
 
 def init_scaffold(hospitals: int, dim: int) -> Scaffold:
     """Zero control variates for the first round."""
-    return Scaffold(torch.zeros(dim), torch.zeros(hospitals, dim))
+    return Scaffold(
+        torch.zeros(dim, dtype=torch.float32), torch.zeros(hospitals, dim, dtype=torch.float32)
+    )
 
 
 def train_scaffold(
@@ -141,7 +143,7 @@ def _train(
     if correction is not None:
         correction = correction[order]
     moments = (torch.zeros_like(theta), torch.zeros_like(theta))
-    clock = torch.zeros(())
+    clock = torch.zeros((), dtype=torch.float32)
     for step, count in enumerate(active):
         picked = rows[step, :count].flatten()
         batch_x = x.index_select(0, picked).unflatten(0, (count, -1))
@@ -195,7 +197,7 @@ def _batches(
     batch = options.batch_size
     longest = options.epochs * max(-(-m // batch) for m in sizes)
     rows = torch.zeros(len(sizes), longest, batch, dtype=torch.int64)
-    weight = torch.zeros(len(sizes), longest, batch)
+    weight = torch.zeros(len(sizes), longest, batch, dtype=torch.float32)
     first = 0
     for i, (m, seed) in enumerate(zip(sizes, seeds, strict=True)):
         generator = torch.Generator().manual_seed(seed)

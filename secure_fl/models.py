@@ -39,7 +39,8 @@ class Model(ABC):
     def init(self, generator: torch.Generator) -> torch.Tensor:
         """Initial parameters: float32 (d,), uniform in +-1/sqrt(fan_in), as torch.nn.Linear's."""
         parts = [
-            (torch.rand(math.prod(shape), generator=generator) * 2 - 1) / math.sqrt(fan)
+            (torch.rand(math.prod(shape), generator=generator, dtype=torch.float32) * 2 - 1)
+            / math.sqrt(fan)
             for shape, fan in zip(self.shapes, self.fans, strict=True)
         ]
         return torch.cat(parts)

@@ -136,7 +136,7 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
         float32 (n, d); rows of absent hospitals are zero.
     """
     if not active:
-        return torch.zeros(setting.federation.hospitals, state.model.numel())
+        return torch.zeros(setting.federation.hospitals, state.model.numel(), dtype=torch.float32)
     seed = setting.config.seed
     trained = train(
         setting.federation.model,
@@ -145,7 +145,7 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
         setting.options,
         [seeds.integer(seed, "training", number, i) for i in active],
     )
-    updates = torch.zeros(setting.federation.hospitals, state.model.numel())
+    updates = torch.zeros(setting.federation.hospitals, state.model.numel(), dtype=torch.float32)
     updates[active] = trained
     sent = craft(setting, state, number, active, updates)
     bound = setting.config.privacy

@@ -93,7 +93,7 @@ class PlainOps(Ops):
         return self._secret(mask, is_bit=True)
 
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
-        other = torch.zeros(()) if otherwise is None else otherwise.data
+        other = torch.zeros((), dtype=torch.float64) if otherwise is None else otherwise.data
         return Updates(torch.where(mask.data, x.data, other.to(torch.float64)), x.shape)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:

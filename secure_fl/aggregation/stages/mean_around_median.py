@@ -30,7 +30,7 @@ def mean_around_median(beta: float = 0.2) -> Stage:
         keep = rows - trim_count(beta, rows)
         if keep < rows:
             x = ops.where(ops.nearest(x, keep), x, None)  # (m, d), zero where dropped
-        update = ops.weighted_mean(x, torch.ones(rows), divisor=keep)
+        update = ops.weighted_mean(x, torch.ones(rows, dtype=torch.float64), divisor=keep)
         return replace(context, update=update), state
 
     return Stage(apply)

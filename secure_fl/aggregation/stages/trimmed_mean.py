@@ -28,7 +28,9 @@ def trimmed_mean(beta: float = 0.2) -> Stage:
         trim = trim_count(beta, rows)
         if trim:
             x = ops.where(ops.middle(x, trim), x, None)  # (m, d), zero where trimmed
-        update = ops.weighted_mean(x, torch.ones(rows), divisor=rows - 2 * trim)
+        update = ops.weighted_mean(
+            x, torch.ones(rows, dtype=torch.float64), divisor=rows - 2 * trim
+        )
         return replace(context, update=update), state
 
     return Stage(apply)
