@@ -48,7 +48,7 @@ def write_manifest(run: Path) -> None:
         hashlib.sha256((run / name).read_bytes()).digest()
         for name in ("config.yaml", MANIFEST, "summary.json")
     )
-    chain = ledger.open_chain(1)
+    chain = ledger.open_chain(1, salt=config)
     chain.open_round(1, config)
     chain.commit(1, {})
     chain.record_aggregate(1, manifest, [None], summary)

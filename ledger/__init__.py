@@ -28,6 +28,7 @@ what), `commitments` (the tree over a round's), `contract` and `artifacts` (ABI)
 chain is opened.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerError, Reverted
@@ -51,6 +52,7 @@ __all__ = [
 
 CHAIN_ID = 20_260
 GENESIS_TIMESTAMP = 1_767_225_600  # 2026-01-01 00:00 UTC
+SALT_BYTES = 32
 
 
 def open_chain(
@@ -66,6 +68,7 @@ def open_chain(
     chain_id: int = CHAIN_ID,
     timestamp: int = GENESIS_TIMESTAMP,
     funded: "Sequence[bytes]" = (),
+    salt: bytes | None = None,
 ) -> "LedgerClient":
     """A new chain in this process with the contract set up and everybody registered.
 
@@ -77,14 +80,20 @@ def open_chain(
         mode: "each" to verify every commitment on the chain, "merkle" to post one Merkle root.
         chain_id, timestamp: of the genesis.
         funded: addresses beside the coordinator's that can pay for transactions.
+        salt: the contract's address, and so what every signature is bound to, follows from it.
+            By default fresh from the operating system: no two chains take each other's
+            signatures. The same salt, seed and calls give the same blocks.
     """
     from ledger.chain import Genesis, InProcessChain
     from ledger.client import LedgerClient
+    from ledger.keys import deployer_key
     from ledger.members import Members
 
     members = Members.simulated(seed, hospitals, nodes, validators, administrators, threshold)
-    chain = InProcessChain(Genesis(chain_id, timestamp, (members.coordinator.address, *funded)))
-    return LedgerClient.found(chain, members, parameters or Parameters(), mode)
+    deployer = deployer_key(os.urandom(SALT_BYTES) if salt is None else salt)
+    paying = (members.coordinator.address, deployer.address, *funded)
+    chain = InProcessChain(Genesis(chain_id, timestamp, paying))
+    return LedgerClient.found(chain, members, parameters or Parameters(), mode, deployer)
 
 
 def connect(

@@ -48,9 +48,9 @@ class Administration:
 
     def set_parameters(self, parameters: Parameters) -> None:
         """Change the parameters, between rounds."""
-        rule, limits = parameters.rule_words(), parameters.limit_words()
-        digest = self._connection.messages.set_parameters(rule, limits, self.nonce())
-        self._connection.send([("set_parameters", (rule, limits, self._approve(digest)))])
+        words = parameters.rule_words(), parameters.limit_words(), parameters.timing_words()
+        digest = self._connection.messages.set_parameters(*words, self.nonce())
+        self._connection.send([("set_parameters", (*words, self._approve(digest)))])
 
     def nonce(self) -> int:
         """The number that the next change must be approved with."""

@@ -13,7 +13,6 @@ other contracts did, and that the senders could pay.
 """
 
 from ledger import artifacts, blocks
-from ledger.blocks import NodeReceipt
 from ledger.errors import LedgerError
 from ledger.export import ExportError, NodeBlock, NodeFile, VisitedLine
 from ledger.follow import MOVING, contract_words, follow
@@ -79,7 +78,7 @@ def replay(file: NodeFile, report: AuditReport) -> Witness:
         names: list[str] = []
         try:
             for raw, receipt in zip(line.transactions, line.receipts, strict=True):
-                outcome = _executed(replica, address, raw, blocks.read_receipt(receipt))
+                outcome = _executed(replica, address, raw, receipt, line.number)
                 if outcome is None:
                     continue
                 logs = [emitted.log for emitted in outcome.emitted]
@@ -100,13 +99,16 @@ def replay(file: NodeFile, report: AuditReport) -> Witness:
     return witness
 
 
-def _executed(replica: Replica, address: bytes, raw: bytes, receipt: NodeReceipt) -> Outcome | None:
-    """A transaction of the contract executed again; None for somebody else's.
+def _executed(
+    replica: Replica, address: bytes, raw: bytes, receipt_bytes: bytes, block: int
+) -> Outcome | None:
+    """A transaction of the contract in a block executed again; None for somebody else's.
 
     Raises:
         LedgerError: it comes to something else than its receipt, or others' code called the
             contract.
     """
+    receipt = blocks.read_receipt(receipt_bytes)
     if not blocks.calls(raw, address):
         if any(emitted.address == address for emitted in receipt.emitted):
             to = blocks.recipient(raw).hex()
@@ -116,7 +118,7 @@ def _executed(replica: Replica, address: bytes, raw: bytes, receipt: NodeReceipt
             )
         return None
     blocks.check_affordable(raw, artifacts.bytecode())
-    outcome = replica.execute(raw)
+    outcome = replica.execute(raw, block)
     if outcome.succeeded != receipt.succeeded:
         words = ("was refused", "succeeded")
         raise LedgerError(

@@ -141,6 +141,9 @@ class Chain(Protocol):
     def send(self, transactions: Sequence[Transaction], signer: Signer) -> list[Receipt]:
         """Sign the transactions and have them executed."""
 
+    def reach(self, block: int) -> None:
+        """Return when what is sent from now on can be in block `block`."""
+
     def call(self, name: str, to: bytes, data: bytes) -> bytes:
         """Result of a read-only call."""
 
@@ -289,6 +292,12 @@ class InProcessChain:
             else receipt
             for i, receipt in enumerate(_receipts(receipts))
         ]
+
+    def reach(self, block: int) -> None:
+        """Make empty blocks until the next one is block `block`."""
+        while self.height + 1 < block:
+            vm = self._chain.get_vm(self._chain.header)
+            self._append(vm.mine_block(vm.get_block()).block)
 
     def call(self, name: str, to: bytes, data: bytes) -> bytes:
         """Result of a read-only call, named for messages, on the newest state."""

@@ -16,6 +16,7 @@ from ledger.errors import LedgerError, Reverted, require
 from ledger.keys import Signature, Signer
 from ledger.members import HOSPITAL, NODE, VALIDATOR, Members, verdicts
 from ledger.parameters import Parameters, from_fixed, loss_to_fixed, to_fixed
+from ledger.reputation import Timing
 from ledger.typed_data import WORDS, from_words, to_words
 
 COMMIT_CHUNK = 250
@@ -75,6 +76,9 @@ class LedgerClient:
         self.mode = mode
         # The current round's commitments under a posted root.
         self._posted: tuple[SignedCommitment, ...] = ()
+        # Whether hospitals left out may still claim, and nodes' denials be disputed, as far as this
+        # client knows; the contract says so to whoever comes too early.
+        self._claims = self._denials = False
         self.cost_ms_by_call: dict[str, float] = {}
         self.connection = connection
         self.administration = Administration(
@@ -83,16 +87,21 @@ class LedgerClient:
 
     @classmethod
     def found(
-        cls, chain: Chain, members: Members, parameters: Parameters, mode: str = EACH
+        cls,
+        chain: Chain,
+        members: Members,
+        parameters: Parameters,
+        mode: str = EACH,
+        deployer: Signer | None = None,
     ) -> "LedgerClient":
-        """Create the contract on a chain and register all members."""
+        """Create the contract on a chain, with a key that pays, and register all members."""
         require(
             parameters.quorum <= len(members.validators),
             "quorum",
             f"at most the {len(members.validators)} validators",
             parameters.quorum,
         )
-        client = cls(Connection.deploy(chain, members, parameters), members, mode)
+        client = cls(Connection.deploy(chain, members, parameters, deployer), members, mode)
         client.register_all()
         return client
 
@@ -118,10 +127,14 @@ class LedgerClient:
         """Open round `round_number` (1, 2, ...) on the last accepted model."""
         _require_hash("model_hash", model_hash)
         with self._timed("open_round"):
+            self._claims = self._denials = False
             self.connection.send([("open_round", (round_number, model_hash))])
 
     def commit(self, round_number: int, roots: Mapping[int, bytes]) -> dict[int, str]:
         """Sign each hospital's root with its key, record all, and close the commitments.
+
+        What hospitals committed to by themselves before stands. Unless all have committed, the
+        closing waits for as many blocks as the contract says.
 
         Returns:
             Hospitals left out because they are suspended, with the reason.
@@ -132,16 +145,22 @@ class LedgerClient:
         with self._timed("commit"):
             model = self.model_hash
             out = set(self._members_of("suspended"))
+            done = set(self.committed())
             refused = {hospital: "suspended" for hospital in roots if hospital in out}
             signed = [
                 self.sign_commitment(hospital, round_number, model, root)
                 for hospital, root in sorted(roots.items())
-                if hospital not in refused
+                if hospital not in refused and hospital not in done
             ]
+            committing = len(done) + len(signed)
+            complete = self.mode == EACH and committing == len(self.members.hospitals) - len(out)
+            if not complete:
+                self._wait("open_blocks")
             if self.mode == MERKLE and signed:
                 self.post_commitments(round_number, signed)
             else:
                 self.submit_commitments(round_number, signed)
+            self._claims = not complete
         return refused
 
     def sign_commitment(
@@ -160,7 +179,8 @@ class LedgerClient:
     def submit_commitments(
         self, round_number: int, commitments: Sequence[SignedCommitment], last: bool = True
     ) -> None:
-        """Record signed commitments in one block; `last` closes the round to further ones."""
+        """Record signed commitments in one block; `last` closes the round to further ones, which
+        the contract refuses while hospitals that have not committed may still do so."""
         entries = [c.words() for c in commitments]
         chunks = [entries[i : i + COMMIT_CHUNK] for i in range(0, len(entries), COMMIT_CHUNK)]
         chunks = chunks or [[]]
@@ -170,6 +190,7 @@ class LedgerClient:
                 for i, chunk in enumerate(chunks)
             ]
         )
+        self._claims = last
 
     def post_commitments(self, round_number: int, commitments: Sequence[SignedCommitment]) -> None:
         """Post one Merkle root over the signed commitments, and close the round to further ones."""
@@ -178,6 +199,7 @@ class LedgerClient:
         args = (round_number, root, committed, pack(commitments))
         self.connection.send([("post_commitments", args)])
         self._posted = tuple(commitments)
+        self._claims = True
 
     def reveal_commitment(self, round_number: int, hospital: int) -> None:
         """Show the contract a commitment under the posted root, so that it decides: signed by the
@@ -190,7 +212,8 @@ class LedgerClient:
     def claim_commitment(
         self, round_number: int, commitment: SignedCommitment, sender: Signer | None = None
     ) -> None:
-        """Put in a commitment that the coordinator left out of its tree; anybody may send it."""
+        """Put in a commitment that the coordinator left out; anybody may send it, for some blocks
+        after the closing."""
         self.connection.send([("claim_commitment", (round_number, commitment.words()))], sender)
 
     def attest_shares(
@@ -198,7 +221,8 @@ class LedgerClient:
         round_number: int,
         opened: Sequence[Collection[int]] | Sequence[SignedOpened] | None = None,
     ) -> None:
-        """Record, signed by each node, whose shares opened their commitments there.
+        """Record, signed by each node, whose shares opened the roots delivered with them; first
+        wait until no hospital can claim any more.
 
         Args:
             round_number: the round, its commitments closed, its aggregate not yet recorded.
@@ -206,7 +230,12 @@ class LedgerClient:
                 elsewhere; if not given, all who committed, at every node.
         """
         with self._timed("attest_shares"):
-            self.connection.send([self._shares_call(round_number, opened)])
+            self._end_claims()
+            call = self._shares_call(round_number, opened)
+            everybody = set() if opened is None else set(self.committed())
+            events = self.connection.send([call])
+            told = [from_words(e.args["opened"]) for e in events[0] if e.name == "SharesAttested"]
+            self._denials = any(everybody.difference(members) for members in told)
 
     def dispute(
         self, round_number: int, evidence: Sequence[WrongShare | DeniedShare]
@@ -237,7 +266,8 @@ class LedgerClient:
         """Record the aggregate, the model made from it and the verdicts, signed by every node.
 
         Unless `attest_shares` was called in this round, the nodes attest in the same block that
-        the shares of all who committed opened.
+        the shares of all who committed opened. Where a node denied shares, evidence against it is
+        waited for first. Every hospital whose shares opened everywhere needs a verdict.
 
         Args:
             round_number: the open round.
@@ -260,7 +290,10 @@ class LedgerClient:
                 signatures = [node.sign(digest) for node in self.members.nodes]
             words = (to_words(good), to_words(bad))
             calls: list[Call] = []
-            if not self.connection.read("heard"):
+            if self._denials:
+                self._wait("dispute_blocks")
+            elif not self.connection.read("heard"):
+                self._end_claims()
                 calls.append(self._shares_call(round_number, None))
             args = (round_number, result_hash, candidate, *words, [pair(s) for s in signatures])
             self.connection.send([*calls, ("record_aggregate", args)])
@@ -306,15 +339,23 @@ class LedgerClient:
     def submit_attestations(
         self, round_number: int, attestations: Sequence[SignedAttestation]
     ) -> None:
-        """Record signed attestations."""
+        """Record signed attestations; anybody may, and those that are there already stay."""
         entries = [
             (a.validator, a.accuracy, a.loss, a.f1, *pair(a.signature)) for a in attestations
         ]
         self.connection.send([("attest_batch", (round_number, entries))])
 
     def finalize(self, round_number: int) -> RoundOutcome:
-        """End the round; the contract takes medians, keeps or rolls back, moves reputations."""
+        """End the round; the contract takes medians, keeps or rolls back, moves reputations.
+
+        Unless all validators attested, others may do so for some blocks after the quorum.
+        """
         with self._timed("finalize"):
+            attested = self.connection.read("attestations")
+            if attested < len(self.members.validators):
+                *_, quorum = self.connection.read("limits")
+                if attested >= quorum:
+                    self._wait("quorum_blocks")
             (events,) = self.connection.send([("finalize", (round_number,))])
             (final,) = (event.args for event in events if event.name == "RoundFinalized")
             standings = self.connection.standings(len(self.members.hospitals))
@@ -338,10 +379,12 @@ class LedgerClient:
 
     def commitments(self, round_number: int) -> dict[int, bytes]:
         """Roots that hospitals committed to, read from the contract; `round_number` must be the
-        current round, whose state alone the contract keeps (the past is in the blocks)."""
+        current round, whose state alone the contract keeps (the past is in the blocks). Waits until
+        no hospital can claim any more."""
         with self._timed("commitments"):
             current = self.connection.read("round")
             require(round_number == current, "round_number", f"the round {current}", round_number)
+            self._end_claims()
             root = self.connection.read("posted_root")
             if any(root):
                 return self._under(root)
@@ -349,13 +392,14 @@ class LedgerClient:
         return {hospital: root for hospital, root in enumerate(roots) if any(root)}
 
     def _under(self, root: bytes) -> dict[int, bytes]:
-        """The commitments under a posted root, and those claimed since."""
+        """The commitments under a posted root; what the contract holds of a hospital, because it
+        committed by itself or claimed, counts in its place."""
         size = len(self.members.hospitals)
         if not self._posted or posted_root(self._posted, size) != root:
             raise LedgerError(f"this client holds no commitments under the root 0x{root.hex()}")
-        held = {c.hospital: c.root for c in self._posted}
-        late = [hospital for hospital in self.committed() if hospital not in held]
-        return held | {h: self.connection.read("commitments", h, 1)[0] for h in late}
+        roots = self.connection.read("commitments", 0, size)
+        known = {hospital: root for hospital, root in enumerate(roots) if any(root)}
+        return {c.hospital: c.root for c in self._posted} | known
 
     def committed(self) -> list[int]:
         """Hospitals that committed in the current round."""
@@ -424,6 +468,18 @@ class LedgerClient:
                 said = SignedOpened(node, tuple(said), signer.sign(digest))
             entries.append(said.words())
         return "attest_shares", (round_number, entries)
+
+    def _wait(self, step: str) -> None:
+        """Wait until the contract lets the next step happen, for the blocks named `step`."""
+        timing = Timing(*self.connection.read("timing"))
+        blocks: int = getattr(timing, step)
+        self.connection.reach(self.connection.read("since") + blocks + 1)
+
+    def _end_claims(self) -> None:
+        """Wait until no hospital can claim any more."""
+        if self._claims:
+            self._wait("dispute_blocks")
+            self._claims = False
 
     def _require_hospital(self, hospital: int) -> None:
         last = len(self.members.hospitals) - 1

@@ -1,6 +1,7 @@
 """The deployed contract, as functions to send and to read."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain as joined
 from typing import Any
 
@@ -36,8 +37,22 @@ class Connection:
         self._standings: Standings | None = None
 
     @classmethod
-    def deploy(cls, chain: Chain, members: Members, parameters: Parameters) -> "Connection":
-        """Create the contract for the administrators and the coordinator among `members`."""
+    def deploy(
+        cls,
+        chain: Chain,
+        members: Members,
+        parameters: Parameters,
+        deployer: Signer | None = None,
+    ) -> "Connection":
+        """Create the contract for the administrators and the coordinator among `members`.
+
+        Args:
+            chain: where.
+            members: for whom.
+            parameters: by which rule.
+            deployer: key that pays and whose address gives the contract its own; the coordinator's
+                by default.
+        """
         sender = members.coordinator
         data = contract.encode_creation(
             [signer.address for signer in members.administrators],
@@ -45,8 +60,9 @@ class Connection:
             sender.address,
             parameters.rule_words(),
             parameters.limit_words(),
+            parameters.timing_words(),
         )
-        (receipt,) = chain.send([Transaction("__init__", b"", data)], sender)
+        (receipt,) = chain.send([Transaction("__init__", b"", data)], deployer or sender)
         return cls(chain, receipt.created, sender)
 
     @classmethod
@@ -106,6 +122,13 @@ class Connection:
         if before is not None:
             self._standings = before.after(joined.from_iterable(events), self.chain.head_hash)
         return events
+
+    def reach(self, block: int) -> None:
+        """Wait until what is sent now can be in block `block`."""
+        before = self._known()
+        self.chain.reach(block)
+        if before is not None:  # empty blocks move nobody's reputation
+            self._standings = replace(before, head=self.chain.head_hash)
 
     def standings(self, hospitals: int) -> Standings:
         """Reputation and suspension of the first `hospitals` hospitals after the newest block."""

@@ -12,7 +12,7 @@ from ledger.typed_data import to_words
 
 @dataclass(frozen=True)
 class SignedOpened:
-    """A node's statement whose shares opened their commitments there, with its signature."""
+    """A node's statement whose shares opened the roots delivered with them, with its signature."""
 
     node: int
     hospitals: tuple[int, ...]
@@ -25,54 +25,47 @@ class SignedOpened:
 
 @dataclass(frozen=True)
 class WrongShare:
-    """A node's evidence: the share that a hospital delivered is not the one it committed to.
+    """Evidence that a hospital delivered a share under another root than it committed to.
 
     Attributes:
         hospital, node: whose share, and where.
-        delivered: digest of the share as delivered, 32 bytes.
-        delivery: the hospital's signature on that digest.
-        accusation: the node's signature.
-        leaf: digest that the hospital committed to for the node.
-        proof: Merkle proof of the leaf.
+        digest: of the share as delivered, 32 bytes.
+        root: that the share opens, as the hospital signed with it, 32 bytes.
+        delivery: the hospital's signature on both.
     """
 
     hospital: int
     node: int
-    delivered: bytes
+    digest: bytes
+    root: bytes
     delivery: Signature
-    accusation: Signature
-    leaf: bytes
-    proof: tuple[bytes, ...]
 
     def call(self, round_number: int) -> tuple[str, tuple[Any, ...]]:
         """The contract's function with its arguments."""
-        signatures = [(s.r, s.vs) for s in (self.delivery, self.accusation)]
         place = (round_number, self.hospital, self.node)
-        return "dispute_share", (*place, self.delivered, *signatures, self.leaf, list(self.proof))
+        delivery = (self.delivery.r, self.delivery.vs)
+        return "dispute_share", (*place, self.digest, self.root, delivery)
 
 
 @dataclass(frozen=True)
 class DeniedShare:
-    """A hospital's evidence: a node that denies its share signed a receipt for it.
+    """A hospital's evidence: a node that denies its share signed that it opened its root.
 
     Attributes:
         hospital, node: whose share, and where.
-        leaf: digest that the hospital committed to for the node.
-        proof: Merkle proof of the leaf.
-        receipt: the node's signature on that digest.
+        digest: of the share, 32 bytes.
+        receipt: the node's signature on digest and root.
     """
 
     hospital: int
     node: int
-    leaf: bytes
-    proof: tuple[bytes, ...]
+    digest: bytes
     receipt: Signature
 
     def call(self, round_number: int) -> tuple[str, tuple[Any, ...]]:
         """The contract's function with its arguments."""
         place = (round_number, self.hospital, self.node)
-        receipt = (self.receipt.r, self.receipt.vs)
-        return "dispute_denial", (*place, self.leaf, list(self.proof), receipt)
+        return "dispute_denial", (*place, self.digest, (self.receipt.r, self.receipt.vs))
 
 
 @dataclass(frozen=True)

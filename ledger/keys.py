@@ -87,8 +87,17 @@ def simulation_key(seed: int, role: str, index: int) -> Signer:
 
     The same seed, role and index give the same key on every machine, so that runs repeat exactly.
     """
-    text = f"secure-fl simulation key, not secret: {seed}/{role}/{index}"
-    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big") % (_ORDER - 1) + 1
+    return _derived(f"secure-fl simulation key, not secret: {seed}/{role}/{index}".encode())
+
+
+def deployer_key(salt: bytes) -> Signer:
+    """The key that creates a contract on a chain in this process, and does nothing else: its
+    address gives the contract one of its own, and so every salt its own EIP-712 domain."""
+    return _derived(b"secure-fl deployer: " + salt)
+
+
+def _derived(text: bytes) -> Signer:
+    number = int.from_bytes(hashlib.sha256(text).digest(), "big") % (_ORDER - 1) + 1
     return Signer(number.to_bytes(32, "big"))
 
 

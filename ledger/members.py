@@ -195,22 +195,21 @@ class Messages:
         """A validator: on this model I measured these values, in units of 10**-18."""
         return self.domain.digest("Attestation", round_number, model, accuracy, loss, f1)
 
-    def delivery(self, round_number: int, node: int, digest: bytes) -> bytes:
-        """A hospital, sent along with a share: the share I send this node has this digest."""
-        return self.domain.digest("Delivery", round_number, node, digest)
+    def delivery(self, round_number: int, node: int, digest: bytes, root: bytes) -> bytes:
+        """A hospital, sent along with a share: the share I send this node has this digest, and it
+        opens this root, which is what I commit to."""
+        return self.domain.digest("Delivery", round_number, node, digest, root)
 
-    def receipt(self, round_number: int, hospital: int, digest: bytes) -> bytes:
-        """A node, in return for a share: this hospital sent me the share with this digest."""
-        return self.domain.digest("Receipt", round_number, hospital, digest)
+    def receipt(self, round_number: int, hospital: int, digest: bytes, root: bytes) -> bytes:
+        """A node, in return for a share: this hospital sent me the share with this digest, and it
+        opened this root."""
+        return self.domain.digest("Receipt", round_number, hospital, digest, root)
 
     def opened(self, round_number: int, posted_root: bytes, hospitals: Collection[int]) -> bytes:
-        """A node: the shares that these hospitals sent me opened their commitments. `posted_root`
-        is the Merkle root of the round's commitments, zero where each was verified."""
+        """A node: the shares that these hospitals sent me opened the roots that they signed with
+        them. `posted_root` is the Merkle root of the round's commitments, zero where each was
+        verified."""
         return self.domain.digest("Opened", round_number, posted_root, to_words(hospitals))
-
-    def accusation(self, round_number: int, hospital: int, node: int, digest: bytes) -> bytes:
-        """A node: this hospital sent me a share with this digest, and committed to another."""
-        return self.domain.digest("Accusation", round_number, hospital, node, digest)
 
     def register(
         self, role: int, accounts: Sequence[bytes], certificates: Sequence[bytes], nonce: int
@@ -228,9 +227,11 @@ class Messages:
         """An administrator: this suspended hospital may return."""
         return self.domain.digest("Reinstate", hospital, nonce)
 
-    def set_parameters(self, rule: Sequence[int], limits: Sequence[int], nonce: int) -> bytes:
+    def set_parameters(
+        self, rule: Sequence[int], limits: Sequence[int], timing: Sequence[int], nonce: int
+    ) -> bytes:
         """An administrator: from now on these parameters hold."""
-        return self.domain.digest("SetParameters", rule, limits, nonce)
+        return self.domain.digest("SetParameters", rule, limits, timing, nonce)
 
     def head(self, number: int, block_hash: bytes) -> bytes:
         """A validator: the chain ends in this block."""

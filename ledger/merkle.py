@@ -38,12 +38,24 @@ def merkle_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Siblings on the way from leaf `index` to the root, lowest first."""
     levels = _levels(leaves)
     require(0 <= index < len(leaves), "index", f"in 0..{len(leaves) - 1}", index)
-    return [level[(index >> depth) ^ 1] for depth, level in enumerate(levels[:-1])]
+    return [level[(index >> below) ^ 1] for below, level in enumerate(levels[:-1])]
 
 
-def verify(leaf: bytes, index: int, proof: Sequence[bytes], root: bytes) -> bool:
-    """Whether `proof` leads from `leaf` at `index` to `root`."""
-    if index < 0 or index >> len(proof) != 0:
+def depth(size: int) -> int:
+    """Length of every proof in a tree over `size` leaves: ceil(log2(size))."""
+    require(size > 0, "size", "at least one leaf", size)
+    return (size - 1).bit_length()
+
+
+def verify(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether `proof` leads from `leaf` at `index` of a tree over `size` leaves to `root`.
+
+    A proof of another depth than that tree's is none, so that no root holds two leaves at one
+    position.
+    """
+    if not 0 <= index < size or len(proof) != depth(size):
+        return False
+    if any(len(sibling) != DIGEST_BYTES for sibling in proof):
         return False
     _require_digest("leaf", leaf)
     node = _leaf_hash(leaf)
@@ -58,7 +70,7 @@ def _levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
     require(len(leaves) > 0, "leaves", "at least one", len(leaves))
     for leaf in leaves:
         _require_digest("leaf", leaf)
-    width = 1 << (len(leaves) - 1).bit_length()
+    width = 1 << depth(len(leaves))
     level = [_leaf_hash(leaf) for leaf in leaves] + [_PADDING] * (width - len(leaves))
     levels = [level]
     while len(level) > 1:

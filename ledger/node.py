@@ -141,6 +141,27 @@ class NodeChain:
         self._require_code(to)
         return self._view(name, {"to": _hex(to), "data": _hex(data)}, "latest")
 
+    def reach(self, block: int) -> None:
+        """Wait until a call tried on the newest block is tried on block `block` or a later one.
+
+        A development node that makes blocks for transactions alone is asked to make these too.
+
+        Raises:
+            NodeUnavailable: the blocks did not come in time.
+        """
+        give_up = time.monotonic() + self.rpc.patience
+        while (height := self.height) < block:
+            # anvil and Hardhat know it; another node refuses, and its blocks come by themselves.
+            answers = self.rpc.batch([("evm_mine", [])])
+            if not isinstance(answers[0], NodeError):
+                continue
+            if time.monotonic() > give_up:
+                raise NodeUnavailable(
+                    f"{self.rpc.place} is at block {height} and did not come to block {block} "
+                    f"within {self.rpc.patience:g} s"
+                )
+            time.sleep(POLL_SECONDS)
+
     def lines(self, contract: bytes) -> Iterator[Line]:
         """A chain file of the contract, without its seal; see `ledger.capture`."""
         return node_lines(self.rpc, self.chain_id, contract)

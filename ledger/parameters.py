@@ -8,6 +8,8 @@ from ledger.errors import require
 
 SCALE = 10**18
 MAX_LOSS = 2**96 - 1
+MAX_BLOCKS = 2**32 - 1
+_BLOCKS = ("open_blocks", "dispute_blocks", "quorum_blocks")
 
 
 def to_fixed(value: float) -> int:
@@ -46,6 +48,13 @@ class Parameters:
         accuracy_drop, f1_drop: largest loss of median accuracy and F1 against the last good model.
         loss_rise: largest gain of the median loss.
         quorum: attestations needed to finalize.
+        open_blocks: blocks between the opening of a round and the closing of its commitments, for
+            hospitals to commit in by themselves; none are waited for once all have committed.
+        dispute_blocks: blocks between the closing and the nodes' statements on their shares, for
+            hospitals that were left out to claim; and between these and the aggregate where a node
+            denied shares, for evidence against it.
+        quorum_blocks: blocks between the quorum and the end of a round, for the other validators
+            to attest; none are waited for once all have attested.
     """
 
     initial: float = 1.0
@@ -60,11 +69,16 @@ class Parameters:
     loss_rise: float = 0.25
     f1_drop: float = 0.1
     quorum: int = 4
+    open_blocks: int = 1
+    dispute_blocks: int = 1
+    quorum_blocks: int = 1
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("probation_rounds", "quorum", "loss_rise"):
+            if field.name in _BLOCKS:
+                require(0 <= value <= MAX_BLOCKS, field.name, f"in 0..{MAX_BLOCKS}", value)
+            if field.name in ("probation_rounds", "quorum", "loss_rise", *_BLOCKS):
                 continue
             require(0 <= value <= 1, field.name, "in [0, 1]", value)
         require(
@@ -107,3 +121,7 @@ class Parameters:
             to_fixed(self.f1_drop),
             self.quorum,
         )
+
+    def timing_words(self) -> tuple[int, ...]:
+        """The three words of the contract's `Timing`."""
+        return (self.open_blocks, self.dispute_blocks, self.quorum_blocks)

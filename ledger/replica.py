@@ -1,8 +1,9 @@
 """A private EVM that executes a contract's transactions from a node's chain once more.
 
 What the contract sees is the same: chain id, sender, number of the transaction (which with the
-sender gives the contract's address), call, value and gas. The block around it is not made again;
-the contract of this package reads nothing of it, and a test holds it to that.
+sender gives the contract's address), call, value, gas and the number of the block. The block around
+it is not made again; the contract of this package reads nothing else of it, and a test holds it to
+that.
 """
 
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ import ledger.pyevm  # noqa: F401 - before eth
 
 # isort: split
 
-from eth.abc import SignedTransactionAPI
+from eth.abc import ExecutionContextAPI, SignedTransactionAPI
 from eth.exceptions import UnrecognizedTransactionType
+from eth.vm.execution_context import ExecutionContext
 from eth.vm.spoof import SpoofTransaction
 from eth_keys.exceptions import BadSignature
+from eth_typing import BlockNumber
 from eth_utils import ValidationError
 from rlp.exceptions import RLPException
 
@@ -46,6 +49,22 @@ class Outcome:
     emitted: tuple[Emitted, ...]
 
 
+def numbered(context: ExecutionContextAPI, block: int) -> ExecutionContextAPI:
+    """The same surroundings, in the block of another number."""
+    return ExecutionContext(
+        coinbase=context.coinbase,
+        timestamp=context.timestamp,
+        block_number=BlockNumber(block),
+        difficulty=context.difficulty,
+        mix_hash=context.mix_hash,
+        gas_limit=context.gas_limit,
+        prev_hashes=(),
+        chain_id=context.chain_id,
+        base_fee_per_gas=context.base_fee_per_gas,
+        excess_blob_gas=context.excess_blob_gas,
+    )
+
+
 class Replica:
     """An empty state that only a contract's own transactions change."""
 
@@ -53,8 +72,8 @@ class Replica:
         self._chain_id = chain_id
         self._state, self._builder = InProcessChain(Genesis(chain_id, 0, ())).bare_state()
 
-    def execute(self, raw: bytes) -> Outcome:
-        """Execute a signed transaction as the next one.
+    def execute(self, raw: bytes, block: int) -> Outcome:
+        """Execute a signed transaction as the next one, in the block of this number.
 
         Its sender has the funds and has sent as many transactions before as it says; whether that
         was so on the node's chain is the node's business.
@@ -69,6 +88,7 @@ class Replica:
             raise LedgerError(f"a transaction for chain {transaction.chain_id}")
         try:
             self._state.lock_changes()
+            self._state.execution_context = numbered(self._state.execution_context, block)
             self._state.set_balance(sender, BALANCE + transaction.value)
             self._state.set_nonce(sender, transaction.nonce)
             computation: Any = self._state.apply_transaction(transaction)

@@ -95,6 +95,15 @@ def _lower(standing: Standing, factor: Fraction, rule: Rule) -> Standing:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """Blocks that must lie between two steps of a round, see `ledger.Parameters`."""
+
+    open_blocks: int
+    dispute_blocks: int
+    quorum_blocks: int
+
+
+@dataclass(frozen=True)
 class Metrics:
     """Accuracy, loss and F1 in units of 10**-18."""
 

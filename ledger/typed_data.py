@@ -19,14 +19,13 @@ _TYPES = {
     "Result": "uint256 round,bytes32 result,bytes32 candidate,"
     "uint256[4] accepted,uint256[4] rejected",
     "Attestation": "uint256 round,bytes32 model,uint256 accuracy,uint256 loss,uint256 f1",
-    "Delivery": "uint256 round,uint256 node,bytes32 digest",
-    "Receipt": "uint256 round,uint256 hospital,bytes32 digest",
+    "Delivery": "uint256 round,uint256 node,bytes32 digest,bytes32 sharesRoot",
+    "Receipt": "uint256 round,uint256 hospital,bytes32 digest,bytes32 sharesRoot",
     "Opened": "uint256 round,bytes32 commitments,uint256[4] opened",
-    "Accusation": "uint256 round,uint256 hospital,uint256 node,bytes32 digest",
     "Register": "uint256 role,address[] accounts,bytes32[] certificates,uint256 nonce",
     "ReplaceKey": "uint256 role,uint256 index,address account,bytes32 certificate,uint256 nonce",
     "Reinstate": "uint256 hospital,uint256 nonce",
-    "SetParameters": "uint256[8] rule,uint256[4] limits,uint256 nonce",
+    "SetParameters": "uint256[8] rule,uint256[4] limits,uint256[3] timing,uint256 nonce",
     "Head": "uint256 blockNumber,bytes32 blockHash",
 }
 _TYPE_HASHES = {name: keccak(f"{name}({body})".encode()) for name, body in _TYPES.items()}

@@ -22,8 +22,8 @@ from ledger.members import (
     VALIDATOR,
     Messages,
 )
-from ledger.merkle import verify
-from ledger.reputation import Limits, Metrics, Rule, Standing
+from ledger.merkle import depth
+from ledger.reputation import Limits, Metrics, Rule, Standing, Timing
 from ledger.typed_data import from_words
 
 
@@ -101,12 +101,12 @@ class RoundRecord:
 _REASONS = {"accepted": 1, "rejected": 2, "accepted into an abnormal round": 3, "reinstated": 4}
 
 
-def _in_words(rule: Rule, limits: Limits) -> str:
+def _in_words(rule: Rule, limits: Limits, timing: Timing) -> str:
     """Parameters as decimal numbers with their names."""
-    counts = ("probation_rounds", "quorum")
+    counts = ("probation_rounds", "quorum", *asdict(timing))
     return ", ".join(
         f"{name.replace('_', ' ')} {value if name in counts else value / reputation.SCALE:g}"
-        for name, value in {**asdict(rule), **asdict(limits)}.items()
+        for name, value in {**asdict(rule), **asdict(limits), **asdict(timing)}.items()
     )
 
 
@@ -139,6 +139,10 @@ class Witness:
         self._nonce = 0
         self._rule: Rule
         self._limits: Limits
+        self._timing: Timing
+        # How many of each role count in the round, and the block that the next step counts from.
+        self._counting: dict[int, int] = {}
+        self._since = 0
         self._model = bytes(32)
         self._baseline: Metrics | None = None
         self._place = ""
@@ -150,7 +154,7 @@ class Witness:
         self.seats[ADMINISTRATOR] = list(args["administrators"])
         self.seats[COORDINATOR] = [args["coordinator"]]
         self.threshold = args["threshold"]
-        self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
+        self._adopt(args)
 
     def called(self, block: int, name: str, args: dict[str, Any], events: list[Event]) -> None:
         """Take in a call that succeeded, with the events that the contract emitted."""
@@ -183,10 +187,15 @@ class Witness:
         self._note(f"replaced the key of {ROLE_NAMES[role]} {index}")
 
     def _set_parameters(self, args: dict[str, Any], events: list[Event]) -> None:
-        digest = self._messages.set_parameters(args["rule"], args["limits"], self._nonce)
+        words = args["rule"], args["limits"], args["timing"]
+        digest = self._messages.set_parameters(*words, self._nonce)
         self._check_approvals(digest, args["approvals"])
+        self._adopt(args)
+        self._note(f"set the parameters: {_in_words(self._rule, self._limits, self._timing)}")
+
+    def _adopt(self, args: dict[str, Any]) -> None:
         self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
-        self._note(f"set the parameters: {_in_words(self._rule, self._limits)}")
+        self._timing = Timing(*args["timing"])
 
     def _reinstate(self, args: dict[str, Any], events: list[Event]) -> None:
         hospital = args["hospital"]
@@ -200,31 +209,56 @@ class Witness:
     # ---- a round ----
 
     def _propose_initial(self, args: dict[str, Any], events: list[Event]) -> None:
-        self.rounds.append(RoundRecord(0, args["model"], candidate=args["model"]))
+        self._begin(RoundRecord(0, args["model"], candidate=args["model"]))
 
     def _open_round(self, args: dict[str, Any], events: list[Event]) -> None:
         if self._model == bytes(32):
             self._model = args["model"]
         self._check(args["model"] == self._model, "does not start from the last accepted model")
-        self.rounds.append(RoundRecord(args["round"], args["model"]))
+        self._begin(RoundRecord(args["round"], args["model"]))
+
+    def _begin(self, record: RoundRecord) -> None:
+        self.rounds.append(record)
+        self._counting = {role: len(seats) for role, seats in self.seats.items()}
+        self._since = self._block
+
+    def _missing(self) -> set[int]:
+        """Hospitals that may commit in this round and have not done so."""
+        free = {i for i in range(self._counting[HOSPITAL]) if not self.standings[i].suspended}
+        return free.difference(self.rounds[-1].commitments)
+
+    def _check_passed(self, blocks: int, step: str) -> None:
+        """Others must have had their time between the last step and this one."""
+        self._check(self._block > self._since + blocks, f"{step} before others had their time")
+
+    def _closed(self, wait: bool) -> None:
+        """Commitments are closed; unless all are in, after hospitals had the time to send them."""
+        if wait:
+            self._check_passed(self._timing.open_blocks, "closed")
+        self._since = self._block
 
     def _commit_batch(self, args: dict[str, Any], events: list[Event]) -> None:
         record = self.rounds[-1]
         for hospital, root, r, vs in args["commitments"]:
+            if hospital in record.commitments:  # it stands with what came first
+                continue
             digest = self._messages.commitment(args["round"], record.model, root)
             self._check_signature(digest, Signature(r, vs), HOSPITAL, hospital)
             self._take_in(record, hospital, root)
+        if args["last"]:
+            self._closed(bool(self._missing()))
 
     def _take_in(self, record: RoundRecord, hospital: int, root: bytes) -> None:
         self._check(not self.standings[hospital].suspended, f"hospital {hospital} is suspended")
-        self._check(hospital not in record.commitments, f"hospital {hospital} commits twice")
+        self._check(hospital < self._counting[HOSPITAL], f"hospital {hospital} came in the round")
         record.commitments[hospital] = root
 
     def _post_commitments(self, args: dict[str, Any], events: list[Event]) -> None:
         record = self.rounds[-1]
+        self._closed(wait=True)
         try:
             posted = unpack(args["signed"])
-            root = posted_root(posted, len(self.seats[HOSPITAL]))
+            root = posted_root(posted, self._counting[HOSPITAL])
         except ValueError as error:
             self._check(False, f"what was posted is not a list of commitments ({error})")
             return
@@ -237,6 +271,8 @@ class Witness:
         )
         for commitment in posted:
             hospital = commitment.hospital
+            if hospital in record.commitments:  # it committed by itself, and stands with that
+                continue
             digest = self._messages.commitment(args["round"], record.model, commitment.root)
             self.signatures += 1
             if recover(digest, commitment.signature) != self.seats[HOSPITAL][hospital]:
@@ -244,8 +280,13 @@ class Witness:
             self._take_in(record, hospital, commitment.root)
 
     def _reveal_commitment(self, args: dict[str, Any], events: list[Event]) -> None:
-        record, hospital = self.rounds[-1], args["commitment"][0]
+        record = self.rounds[-1]
+        hospital, root, *_ = args["commitment"]
         held = hospital not in record.forged
+        shown = record.commitments.get(hospital) == root
+        self._check(shown, f"the commitment revealed of hospital {hospital} is not the one posted")
+        right = len(args["proof"]) == depth(self._counting[HOSPITAL])
+        self._check(right, "the proof is not as long as the tree is deep")
         self._check(
             any(event.name == "CommitmentForged" for event in events) != held,
             f"the contract judged the signature of hospital {hospital} otherwise",
@@ -259,42 +300,43 @@ class Witness:
         hospital, root, r, vs = args["commitment"]
         digest = self._messages.commitment(args["round"], record.model, root)
         self._check_signature(digest, Signature(r, vs), HOSPITAL, hospital)
+        in_time = self._block <= self._since + self._timing.dispute_blocks
+        self._check(in_time and not record.opened, f"hospital {hospital} claims too late")
+        # What it signed itself counts, whatever the coordinator posted in its place.
         self._take_in(record, hospital, root)
+        record.forged = [each for each in record.forged if each != hospital]
         record.claimed.append(hospital)
 
     def _attest_shares(self, args: dict[str, Any], events: list[Event]) -> None:
         record = self.rounds[-1]
+        if not record.opened and (record.posted_root or self._missing()):
+            self._check_passed(self._timing.dispute_blocks, "shares attested")
         for node, words, r, vs in args["attestations"]:
+            if node in record.opened:
+                continue
+            self._since = self._block
             opened = from_words(words)
             digest = self._messages.opened(args["round"], record.posted_root, opened)
             self._check_signature(digest, Signature(r, vs), NODE, node)
             record.opened[node] = opened
 
     def _dispute_share(self, args: dict[str, Any], events: list[Event]) -> None:
-        hospital, node, delivered = args["hospital"], args["node"], args["delivered"]
-        delivery = self._messages.delivery(args["round"], node, delivered)
+        record, hospital, node = self.rounds[-1], args["hospital"], args["node"]
+        root = args["root"]
+        delivery = self._messages.delivery(args["round"], node, args["digest"], root)
         self._check_signature(delivery, Signature(*args["delivery"]), HOSPITAL, hospital)
-        accusation = self._messages.accusation(args["round"], hospital, node, delivered)
-        self._check_signature(accusation, Signature(*args["accusation"]), NODE, node)
-        self._decide(hospital, node, args, args["leaf"] != delivered)
+        differs = record.commitments[hospital] != root
+        self._check(differs, f"hospital {hospital} delivered what it committed to")
+        record.disputes.append((hospital, node, True))
 
     def _dispute_denial(self, args: dict[str, Any], events: list[Event]) -> None:
-        hospital, node = args["hospital"], args["node"]
-        self._check(hospital not in self.rounds[-1].opened[node], f"node {node} did not deny")
-        receipt = self._messages.receipt(args["round"], hospital, args["leaf"])
+        record, hospital, node = self.rounds[-1], args["hospital"], args["node"]
+        self._check(hospital not in record.opened[node], f"node {node} did not deny")
+        root = record.commitments[hospital]
+        receipt = self._messages.receipt(args["round"], hospital, args["digest"], root)
         self._check_signature(receipt, Signature(*args["receipt"]), NODE, node)
-        self._decide(hospital, node, args, False)
-
-    def _decide(
-        self, hospital: int, node: int, args: dict[str, Any], hospital_at_fault: bool
-    ) -> None:
-        """The outcome of a dispute over the share of a hospital at a node."""
-        record = self.rounds[-1]
-        held = verify(args["leaf"], node, args["proof"], record.commitments[hospital])
-        self._check(held, f"the leaf is not what hospital {hospital} committed to")
-        if not hospital_at_fault:
-            record.opened[node].append(hospital)
-        record.disputes.append((hospital, node, hospital_at_fault))
+        record.opened[node].append(hospital)
+        record.disputes.append((hospital, node, False))
 
     def _record_aggregate(self, args: dict[str, Any], events: list[Event]) -> None:
         record = self.rounds[-1]
@@ -304,27 +346,41 @@ class Witness:
         )
         for node, pair in enumerate(args["node_signatures"]):
             self._check_signature(digest, Signature(*pair), NODE, node)
+        nodes = range(self._counting[NODE])
+        signed = len(args["node_signatures"]) == len(nodes)
+        self._check(signed, f"{len(args['node_signatures'])} of {len(nodes)} nodes signed")
         faulty = {hospital for hospital, _, at_fault in record.disputes if at_fault}
         self._check(not faulty & set(accepted), "accepts a hospital found at fault")
         self._check(not record.forged, f"uses commitments not signed by {record.forged}")
         opened = set(record.commitments).intersection(
-            *(record.opened.get(node, ()) for node in range(len(self.seats[NODE])))
+            *(record.opened.get(node, ()) for node in nodes)
         )
+        if opened != set(record.commitments):
+            self._check_passed(self._timing.dispute_blocks, "recorded")
         unopened = {*accepted, *rejected} - opened - faulty
         self._check(not unopened, f"a verdict on shares that did not open: {sorted(unopened)}")
+        silent = opened - faulty - {*accepted, *rejected}
+        self._check(not silent, f"no verdict on shares that opened: {sorted(silent)}")
         record.result, record.candidate = args["result"], args["candidate"]
         record.accepted, record.rejected = accepted, sorted({*rejected, *faulty})
 
     def _attest_batch(self, args: dict[str, Any], events: list[Event]) -> None:
-        record = self.rounds[-1]
+        record, quorum = self.rounds[-1], self._limits.quorum
+        before = len(record.metrics)
         for validator, accuracy, loss, f1, r, vs in args["attestations"]:
+            if validator in record.metrics:
+                continue
             digest = self._messages.attestation(args["round"], record.candidate, accuracy, loss, f1)
             self._check_signature(digest, Signature(r, vs), VALIDATOR, validator)
             record.metrics[validator] = Metrics(accuracy, loss, f1)
+        if before < quorum <= len(record.metrics):
+            self._since = self._block
 
     def _finalize(self, args: dict[str, Any], events: list[Event]) -> None:
         record = self.rounds[-1]
         self._check(len(record.metrics) >= self._limits.quorum, "finalized below the quorum")
+        if len(record.metrics) < self._counting[VALIDATOR]:
+            self._check_passed(self._timing.quorum_blocks, "finalized")
         record.medians = reputation.medians(list(record.metrics.values()))
         abnormal = reputation.degraded(record.medians, self._baseline, self._limits)
         record.status = "abnormal" if abnormal else "accepted"

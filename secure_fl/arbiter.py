@@ -122,9 +122,15 @@ class Chain:
     """A contract on a chain in this process or on a node, with the keys of all members."""
 
     def __init__(
-        self, config: LedgerConfig, hospitals: int, validators: int, nodes: int, seed: int
+        self,
+        config: LedgerConfig,
+        hospitals: int,
+        validators: int,
+        nodes: int,
+        seed: int,
+        salt: bytes | None = None,
     ) -> None:
-        self.client = open_ledger(config, hospitals, validators, nodes, seed)
+        self.client = open_ledger(config, hospitals, validators, nodes, seed, salt)
         self._elsewhere_ms = 0.0
         # Of the exported chain: others may go on writing to a node's.
         self._exported: bytes | None = None
@@ -154,7 +160,7 @@ class Chain:
             return Settlement(set(committed))
         self._elsewhere_ms += findings.cpu_ms
         self.client.attest_shares(number, findings.opened)
-        rulings = self.client.dispute(number, [*findings.accusations, *findings.denials])
+        rulings = self.client.dispute(number, [*findings.wrong_shares, *findings.denials])
         ruled = {(r.hospital, r.node) for r in rulings if r.at_fault == "node"}
         faulty = {r.hospital for r in rulings if r.at_fault == "hospital"}
         in_play = {

@@ -24,7 +24,12 @@ FIRST_LOOK = 5.0
 
 
 def open_ledger(
-    config: LedgerConfig, hospitals: int, validators: int, nodes: int, seed: int
+    config: LedgerConfig,
+    hospitals: int,
+    validators: int,
+    nodes: int,
+    seed: int,
+    salt: bytes | None = None,
 ) -> LedgerClient:
     """A client of a contract that has seen no round yet, everybody registered.
 
@@ -32,6 +37,7 @@ def open_ledger(
         config: where, and by which rule.
         hospitals, validators, nodes: how many take part.
         seed: of simulation keys.
+        salt: what sets a chain in this process apart from others, see `ledger.open_chain`.
 
     Raises:
         ConfigError: the keystore holds too few keys, or the contract given is in use or was made
@@ -46,6 +52,7 @@ def open_ledger(
             seed=seed,
             parameters=config.build(),
             mode=config.mode,
+            salt=salt,
         )
     return _connect(config, members(config, hospitals, validators, nodes, seed), config.patience)
 
@@ -102,8 +109,9 @@ def _require_unused(client: LedgerClient, config: LedgerConfig) -> None:
             "makes one"
         )
     parameters = config.build()
-    held = tuple(client.connection.read(name) for name in ("rule", "limits"))
-    if held != (parameters.rule_words(), parameters.limit_words()):
+    held = tuple(client.connection.read(name) for name in ("rule", "limits", "timing"))
+    words = (parameters.rule_words(), parameters.limit_words(), parameters.timing_words())
+    if held != words:
         raise ConfigError(f"{place} has other parameters than the settings under ledger")
     client.connection.require_seats(client.members)
 

@@ -20,7 +20,7 @@ from secure_fl.feasible import check_defence, check_numbers
 from secure_fl.federation import Federation, prepare
 from secure_fl.hospitals import TrainOptions
 from secure_fl.ledger_settings import PLACES
-from secure_fl.parties import keys_seed, open_nodes, signs
+from secure_fl.parties import hospital_faults, keys_seed, open_nodes, signs
 from secure_fl.round import Setting, State, close, craft, measured, model_hash, play
 from secure_fl.run_secret import RunSecret
 from secure_fl.runfolder import (
@@ -238,7 +238,7 @@ def open_session(
         federation.model.num_parameters,
         simulation_key=sharing_key,
         ties=ties,
-        faults=() if ties is None else config.experiment.faults,
+        faults=() if ties is None else hospital_faults(config.experiment),
     )
 
 
@@ -276,6 +276,7 @@ def run_rounds(
             len(federation.data.validators),
             config.defence.nodes,
             keys_seed(experiment, secret),
+            own.chain,
         )
         ties = arbiter.entrust_nodes() if signs(config.defence) else None
     records = Records(folder, observe, report)

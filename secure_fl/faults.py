@@ -2,8 +2,8 @@
 
 An attack (`attacks/`) changes what a hospital sends within the protocol. A fault breaks the
 protocol itself, and the contract finds out who did. Faults are executed where they would be: the
-hospital's side really sends another share, the node's process really denies. They need nodes that
-sign what they attest: runs with a ledger and the mpc backend.
+hospital's side really sends another share, the node's process really denies, told so at its start.
+They need nodes that sign what they attest: runs with a ledger and the mpc backend.
 
     faults: [{round: 2, kind: wrong_share, hospital: 3, node: 1}]
 """
@@ -19,18 +19,20 @@ from secure_fl.errors import ConfigError
 
 # Each kind with whom the contract must find at fault, or "" where no evidence can exist.
 WRONG_SHARE = "wrong_share"
+USELESS_PROOF = "useless_proof"
+SHORT_SHARE = "short_share"
 WITHHELD_SHARE = "withheld_share"
 UNSIGNED_SHARE = "unsigned_share"
-FALSE_ACCUSATION = "false_accusation"
 DENIAL = "denial"
 DENIAL_WITHOUT_RECEIPT = "denial_without_receipt"
-HOSPITAL_KINDS = (WRONG_SHARE, WITHHELD_SHARE, UNSIGNED_SHARE)
-NODE_KINDS = (FALSE_ACCUSATION, DENIAL, DENIAL_WITHOUT_RECEIPT)
+HOSPITAL_KINDS = (WRONG_SHARE, USELESS_PROOF, SHORT_SHARE, WITHHELD_SHARE, UNSIGNED_SHARE)
+NODE_KINDS = (DENIAL, DENIAL_WITHOUT_RECEIPT)
 AT_FAULT = {
     WRONG_SHARE: "hospital",
+    USELESS_PROOF: "",
+    SHORT_SHARE: "",
     WITHHELD_SHARE: "",
     UNSIGNED_SHARE: "",
-    FALSE_ACCUSATION: "node",
     DENIAL: "node",
     DENIAL_WITHOUT_RECEIPT: "",
 }
@@ -44,10 +46,12 @@ class Fault:
         round: the round, 1, 2, ...
         hospital: whose share; it does not happen if the hospital is absent or suspended then.
         node: the node that the share is for.
-        kind: by the hospital: `wrong_share` (sends another than it committed to),
-            `withheld_share` (sends none), `unsigned_share` (does not sign what it sends);
-            by the node: `false_accusation` (accuses over a good share), `denial` (says that a
-            share did not open for which it gave a receipt), `denial_without_receipt`.
+        kind: by the hospital: `wrong_share` (sends another than it committed to, under a root of
+            its own), `useless_proof` (its proof does not lead from the share to the root),
+            `short_share` (commits to a share of wrong length and sends that), `withheld_share`
+            (sends none), `unsigned_share` (does not sign what it sends);
+            by the node: `denial` (says that a share did not open for which it gave a receipt),
+            `denial_without_receipt`.
     """
 
     round: int

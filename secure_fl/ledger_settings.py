@@ -42,6 +42,9 @@ class LedgerConfig:
         loss_rise: largest gain of their median loss.
         f1_drop: largest loss of their median F1.
         quorum: attestations that a round needs.
+        open_blocks: blocks that commitments stay open at least, unless all hospitals committed.
+        dispute_blocks: blocks for claims after the closing, and for evidence after a denial.
+        quorum_blocks: blocks after the quorum for the other validators, unless all attested.
         mode: `each` checks every commitment on the chain; `merkle` posts one root a round, with
             disputes, for hundreds of hospitals.
         url: of an EVM node, `http://HOST:PORT`, or `env:NAME` for one that stands in the
@@ -68,6 +71,9 @@ class LedgerConfig:
     loss_rise: float = 0.25
     f1_drop: float = 0.1
     quorum: int = 4
+    open_blocks: int = 1
+    dispute_blocks: int = 1
+    quorum_blocks: int = 1
     mode: str = "each"
     url: str | None = None
     chain_id: int | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from ledger.keys import Signer, simulation_key
 from secure_fl.backends import open_backend
+from secure_fl.faults import HOSPITAL_KINDS, NODE_KINDS, Fault
 from secure_fl.run_secret import RunSecret, public_members_seed
 from secure_fl.schema import DefenceConfig, ExperimentConfig
 from secure_fl.sessions import Backend
@@ -39,6 +40,11 @@ def node_keys(experiment: ExperimentConfig, nodes: int, secret: RunSecret) -> li
         return [Path(keystore) / f"node-{rank}.json" for rank in range(nodes)]
     seed = keys_seed(experiment, secret)
     return [simulation_key(seed, "node", rank) for rank in range(nodes)]
+
+
+def hospital_faults(experiment: ExperimentConfig) -> tuple[Fault, ...]:
+    """Cheating that the hospitals' side of a session carries out; nodes are told at their start."""
+    return tuple(fault for fault in experiment.faults if fault.kind in HOSPITAL_KINDS)
 
 
 def minimum_hospitals(
@@ -77,6 +83,7 @@ def backend_options(
         "timeout": defence.timeout,
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
         "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
+        "faults": tuple(f for f in experiment.faults if f.kind in NODE_KINDS) if signing else (),
     }
 
 

@@ -66,13 +66,15 @@ class HospitalSecrets:
 
 
 def refusal(row: torch.Tensor, limit: float) -> str | None:
-    """Return why an update (d,) cannot be encoded, or None if it can."""
+    """Return why an update (d,) cannot be encoded, or None if it can.
+
+    The reason is recorded where others read it: it names the rule, and neither a coordinate nor its
+    value.
+    """
     if not bool(row.isfinite().all()):
-        index = int((~row.isfinite()).nonzero()[0])
-        return f"coordinate {index} is {float(row[index])}, not a finite number"
-    worst = int(row.abs().argmax())
-    if float(row[worst].abs()) >= limit - 2.0**-17:
-        return f"coordinate {worst} is {float(row[worst]):g}, outside (-{limit:g}, {limit:g})"
+        return "every coordinate must be a finite number"
+    if float(row.abs().max()) >= limit - 2.0**-17:
+        return f"every coordinate must be in (-{limit:g}, {limit:g})"
     return None
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger.disputes import DeniedShare, SignedOpened, WrongShare
 from ledger.keys import Signature, Signer
 from ledger.members import Messages
 from ledger.typed_data import Domain
+from secure_fl.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,22 @@ class Ties:
         chain_id: EIP-155 chain id.
         contract: 20-byte address.
         hospitals: keys of the hospitals, whose side the session plays.
+        promised: the root that each of them signed in each round.
     """
 
     chain_id: int
     contract: bytes
     hospitals: tuple[Signer, ...]
+    promised: dict[tuple[int, int], bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    def promise(self, hospital: int, number: int, root: bytes) -> None:
+        """Before a hospital signs a root: it signs one a round, since two are evidence against it.
+
+        Raises:
+            InputError: it has signed another.
+        """
+        if self.promised.setdefault((hospital, number), root) != root:
+            raise InputError(f"hospital {hospital} has signed another root for round {number}")
 
     @property
     def messages(self) -> Messages:
@@ -36,14 +48,14 @@ class Findings:
 
     Attributes:
         opened: every node's signed statement, in order of rank.
-        accusations: nodes' evidence of shares that are not those committed to.
+        wrong_shares: evidence of shares delivered under other roots than those committed to.
         denials: hospitals' evidence of receipts for shares that a node says did not open.
         refused: why a hospital's share was not taken, by hospital, in words.
         cpu_ms: CPU milliseconds that hospitals and nodes spent on signing and checking.
     """
 
     opened: tuple[SignedOpened, ...]
-    accusations: tuple[WrongShare, ...]
+    wrong_shares: tuple[WrongShare, ...]
     denials: tuple[DeniedShare, ...]
     refused: dict[int, str]
     cpu_ms: float

@@ -36,6 +36,8 @@ exports: (
     rounds.round,
     rounds.phase,
     rounds.model,
+    rounds.timing,
+    rounds.since,
     validation.attest_batch,
     validation.limits,
     validation.baseline,
@@ -68,12 +70,13 @@ RESULT_TYPEHASH: constant(bytes32) = keccak256(
 )
 REINSTATE_TYPEHASH: constant(bytes32) = keccak256("Reinstate(uint256 hospital,uint256 nonce)")
 PARAMETERS_TYPEHASH: constant(bytes32) = keccak256(
-    "SetParameters(uint256[8] rule,uint256[4] limits,uint256 nonce)"
+    "SetParameters(uint256[8] rule,uint256[4] limits,uint256[3] timing,uint256 nonce)"
 )
 
 event ParametersChanged:
     rule: reputation.Rule
     limits: validation.Limits
+    timing: rounds.Timing
 
 event InitialProposed:
     model: bytes32
@@ -123,6 +126,7 @@ def __init__(
     coordinator: address,
     rule: reputation.Rule,
     limits: validation.Limits,
+    timing: rounds.Timing,
 ):
     """
     @param administrators Keys of the administrators.
@@ -130,10 +134,11 @@ def __init__(
     @param coordinator Key that opens rounds and carries messages.
     @param rule The reputation rule.
     @param limits What counts as degradation, and the quorum of validators.
+    @param timing Blocks that a round leaves hospitals, nodes and validators to act in.
     """
     signatures.__init__("ConsortiumLedger", "1")
     membership.__init__(administrators, threshold, coordinator)
-    self._set_parameters(rule, limits)
+    self._set_parameters(rule, limits, timing)
 
 
 @external
@@ -171,6 +176,7 @@ def replace_key(
 def set_parameters(
     rule: reputation.Rule,
     limits: validation.Limits,
+    timing: rounds.Timing,
     approvals: DynArray[signatures.Signature, membership.MAX_SEATS],
 ):
     """
@@ -183,12 +189,13 @@ def set_parameters(
                 PARAMETERS_TYPEHASH,
                 keccak256(abi_encode(rule)),
                 keccak256(abi_encode(limits)),
+                keccak256(abi_encode(timing)),
                 membership.nonce,
             )
         ),
         approvals,
     )
-    self._set_parameters(rule, limits)
+    self._set_parameters(rule, limits, timing)
 
 
 @external
@@ -230,7 +237,7 @@ def propose_initial(model: bytes32):
     assert rounds.round == 0 and rounds.model == empty(bytes32), "ledger: rounds have begun"
     assert model != empty(bytes32), "ledger: model hash of zero"
     validation._propose(model)
-    rounds.phase = rounds.AGGREGATED
+    self._begin(rounds.AGGREGATED)
     log InitialProposed(model=model)
 
 
@@ -247,7 +254,7 @@ def open_round(round: uint256, model: bytes32):
         rounds.model = model
     assert model == rounds.model, "ledger: not the last accepted model"
     rounds.round = round
-    rounds.phase = rounds.OPEN
+    self._begin(rounds.OPEN)
     shares._begin()
     log RoundOpened(round=round, model=model)
 
@@ -263,13 +270,15 @@ def record_aggregate(
 ):
     """
     @notice Records what all nodes signed: the aggregate's hash, the hash of the model made from it,
-            and the verdict on each hospital as two bit sets; in neither set means absent.
+            and the verdict on each hospital as two bit sets; in neither set means absent. Every
+            hospital whose shares opened at every node gets a verdict. Where a node denied shares,
+            there must have been time to bring evidence against it.
     """
     membership._check_coordinator()
     rounds._check_round(round)
     assert rounds.phase == rounds.CLOSED, "ledger: not awaiting an aggregate"
     assert candidate != empty(bytes32), "ledger: model hash of zero"
-    nodes: uint256 = membership.count[membership.NODE]
+    nodes: uint256 = rounds._seated(membership.NODE)
     assert nodes > 0 and len(node_signatures) == nodes, "ledger: every node must sign"
     opened: uint256[WORDS] = shares._opened_everywhere()
     struct_hash: bytes32 = keccak256(
@@ -293,6 +302,11 @@ def record_aggregate(
         assert verdict & ~shares.committed[i] == 0, "ledger: verdict on absent"
         assert accepted[i] & faulty == 0, "ledger: accepted though at fault"
         assert verdict & ~opened[i] & ~faulty == 0, "ledger: verdict on unopened share"
+        assert opened[i] & ~verdict & ~faulty == 0, "ledger: no verdict on opened share"
+        if opened[i] != shares.committed[i]:
+            assert rounds._has_passed(
+                rounds.timing.dispute_blocks
+            ), "ledger: evidence may still come"
         self.accepted[i] = accepted[i]
         self.rejected[i] = rejected[i] | faulty
     validation._propose(candidate)
@@ -305,13 +319,19 @@ def record_aggregate(
 @external
 def finalize(round: uint256):
     """
-    @notice Ends the round at the quorum. Medians within the limits: the candidate becomes the model
-            to start from. Beyond a limit: the round is abnormal and the last good model stays.
+    @notice Ends the round when all validators attested, or some time after the quorum. Medians
+            within the limits: the candidate becomes the model to start from. Beyond a limit: the
+            round is abnormal and the last good model stays.
     @dev Anyone may call it: the outcome follows from what is recorded.
     """
     rounds._check_round(round)
     assert rounds.phase == rounds.AGGREGATED, "ledger: nothing to finalize"
-    assert validation.attestations >= validation.limits.quorum, "ledger: below the quorum"
+    attested: uint256 = validation.attestations
+    assert attested >= validation.limits.quorum, "ledger: below the quorum"
+    if attested < rounds._seated(membership.VALIDATOR):
+        assert rounds._has_passed(
+            rounds.timing.quorum_blocks
+        ), "ledger: attestations may still come"
     accuracy: uint256 = 0
     loss: uint256 = 0
     f1: uint256 = 0
@@ -331,11 +351,14 @@ def finalize(round: uint256):
 def abandon_round(round: uint256):
     """
     @notice Ends a round that cannot complete (a node is gone, no quorum). Nobody's standing changes,
-            and the number is used up, so nothing signed for it counts again.
+            and the number is used up, so nothing signed for it counts again. From the quorum on
+            the outcome stands, and anybody can finalize.
     """
     membership._check_coordinator()
     rounds._check_round(round)
     assert rounds.phase != rounds.IDLE and round > 0, "ledger: nothing to abandon"
+    if rounds.phase == rounds.AGGREGATED:
+        assert validation.attestations < validation.limits.quorum, "ledger: the outcome stands"
     rounds.phase = rounds.IDLE
     log shares.RoundAbandoned(round=round)
 
@@ -356,14 +379,28 @@ def hospital_words(
 
 
 @internal
-def _set_parameters(rule: reputation.Rule, limits: validation.Limits):
+def _begin(phase: uint256):
+    """
+    @dev Enters the first phase of a round with the members seated now.
+    """
+    rounds._begin(
+        phase,
+        membership.count[membership.HOSPITAL],
+        membership.count[membership.NODE],
+        membership.count[membership.VALIDATOR],
+    )
+
+
+@internal
+def _set_parameters(rule: reputation.Rule, limits: validation.Limits, timing: rounds.Timing):
     """
     @dev Checks and writes the parameters.
     """
     reputation._check(rule)
     validation._set_limits(limits)
+    rounds._set_timing(timing)
     self.rule = rule
-    log ParametersChanged(rule=rule, limits=limits)
+    log ParametersChanged(rule=rule, limits=limits, timing=timing)
 
 
 @internal

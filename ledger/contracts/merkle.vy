@@ -6,16 +6,21 @@
         sha256(0x01 || left || right), padded with zero words to a power of two.
 """
 
-MAX_DEPTH: constant(uint256) = 16
+# Of a tree over 1,024 leaves.
+MAX_DEPTH: constant(uint256) = 10
 
 
 @internal
 @view
-def _root_from(leaf: bytes32, index: uint256, proof: DynArray[bytes32, MAX_DEPTH]) -> bytes32:
+def _root_from(
+    leaf: bytes32, index: uint256, size: uint256, proof: DynArray[bytes32, MAX_DEPTH]
+) -> bytes32:
     """
-    @dev The root that `proof` leads to; reverts when `index` lies outside the tree.
+    @dev The root that `proof` leads to from position `index` of a tree over `size` leaves. Its
+         length must be the tree's depth, so that no root holds two leaves at one position.
     """
-    assert index >> len(proof) == 0, "merkle: index outside the tree"
+    width: uint256 = 1 << len(proof)
+    assert width >= size and width < 2 * size, "merkle: proof of another depth"
     node: bytes32 = sha256(concat(b"\x00", leaf))
     position: uint256 = index
     for sibling: bytes32 in proof:

@@ -37,14 +37,11 @@ def _check(rule: Rule):
     """
     @dev Reverts unless the rule keeps every reputation inside [0, 1].
     """
-    assert rule.initial <= SCALE, "reputation: initial above 1"
-    assert rule.growth <= SCALE, "reputation: growth above 1"
-    assert rule.rejection_keep <= SCALE, "reputation: rejection keep above 1"
-    assert rule.repetition_step <= SCALE, "reputation: repetition step above 1"
-    assert rule.abnormal_keep <= SCALE, "reputation: abnormal keep above 1"
-    assert rule.floor <= rule.initial, "reputation: floor above initial"
-    assert rule.reinstated <= SCALE, "reputation: reinstated above 1"
-    assert rule.floor <= rule.reinstated, "reputation: floor above reinstated"
+    factor: uint256 = max(rule.growth, max(rule.rejection_keep, rule.repetition_step))
+    factor = max(factor, rule.abnormal_keep)
+    assert factor <= SCALE, "reputation: factor above 1"
+    assert max(rule.initial, rule.reinstated) <= SCALE, "reputation: start above 1"
+    assert rule.floor <= min(rule.initial, rule.reinstated), "reputation: floor above start"
     assert rule.probation_rounds < 2**16, "reputation: probation too long"
 
 

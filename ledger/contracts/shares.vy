@@ -6,6 +6,9 @@
         `post_commitments`: one Merkle root over all signed commitments, whose signatures the
         contract recovers only when somebody calls `reveal_commitment`. Nodes then attest whose
         shares opened (`attest_shares`). Until the aggregate is recorded anybody may dispute.
+        A hospital signs with each share that it delivers the root that the share opens, and the
+        same root as its commitment: two roots of one round are its fault. A node signs in return
+        that the share opened that root: to deny it afterwards is the node's fault.
 @dev Sets of hospitals are bit sets, bit i of word w standing for hospital 256 w + i. Disputes take
      signed evidence, so anybody may carry them: a coordinator cannot keep them from the contract.
 """
@@ -29,13 +32,10 @@ COMMITMENT_TYPEHASH: constant(bytes32) = keccak256(
     "Commitment(uint256 round,bytes32 model,bytes32 sharesRoot)"
 )
 DELIVERY_TYPEHASH: constant(bytes32) = keccak256(
-    "Delivery(uint256 round,uint256 node,bytes32 digest)"
+    "Delivery(uint256 round,uint256 node,bytes32 digest,bytes32 sharesRoot)"
 )
 RECEIPT_TYPEHASH: constant(bytes32) = keccak256(
-    "Receipt(uint256 round,uint256 hospital,bytes32 digest)"
-)
-ACCUSATION_TYPEHASH: constant(bytes32) = keccak256(
-    "Accusation(uint256 round,uint256 hospital,uint256 node,bytes32 digest)"
+    "Receipt(uint256 round,uint256 hospital,bytes32 digest,bytes32 sharesRoot)"
 )
 OPENED_TYPEHASH: constant(bytes32) = keccak256(
     "Opened(uint256 round,bytes32 commitments,uint256[4] opened)"
@@ -98,8 +98,6 @@ posted_root: public(bytes32)
 # Nodes that attested their shares in this round, as a bit set, and what each attested.
 heard: public(uint256)
 opened: uint256[WORDS][membership.MAX_SEATS]
-# Disputes that were decided, by round, hospital, node and kind.
-decided: HashMap[uint256, bool]
 # By role and seat, how often a node or the coordinator was found at fault.
 fault_count: public(HashMap[uint256, HashMap[uint256, uint256]])
 
@@ -108,16 +106,18 @@ fault_count: public(HashMap[uint256, HashMap[uint256, uint256]])
 def commit_batch(round: uint256, commitments: DynArray[Commitment, MAX_BATCH], last: bool):
     """
     @notice Records hospitals' signed commitments; `last` closes the round to further ones.
-    @dev All or nothing: one bad signature reverts the batch. A hospital may send its own; only the
-         coordinator closes.
+    @dev All or nothing: one bad signature reverts the batch. A hospital may send its own, which
+         stands, and is passed over in the coordinator's batch. Only the coordinator closes.
     """
     if last:
         membership._check_coordinator()
     self._check_open(round)
     for c: Commitment in commitments:
-        self._admit(round, c)
+        self._check_seated(c.hospital)
+        if not self._has(self.known[c.hospital >> 8], c.hospital):
+            self._admit(round, c)
     if last:
-        self._close(round)
+        self._close(round, self._is_complete())
 
 
 @external
@@ -126,6 +126,7 @@ def post_commitments(
 ):
     """
     @notice Records all commitments of a round under one Merkle root, and closes the round to them.
+            A hospital that committed by itself before stands with what it committed to.
     @param root Tree with the hash of hospital i's signed commitment at position i.
     @param committed Hospitals in the tree.
     @param signed The signed commitments themselves, 128 bytes each: the contract does not read
@@ -138,7 +139,7 @@ def post_commitments(
         self._add(i, committed[i])
     self.posted_root = root
     log CommitmentsPosted(round=round, root=root)
-    self._close(round)
+    self._close(round, False)
 
 
 @external
@@ -152,12 +153,13 @@ def reveal_commitment(
     """
     rounds._check_dispute(round)
     h: uint256 = commitment.hospital
-    membership._check_hospital(h)
+    self._check_seated(h)
     word: uint256 = h >> 8
     bit: uint256 = 1 << (h & 255)
     assert self.committed[word] & ~self.known[word] & bit != 0, "ledger: nothing to reveal"
     leaf: bytes32 = keccak256(abi_encode(commitment))
-    assert merkle._root_from(leaf, h, proof) == self.posted_root, "ledger: wrong proof"
+    size: uint256 = rounds._seated(membership.HOSPITAL)
+    assert merkle._root_from(leaf, h, size, proof) == self.posted_root, "ledger: wrong proof"
     if self._is_signed(round, commitment):
         self._learn(round, commitment)
     else:
@@ -170,10 +172,12 @@ def reveal_commitment(
 @external
 def claim_commitment(round: uint256, commitment: Commitment):
     """
-    @notice Puts in a commitment that the coordinator left out of the tree it posted.
+    @notice Puts in a commitment that the coordinator left out, or that it may have replaced in the
+            tree it posted, before the nodes attest their shares.
     """
     rounds._check_dispute(round)
-    assert self.posted_root != empty(bytes32), "ledger: commitments were verified"
+    assert not rounds._has_passed(rounds.timing.dispute_blocks), "ledger: late claim"
+    self._check_seated(commitment.hospital)
     self._admit(round, commitment)
     log OmissionRepaired(round=round, hospital=commitment.hospital)
 
@@ -181,18 +185,24 @@ def claim_commitment(round: uint256, commitment: Commitment):
 @external
 def attest_shares(round: uint256, attestations: DynArray[Opened, membership.MAX_SEATS]):
     """
-    @notice Records which hospitals' shares opened their commitments at each node.
+    @notice Records of each node which hospitals' shares opened the roots that they delivered. Not
+            before hospitals that were left out had the time to claim. What a node attested before
+            stands, and is passed over.
     """
     rounds._check_dispute(round)
     root: bytes32 = self.posted_root
+    if self.heard == 0 and (root != empty(bytes32) or not self._is_complete()):
+        assert rounds._has_passed(rounds.timing.dispute_blocks), "ledger: claims may still come"
     for a: Opened in attestations:
-        assert a.node < membership.count[membership.NODE], "ledger: no such node"
-        assert not self._has(self.heard, a.node), "ledger: second attestation"
+        assert a.node < rounds._seated(membership.NODE), "ledger: no such node"
+        if self._has(self.heard, a.node):
+            continue
         assert signatures._signer(
             keccak256(abi_encode(OPENED_TYPEHASH, round, root, keccak256(abi_encode(a.opened)))),
             signatures.Signature(r=a.r, vs=a.vs),
         ) == membership.seats[membership.NODE][a.node], "ledger: not signed by the node"
         self.heard |= 1 << a.node
+        rounds.since = block.number
         self.opened[a.node] = a.opened
         log SharesAttested(round=round, node=a.node, opened=a.opened)
 
@@ -202,31 +212,25 @@ def dispute_share(
     round: uint256,
     hospital: uint256,
     node: uint256,
-    delivered: bytes32,
+    digest: bytes32,
+    root: bytes32,
     delivery: signatures.Signature,
-    accusation: signatures.Signature,
-    leaf: bytes32,
-    proof: DynArray[bytes32, merkle.MAX_DEPTH],
 ):
     """
-    @notice A node shows that the share a hospital sent it is not the one it committed to.
-    @param delivered Digest of the share as delivered, which the hospital signed with it.
-    @param leaf Digest that the commitment holds for this node, with its Merkle `proof`.
-    @dev The contract decides: digests differ, the hospital signed both and is at fault; digests
-         agree, the node accused falsely and is at fault, and the share counts as opened.
+    @notice Shows that a hospital delivered a share under another root than it committed to.
+    @param digest Digest of the share, and the `root` that it opens, as the hospital signed both
+           with its delivery to the node.
+    @dev The hospital signed two roots for one round and is at fault. No node's word counts here, so
+         none can accuse falsely.
     """
-    self._check_leaf(round, hospital, node, leaf, proof, 0)
+    self._check_known(round, hospital)
+    assert not self._has(self.faulty[hospital >> 8], hospital), "ledger: already decided"
+    assert root != self.roots[hospital], "ledger: delivered as committed"
     assert signatures._signer(
-        keccak256(abi_encode(DELIVERY_TYPEHASH, round, node, delivered)), delivery
+        keccak256(abi_encode(DELIVERY_TYPEHASH, round, node, digest, root)), delivery
     ) == reputation._key(membership.hospitals[hospital]), "ledger: delivery not signed"
-    assert signatures._signer(
-        keccak256(abi_encode(ACCUSATION_TYPEHASH, round, hospital, node, delivered)), accusation
-    ) == membership.seats[membership.NODE][node], "ledger: accusation not signed"
-    if leaf != delivered:
-        self.faulty[hospital >> 8] |= 1 << (hospital & 255)
-        log ShareDisputed(round=round, hospital=hospital, node=node, hospital_at_fault=True)
-    else:
-        self._blame_node(round, hospital, node)
+    self.faulty[hospital >> 8] |= 1 << (hospital & 255)
+    log ShareDisputed(round=round, hospital=hospital, node=node, hospital_at_fault=True)
 
 
 @external
@@ -234,20 +238,28 @@ def dispute_denial(
     round: uint256,
     hospital: uint256,
     node: uint256,
-    leaf: bytes32,
-    proof: DynArray[bytes32, merkle.MAX_DEPTH],
+    digest: bytes32,
     receipt: signatures.Signature,
 ):
     """
-    @notice A hospital shows that a node which denies having opened its share signed a receipt for
-            the very share committed to: the node is at fault, and the share counts as opened.
+    @notice A hospital shows that a node which denies having opened its share signed a receipt for a
+            share that opened the very root committed to: the node is at fault, and the share counts
+            as opened.
     """
-    self._check_leaf(round, hospital, node, leaf, proof, 1)
+    self._check_known(round, hospital)
+    assert node < membership.MAX_SEATS and self._has(
+        self.heard, node
+    ), "ledger: node has not attested"
     assert not self._has(self.opened[node][hospital >> 8], hospital), "ledger: node did not deny"
     assert signatures._signer(
-        keccak256(abi_encode(RECEIPT_TYPEHASH, round, hospital, leaf)), receipt
+        keccak256(
+            abi_encode(RECEIPT_TYPEHASH, round, hospital, digest, self.roots[hospital])
+        ),
+        receipt,
     ) == membership.seats[membership.NODE][node], "ledger: receipt not signed"
-    self._blame_node(round, hospital, node)
+    self.opened[node][hospital >> 8] |= 1 << (hospital & 255)
+    self.fault_count[membership.NODE][node] += 1
+    log ShareDisputed(round=round, hospital=hospital, node=node, hospital_at_fault=False)
 
 
 @external
@@ -287,7 +299,7 @@ def _opened_everywhere() -> uint256[WORDS]:
     """
     @dev Hospitals whose shares opened at every node; reverts until every node attested.
     """
-    nodes: uint256 = membership.count[membership.NODE]
+    nodes: uint256 = rounds._seated(membership.NODE)
     assert self.heard == (1 << nodes) - 1, "ledger: every node must attest its shares"
     result: uint256[WORDS] = self.committed
     for node: uint256 in range(nodes, bound=membership.MAX_SEATS):
@@ -317,6 +329,39 @@ def _check_open(round: uint256):
 
 @internal
 @view
+def _check_seated(hospital: uint256):
+    """
+    @dev Reverts unless the hospital had its seat when the round began.
+    """
+    assert hospital < rounds._seated(membership.HOSPITAL), "ledger: no such hospital"
+
+
+@internal
+@view
+def _seated(word: uint256) -> uint256:
+    """
+    @dev A word of the set of hospitals that had their seats when the round began.
+    """
+    seated: uint256 = rounds._seated(membership.HOSPITAL)
+    if seated >= 256 * (word + 1):
+        return max_value(uint256)
+    return (1 << (max(seated, 256 * word) - 256 * word)) - 1
+
+
+@internal
+@view
+def _is_complete() -> bool:
+    """
+    @dev Whether every hospital that may commit has done so.
+    """
+    for i: uint256 in range(WORDS):
+        if self._seated(i) & ~membership.suspended[i] & ~self.committed[i] != 0:
+            return False
+    return True
+
+
+@internal
+@view
 def _is_signed(round: uint256, c: Commitment) -> bool:
     """
     @dev Whether the hospital named signed the commitment for this round and its model.
@@ -332,33 +377,32 @@ def _add(word: uint256, members: uint256):
     """
     @dev Adds a word of members to the set of those who committed, if each of them may.
     """
-    seated: uint256 = membership.count[membership.HOSPITAL]
-    if seated < 256 * (word + 1):
-        assert members >> (max(seated, 256 * word) - 256 * word) == 0, "ledger: no such hospital"
+    assert members & ~self._seated(word) == 0, "ledger: no such hospital"
     assert members & membership.suspended[word] == 0, "ledger: hospital is suspended"
-    committed: uint256 = self.committed[word]
-    assert members & committed == 0, "ledger: second commitment"
-    self.committed[word] = committed | members
+    self.committed[word] |= members
 
 
 @internal
 def _admit(round: uint256, c: Commitment):
     """
-    @dev Takes in one commitment whose signature the contract checks.
+    @dev Takes in one commitment of a seated hospital, whose signature the contract checks.
     """
-    membership._check_hospital(c.hospital)
     assert c.root != empty(bytes32), "ledger: commitment of zero"
+    assert not self._has(self.known[c.hospital >> 8], c.hospital), "ledger: second commitment"
     self._add(c.hospital >> 8, 1 << (c.hospital & 255))
     assert self._is_signed(round, c), "ledger: not signed by the hospital"
     self._learn(round, c)
 
 
 @internal
-def _close(round: uint256):
+def _close(round: uint256, complete: bool):
     """
-    @dev Takes no more commitments.
+    @dev Takes no more commitments; unless all are in, not before hospitals had their time.
     """
+    if not complete:
+        assert rounds._has_passed(rounds.timing.open_blocks), "ledger: commitments may still come"
     rounds.phase = rounds.CLOSED
+    rounds.since = block.number
     log CommitmentsClosed(round=round, committed=self.committed)
 
 
@@ -373,32 +417,11 @@ def _learn(round: uint256, c: Commitment):
 
 
 @internal
-def _check_leaf(
-    round: uint256,
-    hospital: uint256,
-    node: uint256,
-    leaf: bytes32,
-    proof: DynArray[bytes32, merkle.MAX_DEPTH],
-    kind: uint256,
-):
+@view
+def _check_known(round: uint256, hospital: uint256):
     """
-    @dev Reverts unless the hospital committed to `leaf` for the node; decides each dispute once.
+    @dev Reverts unless the round can be disputed and the contract holds the hospital's root.
     """
     rounds._check_dispute(round)
-    membership._check_hospital(hospital)
+    self._check_seated(hospital)
     assert self._has(self.known[hospital >> 8], hospital), "ledger: commitment is not known"
-    assert self._has(self.heard, node), "ledger: node has not attested"
-    assert merkle._root_from(leaf, node, proof) == self.roots[hospital], "ledger: wrong proof"
-    key: uint256 = (round << 32) | (hospital << 16) | (node << 8) | kind
-    assert not self.decided[key], "ledger: already decided"
-    self.decided[key] = True
-
-
-@internal
-def _blame_node(round: uint256, hospital: uint256, node: uint256):
-    """
-    @dev Records the node's fault; what it denied counts as opened.
-    """
-    self.opened[node][hospital >> 8] |= 1 << (hospital & 255)
-    self.fault_count[membership.NODE][node] += 1
-    log ShareDisputed(round=round, hospital=hospital, node=node, hospital_at_fault=False)

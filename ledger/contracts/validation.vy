@@ -54,18 +54,21 @@ measured: uint256[membership.MAX_SEATS]
 @external
 def attest_batch(round: uint256, attestations: DynArray[Attestation, membership.MAX_SEATS]):
     """
-    @notice Records what validators measured on the candidate model, in units of 10**-18.
+    @notice Records what validators measured on the candidate model, in units of 10**-18. Anybody
+            may carry it; what a validator attested before stands, and is passed over.
+    @dev With the quorum a time begins in which the others may still attest, see `finalize`.
     """
-    membership._check_coordinator()
     rounds._check_round(round)
     assert rounds.phase == rounds.AGGREGATED, "ledger: not awaiting attestations"
     candidate: bytes32 = self.candidate
+    before: uint256 = self.attestations
+    attested: uint256 = before
     for a: Attestation in attestations:
-        assert a.validator < membership.count[membership.VALIDATOR], "ledger: no such validator"
-        assert a.accuracy <= SCALE, "ledger: accuracy above 1"
-        assert a.f1 <= SCALE, "ledger: f1 above 1"
+        assert a.validator < rounds._seated(membership.VALIDATOR), "ledger: no such validator"
+        if self.measured[a.validator] >> 224 == round + 1:
+            continue
+        assert max(a.accuracy, a.f1) <= SCALE, "ledger: metric above 1"
         assert a.loss <= MAX_LOSS, "ledger: loss too large"
-        assert self.measured[a.validator] >> 224 != round + 1, "ledger: second attestation"
         signer: address = signatures._signer(
             keccak256(
                 abi_encode(ATTESTATION_TYPEHASH, round, candidate, a.accuracy, a.loss, a.f1)
@@ -79,7 +82,10 @@ def attest_batch(round: uint256, attestations: DynArray[Attestation, membership.
         log Attested(
             round=round, validator=a.validator, accuracy=a.accuracy, loss=a.loss, f1=a.f1
         )
-    self.attestations += len(attestations)
+        attested += 1
+    self.attestations = attested
+    if before < self.limits.quorum and attested >= self.limits.quorum:
+        rounds.since = block.number
 
 
 @internal
@@ -96,8 +102,7 @@ def _set_limits(limits: Limits):
     """
     @dev Checks and writes the limits.
     """
-    assert limits.accuracy_drop <= SCALE, "ledger: accuracy limit above 1"
-    assert limits.f1_drop <= SCALE, "ledger: f1 limit above 1"
+    assert max(limits.accuracy_drop, limits.f1_drop) <= SCALE, "ledger: limit above 1"
     assert limits.loss_rise <= MAX_LOSS, "ledger: loss limit too large"
     assert limits.quorum > 0 and limits.quorum <= membership.MAX_SEATS, "ledger: quorum not in 1 to 32"
     self.limits = limits
@@ -122,9 +127,7 @@ def _medians(round: uint256) -> (uint256, uint256, uint256):
     accuracies: DynArray[uint256, membership.MAX_SEATS] = []
     losses: DynArray[uint256, membership.MAX_SEATS] = []
     scores: DynArray[uint256, membership.MAX_SEATS] = []
-    for i: uint256 in range(
-        membership.count[membership.VALIDATOR], bound=membership.MAX_SEATS
-    ):
+    for i: uint256 in range(rounds._seated(membership.VALIDATOR), bound=membership.MAX_SEATS):
         word: uint256 = self.measured[i]
         if word >> 224 == round + 1:
             accuracies.append(word & (2**64 - 1))

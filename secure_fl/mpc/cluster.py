@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from ledger.keys import Signer
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.errors import ConfigError, InputError, NodeFailure, require
 from secure_fl.extensions import load_extensions
-from secure_fl.faults import Fault
+from secure_fl.faults import HOSPITAL_KINDS, Fault
 from secure_fl.inputs import whole_number
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.handshakes import Reception, listen
@@ -101,6 +102,9 @@ class MpcBackend(Backend):
             nothing.
         allow: stages of your own, "module:function" each, that nodes may import; they do so when
             they start, and refuse a rule with any other. The current directory is looked in.
+        state: folder, made if it is not there, in which each node keeps what it took and signed for
+            (`secure_fl.mpc.memory`); by default a temporary one, which ends with the nodes.
+        faults: how nodes cheat, in simulations.
 
     Raises:
         InputError: a number out of range, or a party's keys are missing.
@@ -123,6 +127,8 @@ class MpcBackend(Backend):
         minimum_hospitals: int = 1,
         signers: Sequence[Signer | Path] = (),
         allow: Sequence[str] = (),
+        state: Path | str | None = None,
+        faults: Sequence[Fault] = (),
     ) -> None:
         refuse_main(allow)
         load_extensions(allow)  # what nodes could not import fails here, before any is started
@@ -139,6 +145,8 @@ class MpcBackend(Backend):
         self._sessions = itertools.count(1)
         self._ready = False
         self._processes: list[Process] = []
+        self._folders = _Folders(None if state is None else Path(state))
+        self._remover = weakref.finalize(self, self._folders.remove, os.getpid())
         self._questions = Questions(self._processes, timeout)
         self._finalizer = weakref.finalize(self, stop_own, self._processes, os.getpid())
         with contextlib.ExitStack() as stack:
@@ -158,8 +166,14 @@ class MpcBackend(Backend):
                 "minimum": minimum_hospitals,
                 "allow": list(allow),
                 "folders": _folders() if allow else [],
+                "state": str(self._folders.state.resolve()),
             }
-            self._launch(common, route, [_handed(s) for s in signers] or [None] * nodes)
+            cheats = [
+                [(f.round, f.hospital, f.kind) for f in faults if f.node == i] for i in range(nodes)
+            ]
+            keyed: list[Any] = [_handed(s) for s in signers] or [None] * nodes
+            own = [{"signer": s, "faults": f} for s, f in zip(keyed, cheats, strict=True)]
+            self._launch(common, route, own)
             self._ready = True
 
     def _close_unless_ready(self) -> None:
@@ -171,7 +185,7 @@ class MpcBackend(Backend):
         self,
         settings: dict[str, Any],
         route: Callable[[int], int],
-        signers: Sequence[dict[str, str] | None],
+        own: Sequence[dict[str, Any]],
     ) -> None:
         token = secrets.token_bytes(32)
         tls = Tls(Path(settings["keys"]), "coordinator")
@@ -184,7 +198,7 @@ class MpcBackend(Backend):
             }
             self._processes.append(start("dealer", "secure_fl.mpc.dealer", common))
             for rank in range(self.nodes):
-                options = {**common, "rank": rank, "signer": signers[rank]}
+                options = {**common, "rank": rank, **own[rank]}
                 self._processes.append(start(f"node {rank}", "secure_fl.mpc.node", options))
             self._collect(reception, settings["start"])
         ports = {p.name: self._questions.first(p)["port"] for p in self._processes}
@@ -266,6 +280,8 @@ class MpcBackend(Backend):
         require(ties is not None or not faults, "faults", "empty without a contract", len(faults))
         pipeline = build_rule(rule)
         refuse_main(pipeline.own_stages)
+        kinds = [fault.kind for fault in faults if fault.kind not in HOSPITAL_KINDS]
+        require(not kinds, "faults", "hospitals'; nodes' are given at their start", kinds)
         return MpcSession(
             self,
             next(self._sessions),
@@ -280,6 +296,25 @@ class MpcBackend(Backend):
     def close(self) -> None:
         """Stop all processes."""
         self._questions.close()
+        self._remover()
+
+
+class _Folders:
+    """Where the nodes keep their memory, made if it is not there.
+
+    Attributes:
+        state: the folder given, or a temporary one.
+    """
+
+    def __init__(self, given: Path | None) -> None:
+        self._temporary = given is None
+        self.state = Path(tempfile.mkdtemp(prefix="secure-fl-state-")) if given is None else given
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove(self, owner: int) -> None:
+        """Remove what is temporary; a fork of the program that made it leaves it alone."""
+        if self._temporary and self.state.exists() and os.getpid() == owner:
+            shutil.rmtree(self.state)
 
 
 def _handed(signer: Signer | Path) -> dict[str, str]:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ledger.merkle import share_digest
 from secure_fl.aggregation.pipeline import Pipeline, State
 from secure_fl.errors import InputError, require
+from secure_fl.mpc.memory import Memory
 from secure_fl.mpc.sharing import SALT_BYTES, ShareMessage, check
 from secure_fl.types import AggregateResult
 
@@ -20,13 +22,30 @@ class Parcel:
 
     Attributes:
         message: salt, share and Merkle proof.
-        leaf: digest of this share that the hospital says it committed to.
-        delivery: its signature on the digest of what it delivered, 64 bytes.
+        root: that the share opens, as the hospital says.
+        delivery: its signature on the share's digest and the root, 64 bytes.
     """
 
     message: ShareMessage
-    leaf: bytes = b""
+    root: bytes = b""
     delivery: bytes = b""
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any], payload: bytes | bytearray) -> Parcel:
+        """A parcel as it came; what is malformed in it comes out empty, and proves nothing."""
+        proof = header.get("proof")
+        parts = [_bytes(part) for part in proof] if isinstance(proof, list) else []
+        salt, share = bytes(payload[:SALT_BYTES]), bytes(payload[SALT_BYTES:])
+        message = ShareMessage(salt, share, parts)
+        return cls(message, _bytes(header.get("root")), _bytes(header.get("delivery")))
+
+
+def _bytes(text: Any) -> bytes:
+    """Bytes from hexadecimal; none from anything else."""
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,8 @@ class NodeSession:
 
     Attributes:
         rule, hospitals, dim, states: the rule, its sizes and its state over the rounds.
+        rank, nodes: this node's number, and how many there are.
+        memory: the node's, of every share that it ever took.
         inbox: what hospitals delivered since the last check.
         checked: shares that wait for the aggregation; they are used once, then gone.
         seen: the last round whose shares were checked: no round is checked, and so none
@@ -69,6 +90,9 @@ class NodeSession:
     hospitals: int
     dim: int
     states: tuple[State, ...]
+    rank: int
+    nodes: int
+    memory: Memory
     inbox: dict[int, Parcel] = field(default_factory=dict)
     checked: Checked | None = None
     seen: int = 0
@@ -76,37 +100,63 @@ class NodeSession:
     signed: dict[int, tuple[str, str]] = field(default_factory=dict)
 
     def take(self, header: Mapping[str, Any], payload: bytearray) -> None:
-        """Keep what a hospital delivered; it is looked at when the commitments are known."""
-        salt, share = bytes(payload[:SALT_BYTES]), bytes(payload[SALT_BYTES:])
-        proof = [bytes.fromhex(part) for part in header["proof"]]
-        self.inbox[int(header["hospital"])] = Parcel(
-            ShareMessage(salt, share, proof),
-            bytes.fromhex(header.get("leaf", "")),
-            bytes.fromhex(header.get("delivery", "")),
-        )
+        """Keep what a hospital delivered; it is looked at when all have."""
+        hospital = header.get("hospital")
+        if type(hospital) is int and 0 <= hospital < self.hospitals:
+            self.inbox[hospital] = Parcel.read(header, payload)
 
-    def open_commitments(self, number: int, roots: Mapping[int, bytes], rank: int) -> Checked:
-        """Open the commitments of a round with the shares in the inbox, which is empty afterwards.
+    def opened(self, roots: Mapping[int, bytes]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
+        """Open roots with the shares in the inbox, which is empty afterwards.
+
+        Only a share that this node never took before counts; it never takes it again.
+
+        Returns:
+            Shares that opened, int64 (d,) by hospital, and why the others did not.
+        """
+        rows: dict[int, np.ndarray] = {}
+        refused: dict[int, str] = {}
+        digests: dict[int, bytes] = {}
+        for hospital, root in roots.items():
+            if hospital not in self.inbox:
+                refused[hospital] = f"node {self.rank} has no share"
+                continue
+            message = self.inbox[hospital].message
+            try:
+                rows[hospital] = check(
+                    message, root, self.rank, self.nodes, self.rule.bits, self.dim
+                )
+                digests[hospital] = share_digest(message.salt, message.share)
+            except (InputError, ValueError) as error:
+                refused[hospital] = f"node {self.rank}: {error}"
+        self.inbox.clear()
+        fresh = self.memory.take(set(digests.values()))
+        for hospital, digest in digests.items():
+            if digest in fresh:
+                fresh.remove(digest)  # the same share from two hospitals counts for one
+            else:
+                del rows[hospital]
+                refused[hospital] = f"node {self.rank} took this share before"
+        return rows, refused
+
+    def open_commitments(self, number: int, roots: Mapping[int, bytes]) -> Checked:
+        """Open the commitments of a round, on the coordinator's word for them.
 
         Raises:
             InputError: the round was checked before.
         """
-        require(number > self.seen, "round", f"above {self.seen}, the last one combined", number)
-        self.seen = number
-        rows: dict[int, np.ndarray] = {}
-        refused: dict[int, str] = {}
-        for hospital, root in roots.items():
-            if hospital not in self.inbox:
-                refused[hospital] = f"node {rank} has no share"
-                continue
-            message = self.inbox[hospital].message
-            try:
-                rows[hospital] = check(message, root, rank, self.rule.bits, self.dim)
-            except (InputError, ValueError) as error:
-                refused[hospital] = f"node {rank}: {error}"
-        self.inbox.clear()
+        self.begin(number)
+        rows, refused = self.opened(roots)
         self.checked = Checked(number, rows, refused, frozenset(rows))
         return self.checked
+
+    def begin(self, number: int) -> None:
+        """Enter a round.
+
+        Raises:
+            InputError: it was entered before.
+        """
+        require(number > self.seen, "round", f"above {self.seen}, the last one combined", number)
+        self.seen = number
 
     def waiting(self, number: int) -> Checked:
         """Take out the shares that were checked for a round, for the one time they are used.

@@ -28,6 +28,7 @@ from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.door import NodeSession
 from secure_fl.mpc.handshakes import connect, connect_peers, listen
+from secure_fl.mpc.memory import Memory
 from secure_fl.mpc.messages import Message, Open, Refused, receive
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Nonces, Stream
@@ -53,9 +54,12 @@ class Node:
         mesh, source, ring: what rules are computed with.
         minimum: fewest hospitals that this node combines, whoever asks, counted after every stage
             of a rule and before the update is opened; with fewer nothing more of anybody is.
+        memory: of shares that it took and rounds that it signed for.
         signer: the node's ledger key; None where nothing is signed.
         extensions: stages of somebody's own that whoever started the node permitted. A rule that
             names any other is refused; no message makes a node import anything.
+        faults: how it cheats in a simulation, as `(round, hospital, kind)`; an honest node has
+            none, and no message can give it any.
     """
 
     def __init__(
@@ -63,16 +67,20 @@ class Node:
         mesh: Mesh,
         source: NodeSource,
         ring: Ring,
+        memory: Memory,
         minimum: int = 1,
         signer: Signer | None = None,
         extensions: Extensions = NONE,
+        faults: Sequence[tuple[int, int, str]] = (),
     ) -> None:
         self.mesh = mesh
         self.source = source
         self.ring = ring
         self.minimum = minimum
+        self.memory = memory
         self.signer = signer
         self.extensions = extensions
+        self.faults = faults
         self.sessions: Open[NodeSession] = Open()
         self.notaries: Open[Notary] = Open()
 
@@ -135,15 +143,23 @@ class Node:
             header["hospitals"],
         )
         require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
+        place = (self.mesh.rank, self.mesh.size, self.memory)
+        session = NodeSession(rule, hospitals, header["dim"], rule.init(), *place)
         if header["ties"] is not None:
-            if self.signer is None:
-                raise InputError(f"node {self.mesh.rank} was started without a ledger key")
-            from secure_fl.mpc.notary import Notary
-
-            rank = self.mesh.rank
-            self.notaries[number] = Notary(self.signer, rank, header["ties"], header["faults"])
-        self.sessions[number] = NodeSession(rule, hospitals, header["dim"], rule.init())
+            self.notaries[number] = self._notary(session, header["ties"])
+        self.sessions[number] = session
         return {}
+
+    def _notary(self, session: NodeSession, ties: dict[str, Any]) -> Notary:
+        if self.signer is None:
+            raise InputError(f"node {self.mesh.rank} was started without a ledger key")
+        if self.faults:
+            from secure_fl.mpc.cheating import CheatingNotary
+
+            return CheatingNotary(self.signer, session, ties, self.faults)
+        from secure_fl.mpc.notary import Notary
+
+        return Notary(self.signer, session, ties)
 
     def _close(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
         self.sessions.pop(header["session"], None)
@@ -152,25 +168,22 @@ class Node:
 
     def _receipts(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
         """Sign a receipt for every share that came in."""
-        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
-        return {"receipts": notary.receipts(session, header["round"])}
+        return {"receipts": self.notaries[header["session"]].receipts(header["round"])}
 
     def _check(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
-        """Open commitments; say whose opened, signed, before hearing what others found."""
+        """Say whose shares opened, signed, before hearing what others found."""
         session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
-        roots = _roots(header)
-        checked = session.open_commitments(header["round"], roots, self.mesh.rank)
         posted_root = bytes.fromhex(header["posted_root"])
-        session.checked, said = notary.statement(checked, roots, posted_root)
+        session.checked, said = notary.statement(header["round"], _roots(header), posted_root)
         return {"refused": session.checked.refused, **said}
 
     def _sign(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
         """Sign a round's result, or with records as payload the run's last entry."""
-        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
+        notary = self.notaries[header["session"]]
         number, candidate = header["round"], header["candidate"]
         if payload:
-            return {"signatures": notary.closing(session, number, candidate, bytes(payload))}
-        return {"signatures": [notary.result(session, number, header["result"], candidate)]}
+            return {"signatures": notary.closing(number, candidate, bytes(payload))}
+        return {"signatures": [notary.result(number, header["result"], candidate)]}
 
     def _agreed(self, session: NodeSession, mine: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Shares that every node has opened; the nodes tell each other, in the clear."""
@@ -192,7 +205,9 @@ class Node:
             torch.tensor(header[key], dtype=torch.float64) for key in ("reputation", "samples")
         )
         if "roots" in header:
-            session.open_commitments(number, _roots(header), rank)
+            signs = header["session"] in self.notaries
+            require(not signs, "roots", "none where the node states whose shares opened", "some")
+            session.open_commitments(number, _roots(header))
         checked = session.waiting(number)
         ruled = [hospital for hospital, node in header["ruled"] if node == rank]
         rows = self._agreed(session, checked.in_play(ruled))
@@ -333,6 +348,8 @@ def _record(
 def _serve(options: dict[str, Any]) -> None:
     signer = _signer(options)
     extensions = load_extensions(options["allow"], options["folders"], ALLOW_NODE)
+    faults = [(number, hospital, kind) for number, hospital, kind in options["faults"]]
+    memory = Memory(Path(options["state"]) / f"node-{options['rank']}.log")
     token, rank = bytes.fromhex(options["token"]), options["rank"]
     name, timeout = f"node {rank}", float(options["timeout"])
     tls = Tls(Path(options["keys"]), name)
@@ -354,7 +371,8 @@ def _serve(options: dict[str, Any]) -> None:
         communicator.silence()
     pulse = Pulse(control, timeout)
     try:
-        Node(mesh, source, ring, options["minimum"], signer, extensions).serve(control, pulse)
+        node = Node(mesh, source, ring, memory, options["minimum"], signer, extensions, faults)
+        node.serve(control, pulse)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
             control.send({"error": "NodeFailure", "message": str(failure)})

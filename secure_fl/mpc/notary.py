@@ -3,21 +3,27 @@
 The key comes with the node's start-up line, as a simulation's secret or as the path of a keystore
 file with that file's password, and stays in this process. A node without a key does not import this
 module.
+
+Nothing that the coordinator says can make an honest node sign what convicts it. A receipt says that
+a share opened the root which its hospital signed, and the statement on opened shares names exactly
+those that have a receipt, whatever roots the coordinator names. The node's memory lets it take a
+round of a contract once, so that there is one statement and one result for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ledger.files import parse_json
 from ledger.keys import Signature, Signer, recover
 from ledger.members import Messages, verdicts
-from ledger.merkle import share_digest, verify
+from ledger.merkle import share_digest
 from ledger.typed_data import Domain
-from secure_fl.errors import InputError
-from secure_fl.faults import DENIAL, DENIAL_WITHOUT_RECEIPT, FALSE_ACCUSATION
+from secure_fl.errors import InputError, require
 from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.mpc.door import Checked, NodeSession, Parcel
 from secure_fl.mpc.sharing import SALT_BYTES
@@ -40,111 +46,143 @@ def read_signer(option: Mapping[str, str]) -> Signer:
     return read_key(Path(option["keystore"]), option["password"])
 
 
+class Held(NamedTuple):
+    """A share that opened the root which its hospital signed with it.
+
+    Attributes:
+        row: the share, int64 (d,).
+        digest: of the share with its salt.
+        root: that it opened.
+        delivery: the hospital's signature on both.
+    """
+
+    row: np.ndarray
+    digest: bytes
+    root: bytes
+    delivery: bytes
+
+
 class Notary:
     """Signs for one session, for one contract.
 
     Args:
         signer: the node's key.
-        rank: the node's number.
+        session: whose shares it signs for.
         ties: `chain_id`, `contract` and `hospitals` (addresses, hexadecimal) of the contract.
-        faults: how this node cheats, as `[round, hospital, kind]` (`secure_fl.faults`); an honest
-            one has none.
     """
 
-    def __init__(
-        self, signer: Signer, rank: int, ties: Mapping[str, Any], faults: Sequence[Sequence[Any]]
-    ) -> None:
-        self._signer, self._rank = signer, rank
-        self._messages = Messages(Domain(ties["chain_id"], bytes.fromhex(ties["contract"])))
+    def __init__(self, signer: Signer, session: NodeSession, ties: Mapping[str, Any]) -> None:
+        self._signer, self._session, self._rank = signer, session, session.rank
+        self._chain_id, self._contract = ties["chain_id"], bytes.fromhex(ties["contract"])
+        self._messages = Messages(Domain(self._chain_id, self._contract))
         self._hospitals = [bytes.fromhex(account) for account in ties["hospitals"]]
-        self._faults = {(number, hospital): kind for number, hospital, kind in faults}
-        # Of the round under way: what came in, signed for, with its digest; and what was not.
-        self._kept: dict[int, tuple[Parcel, bytes]] = {}
-        self._unsigned: set[int] = set()
+        # The round under way, what came in for it, and why other shares did not.
+        self._round = 0
+        self._held: dict[int, Held] = {}
+        self._refused: dict[int, str] = {}
 
     def _sign(self, digest: bytes) -> str:
         return self._signer.sign(digest).as_bytes().hex()
 
-    def _cheats(self, number: int, hospital: int, *kinds: str) -> bool:
-        return self._faults.get((number, hospital)) in kinds
+    def _claim(self, number: int) -> None:
+        """Take a round of the contract for this session, before anything is signed for it."""
+        try:
+            self._session.memory.claim(self._chain_id, self._contract, number)
+        except InputError as error:
+            raise InputError(f"node {self._rank} will not sign: {error}") from error
 
-    def receipts(self, session: NodeSession, number: int) -> dict[int, str]:
-        """Sign for every share in the inbox; what its hospital did not sign is thrown out."""
-        self._kept.clear()
-        self._unsigned.clear()
-        signed = {}
-        for hospital, parcel in list(session.inbox.items()):
-            digest = self._delivered(number, hospital, parcel)
-            if digest is None:
-                del session.inbox[hospital]
-                self._unsigned.add(hospital)
-                continue
-            self._kept[hospital] = parcel, digest
-            if not self._cheats(number, hospital, DENIAL_WITHOUT_RECEIPT):
-                signed[hospital] = self._sign(self._messages.receipt(number, hospital, digest))
-        return signed
+    def receipts(self, number: int) -> dict[int, str]:
+        """Sign for every share that opens the root which its hospital signed for it.
 
-    def _delivered(self, number: int, hospital: int, parcel: Parcel) -> bytes | None:
-        """Digest of a share as delivered, or None if its hospital did not sign for it."""
-        if len(parcel.message.salt) != SALT_BYTES or len(parcel.delivery) != 64:
-            return None
+        Raises:
+            InputError: the round was taken before.
+        """
+        require(number > self._session.seen, "round", f"above {self._session.seen}", number)
+        self._claim(number)
+        self._round, self._held = number, {}
+        parcels = dict(self._session.inbox)
+        signed = {h: parcel.root for h, parcel in parcels.items() if self._is_signed(h, parcel)}
+        rows, self._refused = self._session.opened(signed)
+        for hospital in parcels.keys() - signed.keys():
+            self._refused[hospital] = (
+                f"node {self._rank}: the hospital did not sign what it delivered"
+            )
+        for hospital, row in rows.items():
+            parcel = parcels[hospital]
+            digest = share_digest(parcel.message.salt, parcel.message.share)
+            self._held[hospital] = Held(row, digest, parcel.root, parcel.delivery)
+        return {
+            hospital: self._sign(self._messages.receipt(number, hospital, held.digest, held.root))
+            for hospital, held in self._held.items()
+        }
+
+    def _is_signed(self, hospital: int, parcel: Parcel) -> bool:
+        """Whether the hospital signed for this share, its root and this node."""
+        sizes = (len(parcel.message.salt), len(parcel.root), len(parcel.delivery))
+        if sizes != (SALT_BYTES, 32, 64) or hospital >= len(self._hospitals):
+            return False
         digest = share_digest(parcel.message.salt, parcel.message.share)
-        said = self._messages.delivery(number, self._rank, digest)
-        known = 0 <= hospital < len(self._hospitals)
-        signer = recover(said, Signature.from_bytes(parcel.delivery))
-        return digest if known and signer == self._hospitals[hospital] else None
+        said = self._messages.delivery(self._round, self._rank, digest, parcel.root)
+        return recover(said, Signature.from_bytes(parcel.delivery)) == self._hospitals[hospital]
 
     def statement(
-        self, checked: Checked, roots: Mapping[int, bytes], posted_root: bytes
+        self, number: int, roots: Mapping[int, bytes], posted_root: bytes
     ) -> tuple[Checked, dict[str, Any]]:
-        """What this node says of the shares: who opened, and whom it accuses, all signed."""
-        number = checked.round
-        denied = [
-            h
-            for h in checked.rows
-            if self._cheats(number, h, DENIAL, DENIAL_WITHOUT_RECEIPT, FALSE_ACCUSATION)
-        ]
-        claimed = checked.claimed.difference(denied)
-        accused = [h for h in roots if h in self._kept and self._accusable(checked, h, roots[h])]
-        signature = self._sign(self._messages.opened(number, posted_root, claimed))
+        """What this node says of the shares: whose opened, signed; and what proves, by the
+        hospital's own signature, that one was delivered under another root than it committed to.
+
+        Args:
+            number: the round.
+            roots: commitments, by hospital, as the coordinator says. Only where that is what the
+                hospital signed does its share go on; the statement does not depend on them.
+            posted_root: root over them where the chain holds one, else zero.
+
+        Raises:
+            InputError: this session took no shares in the round, or has stated.
+        """
+        if number != self._round:
+            raise InputError(f"node {self._rank} will not sign: it took no shares in {number}")
+        self._session.begin(number)
+        rows, refused = {}, dict(self._refused)
+        for hospital, root in roots.items():
+            if hospital not in self._held:
+                refused.setdefault(hospital, f"node {self._rank} has no share")
+            elif self._held[hospital].root != root:
+                refused[hospital] = (
+                    f"node {self._rank}: delivered under another root than is committed to"
+                )
+            else:
+                rows[hospital] = self._held[hospital].row
+        claimed = self._claimed(number)
         said = {
             "opened": sorted(claimed),
-            "signature": signature,
-            "accusations": [self._accusation(number, hospital) for hospital in accused],
+            "signature": self._sign(self._messages.opened(number, posted_root, claimed)),
+            "wrong_shares": [
+                self._evidence(hospital)
+                for hospital in roots
+                if hospital in self._held and hospital not in rows
+            ],
         }
-        unsigned = f"node {self._rank}: the hospital did not sign what it delivered"
-        refused = {
-            h: unsigned if h in self._unsigned else why for h, why in checked.refused.items()
-        }
-        return Checked(number, checked.rows, refused, claimed), said
+        self._held = {}
+        return Checked(number, rows, refused, claimed), said
 
-    def _accusable(self, checked: Checked, hospital: int, root: bytes) -> bool:
-        """Whether there is evidence: the commitment holds another digest than was delivered."""
-        parcel, digest = self._kept[hospital]
-        if self._cheats(checked.round, hospital, FALSE_ACCUSATION):
-            return True
-        proven = len(parcel.leaf) == 32 and verify(
-            parcel.leaf, self._rank, parcel.message.proof, root
-        )
-        return hospital not in checked.rows and proven and parcel.leaf != digest
+    def _claimed(self, number: int) -> frozenset[int]:
+        """Whose shares opened: those that have a receipt."""
+        return frozenset(self._held)
 
-    def _accusation(self, number: int, hospital: int) -> dict[str, Any]:
-        parcel, digest = self._kept[hospital]
-        message = self._messages.accusation(number, hospital, self._rank, digest)
+    def _evidence(self, hospital: int) -> dict[str, Any]:
+        held = self._held[hospital]
         return {
             "hospital": hospital,
-            "delivered": digest.hex(),
-            "delivery": parcel.delivery.hex(),
-            "accusation": self._sign(message),
-            "leaf": parcel.leaf.hex(),
-            "proof": [part.hex() for part in parcel.message.proof],
+            "digest": held.digest.hex(),
+            "root": held.root.hex(),
+            "delivery": held.delivery.hex(),
         }
 
-    def result(self, session: NodeSession, number: int, result: str, candidate: str) -> str:
+    def result(self, number: int, result: str, candidate: str) -> str:
         """Sign a result, if it is the hash of what this node opened itself.
 
         Args:
-            session: with the last aggregation's result.
             number: the round.
             result: SHA-256, hexadecimal, that the coordinator states.
             candidate: hash of the model made from it. The node cannot tell what the coordinator
@@ -153,7 +191,8 @@ class Notary:
         Raises:
             InputError: this node opened something else in this round, or nothing.
         """
-        if session.result is None or session.result[0] != number:
+        session = self._session
+        if session.result is None or session.result[0] != number or number != self._round:
             raise InputError(f"node {self._rank} will not sign: it combined nothing in {number}")
         if number in session.signed:
             raise InputError(f"node {self._rank} will not sign: round {number} has its result")
@@ -173,14 +212,11 @@ class Notary:
             )
         )
 
-    def closing(
-        self, session: NodeSession, number: int, candidate: str, records: bytes
-    ) -> tuple[str, str]:
+    def closing(self, number: int, candidate: str, records: bytes) -> tuple[str, str]:
         """Sign a run's last entry, in which no hospital takes part, if its records say of every
         round what this node signed.
 
         Args:
-            session: with what was signed.
             number: of the entry.
             candidate: hash of the final model.
             records: canonical JSON of all rows and openings, whose hash the entry records.
@@ -189,7 +225,8 @@ class Notary:
             Signatures on the statement that no share opened, and on the result.
 
         Raises:
-            InputError: a round's record differs from what was signed, is missing, or is new.
+            InputError: a round's record differs from what was signed, is missing, or is new; or
+                the entry is a round for which this node took shares.
         """
         rows, _ = parse_json(records.decode("utf-8"))
         told = {
@@ -197,14 +234,16 @@ class Notary:
             for row in rows
             if row["round"] > 0
         }
-        for each in sorted(told.keys() | session.signed.keys()):
-            if told.get(each) != session.signed.get(each):
+        signed = self._session.signed
+        for each in sorted(told.keys() | signed.keys()):
+            if told.get(each) != signed.get(each):
                 raise InputError(
                     f"node {self._rank} will not sign: the records of round {each} are not "
                     "what it signed"
                 )
         if number in told:
             raise InputError(f"node {self._rank} will not sign: entry {number} is a round")
+        self._claim(number)
         opened = self._sign(self._messages.opened(number, bytes(32), ()))
         digest = bytes.fromhex(sha256(records))
         result = self._messages.result(number, digest, bytes.fromhex(candidate), [], [])

@@ -14,7 +14,14 @@ from ledger.keys import Signature
 from ledger.merkle import share_digest
 from secure_fl.aggregation.pipeline import Pipeline
 from secure_fl.errors import NodeFailure, SecureFLError
-from secure_fl.faults import UNSIGNED_SHARE, WITHHELD_SHARE, WRONG_SHARE, Fault
+from secure_fl.faults import (
+    SHORT_SHARE,
+    UNSIGNED_SHARE,
+    USELESS_PROOF,
+    WITHHELD_SHARE,
+    WRONG_SHARE,
+    Fault,
+)
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.sharing import ShareMessage, commit, split
 from secure_fl.sessions import SALT_BYTES, HospitalSecrets, Session, Submission
@@ -47,13 +54,11 @@ class Sent(NamedTuple):
     """What a hospital keeps of a share that it sent.
 
     Attributes:
-        leaf: digest that it committed to.
-        proof: Merkle proof of the leaf.
-        as_committed: whether it sent that share and signed for it.
+        digest: of the share with its salt.
+        as_committed: whether it signed for the root that it committed to.
     """
 
-    leaf: bytes
-    proof: tuple[bytes, ...]
+    digest: bytes
     as_committed: bool
 
 
@@ -92,12 +97,8 @@ class MpcSession(Session):
             "dim": dim,
             "ties": None if ties is None else _public(ties),
         }
-        own = [
-            [[f.round, f.hospital, f.kind] for f in faults if f.node == rank]
-            for rank in range(backend.nodes)
-        ]
         try:
-            backend.ask(message, each=[{"faults": listed} for listed in own])
+            backend.ask(message)
         except SecureFLError:
             self.close()  # at nodes that did open it
             raise
@@ -112,40 +113,48 @@ class MpcSession(Session):
             stream = Stream(self._secrets.draw(f"share {label}", KEY_BYTES))
             shares = split(row, self.rule.bits, nodes, stream)
             salts = [self._secrets.draw(f"salt {label} {i}", SALT_BYTES) for i in range(nodes)]
+            cheats = [self._faults.get((self._round, hospital, i)) for i in range(nodes)]
+            for rank in (i for i, cheat in enumerate(cheats) if cheat == SHORT_SHARE):
+                shares[rank] = shares[rank][:-1]
             roots[hospital], messages = commit(shares, salts)
+            if self._ties is not None:
+                self._ties.promise(hospital, self._round, roots[hospital])
             for rank, message in enumerate(messages):
-                self._send(hospital, rank, message)
+                root = roots[hospital]
+                if cheats[rank] == WRONG_SHARE:
+                    shares[rank] = shares[rank] ^ 1
+                    root, others = commit(shares, salts)
+                    message = others[rank]
+                if cheats[rank] == USELESS_PROOF:
+                    message = message._replace(proof=[bytes(32) for _ in message.proof])
+                if cheats[rank] != WITHHELD_SHARE:
+                    self._send(hospital, rank, message, root, cheats[rank])
         if self._ties is not None:
             self._collect_receipts()
         return roots, None
 
-    def _send(self, hospital: int, rank: int, message: ShareMessage) -> None:
-        """Send a node its share; or cheat over it, if a fault says so."""
-        cheat = self._faults.get((self._round, hospital, rank))
-        if cheat == WITHHELD_SHARE:
-            return
+    def _send(
+        self, hospital: int, rank: int, message: ShareMessage, root: bytes, cheat: str | None
+    ) -> None:
+        """Send a node its share, signed with the root that it opens, where there is a contract."""
         header = {
             "do": "share",
             "session": self._number,
             "hospital": hospital,
             "proof": [part.hex() for part in message.proof],
         }
-        share = message.share
-        if cheat == WRONG_SHARE:
-            share = bytes([share[0] ^ 1]) + share[1:]
         if self._ties is not None:
             start = process_time()
-            leaf = share_digest(message.salt, message.share)
-            delivered = leaf if cheat != WRONG_SHARE else share_digest(message.salt, share)
-            header["leaf"] = leaf.hex()
+            digest = share_digest(message.salt, message.share)
+            header["root"] = root.hex()
             if cheat != UNSIGNED_SHARE:
-                digest = self._ties.messages.delivery(self._round, rank, delivered)
-                signature = self._ties.hospitals[hospital].sign(digest)
+                said = self._ties.messages.delivery(self._round, rank, digest, root)
+                signature = self._ties.hospitals[hospital].sign(said)
                 header["delivery"] = signature.as_bytes().hex()
             honest = cheat not in (WRONG_SHARE, UNSIGNED_SHARE)
-            self._sent[hospital, rank] = Sent(leaf, tuple(message.proof), honest)
+            self._sent[hospital, rank] = Sent(digest, honest)
             self._cpu_ms += 1000 * (process_time() - start)
-        self._backend.tell(rank, header, message.salt, share)
+        self._backend.tell(rank, header, message.salt, message.share)
 
     def _collect_receipts(self) -> None:
         """Hospitals keep what nodes sign for the shares that they received."""
@@ -178,10 +187,10 @@ class MpcSession(Session):
             SignedOpened(rank, tuple(answer["opened"]), _signature(answer["signature"]))
             for rank, answer in enumerate(answers)
         )
-        accusations = tuple(
-            _accusation(rank, accusation)
+        wrong_shares = tuple(
+            _wrong_share(rank, piece)
             for rank, answer in enumerate(answers)
-            for accusation in answer["accusations"]
+            for piece in answer["wrong_shares"]
         )
         spent = self._cpu_ms + sum(answer["cpu_ms"] for answer in answers)
         self._cpu_ms = 0.0
@@ -192,26 +201,22 @@ class MpcSession(Session):
         }
         return Findings(
             opened,
-            accusations,
-            self._denials(commitments, opened, accusations),
+            wrong_shares,
+            self._denials(commitments, opened),
             denied | _refused(answers),
             spent,
         )
 
     def _denials(
-        self,
-        commitments: Mapping[int, bytes],
-        opened: Sequence[SignedOpened],
-        accusations: Sequence[WrongShare],
+        self, commitments: Mapping[int, bytes], opened: Sequence[SignedOpened]
     ) -> tuple[DeniedShare, ...]:
-        """What hospitals answer to nodes that say nothing opened, and accuse nobody of it."""
-        accused = {(piece.hospital, piece.node) for piece in accusations}
+        """What hospitals answer to nodes that say nothing opened, though they gave a receipt."""
         return tuple(
-            DeniedShare(hospital, said.node, sent.leaf, sent.proof, self._receipts[place])
+            DeniedShare(hospital, said.node, sent.digest, self._receipts[place])
             for said in opened
             for hospital in sorted(set(commitments) - set(said.hospitals))
             for place in [(hospital, said.node)]
-            if place not in accused and place in self._receipts
+            if place in self._receipts
             for sent in [self._sent[place]]
             if sent.as_committed
         )
@@ -279,6 +284,8 @@ class MpcSession(Session):
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
     ) -> AggregateResult:
+        if self._ties is not None and not self._checked:
+            self.check_shares(commitments)
         message = {
             "do": "aggregate",
             "session": self._number,
@@ -330,15 +337,13 @@ def _signature(text: str) -> Signature:
     return Signature.from_bytes(bytes.fromhex(text))
 
 
-def _accusation(rank: int, said: Mapping[str, Any]) -> WrongShare:
+def _wrong_share(rank: int, said: Mapping[str, Any]) -> WrongShare:
     return WrongShare(
         hospital=said["hospital"],
         node=rank,
-        delivered=bytes.fromhex(said["delivered"]),
+        digest=bytes.fromhex(said["digest"]),
+        root=bytes.fromhex(said["root"]),
         delivery=_signature(said["delivery"]),
-        accusation=_signature(said["accusation"]),
-        leaf=bytes.fromhex(said["leaf"]),
-        proof=tuple(bytes.fromhex(part) for part in said["proof"]),
     )
 
 

@@ -59,7 +59,9 @@ def commit(
     return merkle_root(leaves), messages
 
 
-def check(message: ShareMessage, root: bytes, rank: int, bits: int, dim: int) -> np.ndarray:
+def check(
+    message: ShareMessage, root: bytes, rank: int, nodes: int, bits: int, dim: int
+) -> np.ndarray:
     """Return a share as int64 (d,) after checking that it opens its commitment.
 
     Raises:
@@ -69,7 +71,7 @@ def check(message: ShareMessage, root: bytes, rank: int, bits: int, dim: int) ->
     if len(message.share) != size:
         raise InputError(f"a share must be {size} bytes; got {len(message.share)}")
     leaf = share_digest(message.salt, message.share)
-    if not verify(leaf, rank, message.proof, root):
+    if not verify(leaf, rank, nodes, message.proof, root):
         raise InputError("the share does not open its commitment")
     values = np.frombuffer(message.share, _dtype(bits)).astype(np.uint64)
     # Bits above the width are not part of the value, whatever a hospital puts there.

@@ -17,7 +17,7 @@ from ledger.administration import pair
 from ledger.audit import audit
 from ledger.client import LedgerClient
 from ledger.history import read_history
-from ledger.merkle import merkle_proof, merkle_root
+from ledger.merkle import merkle_root
 from ledger.parameters import Parameters
 from secure_fl.errors import InputError
 from tests.eval.chromium import look
@@ -38,21 +38,21 @@ def play(client: LedgerClient, number: int, accepted: list[bool | None]) -> None
     roots = {i: sha("root", number, i) for i in range(3)} | {3: merkle_root(LEAVES)}
     client.commit(number, {i: root for i, root in roots.items() if not out[i]})
     if number == 2:
-        accuse_falsely(client)
+        deny_falsely(client)
     verdict = [None if gone else flag for gone, flag in zip(out, accepted, strict=True)]
     client.record_aggregate(number, sha("sum", number), verdict, sha("model", number))
     client.attest(number, [(0.8, 0.5, 0.7)] * 5, sha("model", number))
     client.finalize(number)
 
 
-def accuse_falsely(client: LedgerClient) -> None:
+def deny_falsely(client: LedgerClient) -> None:
     """Node 1 denies the share of hospital 3, and its own receipt tells against it."""
     client.attest_shares(2, [client.committed(), [0, 1, 2]])
     if client.mode == "merkle":
         client.reveal_commitment(2, 3)
-    receipt = client.members.nodes[1].sign(client.connection.messages.receipt(2, 3, LEAVES[1]))
-    evidence = (LEAVES[1], merkle_proof(LEAVES, 1), pair(receipt))
-    client.connection.send([("dispute_denial", (2, 3, 1, *evidence))])
+    message = client.connection.messages.receipt(2, 3, LEAVES[1], merkle_root(LEAVES))
+    receipt = client.members.nodes[1].sign(message)
+    client.connection.send([("dispute_denial", (2, 3, 1, LEAVES[1], pair(receipt)))])
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,7 @@ def test_a_forged_root_is_told(tmp_path: Path) -> None:
     client = ledger.open_chain(2, mode="merkle")
     client.open_round(1, sha("model", 0))
     signed = [client.sign_commitment(i, 1, sha("model", 0), sha(i)) for i in (0, 1)]
+    client.connection.reach(client.connection.chain.height + 2)
     client.post_commitments(1, [signed[0], client.sign_commitment(1, 2, sha("model", 0), sha(1))])
     client.reveal_commitment(1, 1)
     client.export(tmp_path / "chain.jsonl")

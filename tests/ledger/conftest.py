@@ -8,6 +8,7 @@ import pytest
 
 import ledger
 from ledger.client import LedgerClient
+from ledger.keys import simulation_key
 from ledger.parameters import Parameters
 
 HOSPITALS = 4
@@ -16,6 +17,8 @@ VALIDATORS = 3
 MODEL = hashlib.sha256(b"initial model").digest()
 CANDIDATE = hashlib.sha256(b"candidate").digest()
 RESULT = hashlib.sha256(b"result").digest()
+# On the three hospitals that commit where a phase is wanted.
+VERDICT = {0: True, 1: True, 2: True}
 GOOD = [(0.8, 0.5, 0.7)] * VALIDATORS
 
 
@@ -30,6 +33,7 @@ def roots(round_number: int, hospitals: int = HOSPITALS) -> dict[int, bytes]:
 
 def small_chain(seed: int = 0, **options: object) -> LedgerClient:
     parameters = options.pop("parameters", Parameters(quorum=2))
+    options.setdefault("salt", b"tests")
     return ledger.open_chain(
         HOSPITALS,
         nodes=NODES,
@@ -50,7 +54,9 @@ def play_round(
     model = client.model_hash if any(client.model_hash) else MODEL
     candidate = digest("model", round_number)
     client.open_round(round_number, model)
-    refused = client.commit(round_number, roots(round_number))
+    absent = {i for i, flag in enumerate(accepted or ()) if flag is None}
+    taking_part = {i: root for i, root in roots(round_number).items() if i not in absent}
+    refused = client.commit(round_number, taking_part)
     verdict = accepted or [None if i in refused else True for i in range(HOSPITALS)]
     client.record_aggregate(round_number, digest("sum", round_number), verdict, candidate)
     client.attest(round_number, metrics or GOOD, candidate)
@@ -97,7 +103,7 @@ def suspend_hospital_0(client: LedgerClient) -> None:
 
 @pytest.fixture(scope="session")
 def _shared() -> LedgerClient:
-    return small_chain()
+    return small_chain(funded=(simulation_key(50, "bystander", 0).address,))
 
 
 @pytest.fixture
@@ -116,7 +122,7 @@ def to_phase(client: LedgerClient) -> Callable[[str], LedgerClient]:
             ("open", lambda: client.open_round(1, MODEL)),
             ("closed", lambda: client.commit(1, {i: roots(1)[i] for i in range(3)})),
             ("shared", lambda: client.attest_shares(1)),
-            ("aggregated", lambda: client.record_aggregate(1, RESULT, {0: True}, CANDIDATE)),
+            ("aggregated", lambda: client.record_aggregate(1, RESULT, VERDICT, CANDIDATE)),
             ("attested", lambda: client.attest(1, GOOD, CANDIDATE)),
             ("over", lambda: client.finalize(1)),
         ]

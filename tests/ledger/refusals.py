@@ -53,6 +53,11 @@ def send(client: LedgerClient, name: str, *args: Any) -> None:
     client.connection.send([(name, args)])
 
 
+def pass_time(client: LedgerClient) -> None:
+    """Let the block go by that a round waits between two steps."""
+    client.connection.reach(client.connection.chain.height + 2)
+
+
 def approved(client: LedgerClient, digest: bytes, signers: Sequence[Signer] | None = None) -> Any:
     signers = client.members.administrators[:2] if signers is None else signers
     return [pair(signature) for signature in approvals(signers, digest)]
@@ -70,11 +75,12 @@ def commit(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
     ]
     changed = {"hospital": changes["claim"]} if "claim" in changes else {}
     signed = [dataclasses.replace(commitment, **changed) for commitment in signed]
+    pass_time(client)
     client.submit_commitments(round_number, signed)
 
 
 def record(client: LedgerClient, **changes: Any) -> None:
-    good, bad = changes.get("accepted", [0]), changes.get("rejected", [1])
+    good, bad = changes.get("accepted", [0]), changes.get("rejected", [1, 2])
     round_number = changes.get("round", 1)
     candidate = changes.get("candidate", CANDIDATE)
     signed = client.connection.messages.result(

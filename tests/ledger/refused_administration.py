@@ -122,9 +122,16 @@ def set_words(client: LedgerClient, **changes: int) -> None:
             strict=True,
         )
     )
+    timing = dict(
+        zip(
+            ("open_blocks", "dispute_blocks", "quorum_blocks"),
+            Parameters().timing_words(),
+            strict=True,
+        )
+    )
     for name, value in changes.items():
-        (rule if name in rule else limits)[name] = value
-    words = tuple(rule.values()), tuple(limits.values())
+        next(group for group in (rule, limits, timing) if name in group)[name] = value
+    words = tuple(rule.values()), tuple(limits.values()), tuple(timing.values())
     signed = client.connection.messages.set_parameters(*words, client.administration.nonce())
     send(client, "set_parameters", *words, approved(client, signed))
 
@@ -135,20 +142,23 @@ def change_the_rule_mid_round(client: LedgerClient) -> None:
 
 
 WRONG_PARAMETERS = [
-    ("reputation: initial above 1", {"initial": SCALE + 1}),
-    ("reputation: growth above 1", {"growth": SCALE + 1}),
-    ("reputation: rejection keep above 1", {"rejection_keep": SCALE + 1}),
-    ("reputation: repetition step above 1", {"repetition_step": SCALE + 1}),
-    ("reputation: abnormal keep above 1", {"abnormal_keep": SCALE + 1}),
-    ("reputation: floor above initial", {"floor": SCALE, "initial": SCALE - 1}),
-    ("reputation: reinstated above 1", {"reinstated": SCALE + 1}),
-    ("reputation: floor above reinstated", {"reinstated": 0}),
+    ("reputation: start above 1", {"initial": SCALE + 1}),
+    ("reputation: start above 1", {"reinstated": SCALE + 1}),
+    ("reputation: factor above 1", {"growth": SCALE + 1}),
+    ("reputation: factor above 1", {"rejection_keep": SCALE + 1}),
+    ("reputation: factor above 1", {"repetition_step": SCALE + 1}),
+    ("reputation: factor above 1", {"abnormal_keep": SCALE + 1}),
+    ("reputation: floor above start", {"floor": SCALE, "initial": SCALE - 1}),
+    ("reputation: floor above start", {"reinstated": 0}),
     ("reputation: probation too long", {"probation_rounds": 2**16}),
-    ("ledger: accuracy limit above 1", {"accuracy_drop": SCALE + 1}),
-    ("ledger: f1 limit above 1", {"f1_drop": SCALE + 1}),
+    ("ledger: limit above 1", {"accuracy_drop": SCALE + 1}),
+    ("ledger: limit above 1", {"f1_drop": SCALE + 1}),
     ("ledger: loss limit too large", {"loss_rise": MAX_LOSS + 1}),
     ("ledger: quorum not in 1 to 32", {"quorum": 0}),
     ("ledger: quorum not in 1 to 32", {"quorum": 33}),
+    ("ledger: too many blocks", {"open_blocks": 2**32}),
+    ("ledger: too many blocks", {"dispute_blocks": 2**32}),
+    ("ledger: too many blocks", {"quorum_blocks": 2**32}),
 ]
 for _reason, _changes in WRONG_PARAMETERS:
 
@@ -169,8 +179,10 @@ def deploy(threshold: int, administrators: Sequence[Signer]) -> None:
     members = Members.simulated(5, 1)
     chain = InProcessChain(Genesis(1, 1, (members.coordinator.address,)))
     rule, limits = Parameters().rule_words(), Parameters().limit_words()
+    timing = Parameters().timing_words()
     keys = [signer.address for signer in administrators]
-    data = contract.encode_creation(keys, threshold, members.coordinator.address, rule, limits)
+    keyed = (keys, threshold, members.coordinator.address)
+    data = contract.encode_creation(*keyed, rule, limits, timing)
     chain.send([Transaction("__init__", b"", data)], members.coordinator)
 
 

@@ -10,7 +10,7 @@ from ledger.members import (
     COORDINATOR,
 )
 from ledger.parameters import MAX_LOSS, SCALE
-from tests.ledger.conftest import CANDIDATE, MODEL, digest, suspend_hospital_0
+from tests.ledger.conftest import CANDIDATE, GOOD, MODEL, digest, suspend_hospital_0
 from tests.ledger.refusals import (
     STRANGER,
     Registry,
@@ -63,7 +63,6 @@ wrong("commit_late", "closed", "ledger: late commitment", commit, 3)
 wrong("commit_after_the_round", "over", "ledger: late commitment", commit, 3)
 wrong("commit_by_nobody", "open", "ledger: no such hospital", commit, 0, claim=4)
 wrong("commit_to_zero", "open", "ledger: commitment of zero", commit, 0, root=bytes(32))
-wrong("commit_twice", "open", "ledger: second commitment", commit, 1, 1)
 wrong("commit_for_another", "open", "ledger: not signed by the hospital", commit, 0, claim=1)
 wrong(
     "commit_with_a_foreign_key",
@@ -91,18 +90,25 @@ wrong(
 )
 
 
+@refused("open", "ledger: commitments may still come")
+def close_at_once(client: LedgerClient) -> None:
+    """Three of four hospitals committed in the block after the opening."""
+    signed = [client.sign_commitment(i, 1, MODEL, digest("root", i)) for i in range(3)]
+    client.submit_commitments(1, signed)
+
+
 @refused("open", "ledger: not signed by the hospital")
 def commit_with_a_high_s(client: LedgerClient) -> None:
     signed = client.sign_commitment(0, 1, MODEL, digest("root"))
     high = Signature(signed.signature.r, 2**255 - 1)
-    client.submit_commitments(1, [dataclasses.replace(signed, signature=high)])
+    client.submit_commitments(1, [dataclasses.replace(signed, signature=high)], last=False)
 
 
 @refused("open", "ledger: not signed by the hospital")
 def commit_unsigned(client: LedgerClient) -> None:
     signed = client.sign_commitment(0, 1, MODEL, digest("root"))
     empty = Signature(bytes(32), 0)
-    client.submit_commitments(1, [dataclasses.replace(signed, signature=empty)])
+    client.submit_commitments(1, [dataclasses.replace(signed, signature=empty)], last=False)
 
 
 # ---- verdicts ----
@@ -131,9 +137,9 @@ wrong(
     record,
     signed_round=2,
 )
-wrong("record_both", "shared", "ledger: accepted and rejected", record, rejected=[0])
-wrong("record_absent", "shared", "ledger: verdict on absent", record, accepted=[3])
-wrong("record_nobody", "shared", "ledger: verdict on absent", record, rejected=[700])
+wrong("record_both", "shared", "ledger: accepted and rejected", record, rejected=[0, 1, 2])
+wrong("record_absent", "shared", "ledger: verdict on absent", record, accepted=[0, 3])
+wrong("record_nobody", "shared", "ledger: verdict on absent", record, rejected=[1, 2, 700])
 
 
 # ---- attestations ----
@@ -147,7 +153,7 @@ def attest(client: LedgerClient, validator: int = 0, **changes: Any) -> None:
     )
     signer = changes.get("signer", client.members.validators[0])
     entry = (validator, *values, *pair(signer.sign(signed)))
-    send(client, "attest_batch", round_number, [entry] * changes.get("times", 1))
+    send(client, "attest_batch", round_number, [entry])
 
 
 wrong("attest_for_next_round", "aggregated", "ledger: foreign round", attest, round=2)
@@ -156,13 +162,12 @@ wrong("attest_by_nobody", "aggregated", "ledger: no such validator", attest, val
 wrong(
     "attest_impossible_accuracy",
     "aggregated",
-    "ledger: accuracy above 1",
+    "ledger: metric above 1",
     attest,
     accuracy=SCALE + 1,
 )
-wrong("attest_impossible_f1", "aggregated", "ledger: f1 above 1", attest, f1=SCALE + 1)
+wrong("attest_impossible_f1", "aggregated", "ledger: metric above 1", attest, f1=SCALE + 1)
 wrong("attest_impossible_loss", "aggregated", "ledger: loss too large", attest, loss=MAX_LOSS + 1)
-wrong("attest_twice", "aggregated", "ledger: second attestation", attest, times=2)
 wrong(
     "attest_for_another", "aggregated", "ledger: not signed by the validator", attest, validator=1
 )
@@ -178,6 +183,18 @@ wrong("finalize_next_round", "attested", "ledger: foreign round", LedgerClient.f
 wrong("finalize_too_early", "closed", "ledger: nothing to finalize", LedgerClient.finalize, 1)
 wrong("finalize_twice", "over", "ledger: nothing to finalize", LedgerClient.finalize, 1)
 wrong("finalize_unattested", "aggregated", "ledger: below the quorum", LedgerClient.finalize, 1)
+wrong(
+    "abandon_at_the_quorum", "attested", "ledger: the outcome stands", LedgerClient.abandon_round, 1
+)
+
+
+@refused("aggregated", "ledger: attestations may still come")
+def finalize_at_the_quorum_at_once(client: LedgerClient) -> None:
+    """Two of three validators are the quorum; the third has a block's time."""
+    client.attest(1, [*GOOD[:2], None], CANDIDATE)
+    send(client, "finalize", 1)
+
+
 wrong("abandon_next_round", "open", "ledger: foreign round", LedgerClient.abandon_round, 2)
 wrong("abandon_what_is_over", "over", "ledger: nothing to abandon", LedgerClient.abandon_round, 1)
 

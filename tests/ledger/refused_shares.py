@@ -11,13 +11,12 @@ from ledger.members import (
     COORDINATOR,
     HOSPITAL,
 )
-from ledger.merkle import merkle_proof, merkle_root
 from ledger.typed_data import to_words
 from tests.ledger.conftest import MODEL, digest, roots, suspend_hospital_0
 from tests.ledger.refusals import (
     STRANGER,
     Registry,
-    commit,
+    pass_time,
     record,
     send,
 )
@@ -36,14 +35,13 @@ def attest(client: LedgerClient, node: int = 0, **changes: Any) -> None:
         changes.get("signed_round", 1), changes.get("root", bytes(32)), []
     )
     entry = (node, to_words(changes.get("told", [])), *pair(signer.sign(digest_signed)))
-    entries = [entry] * changes.get("times", 1)
-    send(client, "attest_shares", changes.get("round", 1), entries)
+    pass_time(client)
+    send(client, "attest_shares", changes.get("round", 1), [entry])
 
 
 wrong("attest_too_early", "open", "ledger: no dispute now", attest)
 wrong("attest_next_round", "closed", "ledger: no dispute now", attest, round=2)
 wrong("attest_by_nobody", "closed", "ledger: no such node", attest, node=2)
-wrong("attest_twice", "closed", "ledger: second attestation", attest, times=2)
 wrong("attest_for_another_node", "closed", "ledger: not signed by the node", attest, node=1)
 wrong("attest_other_hospitals", "closed", "ledger: not signed by the node", attest, told=[0])
 wrong(
@@ -60,6 +58,20 @@ wrong(
     attest,
     root=digest("root"),
 )
+
+
+@refused("closed", "ledger: claims may still come")
+def attest_while_the_omitted_may_claim(client: LedgerClient) -> None:
+    """Hospital 3 has not committed."""
+    send(client, "attest_shares", 1, [])
+
+
+@refused("open", "ledger: claims may still come")
+def attest_while_the_posted_may_claim(client: LedgerClient) -> None:
+    """All are said to be under the root; whether that is so only they can say."""
+    pass_time(client)
+    post(client, 0, 1, 2, 3)
+    send(client, "attest_shares", 1, [])
 
 
 @refused("closed", "ledger: every node must attest its shares")
@@ -80,97 +92,110 @@ def punish_an_unopened_share(client: LedgerClient) -> None:
     record(client, accepted=[], rejected=[0])
 
 
+@refused("closed", "ledger: no verdict on opened share")
+def leave_out_an_opened_share(client: LedgerClient) -> None:
+    client.attest_shares(1)
+    record(client, accepted=[0], rejected=[2])
+
+
+@refused("closed", "ledger: evidence may still come")
+def record_before_a_denial_can_be_disputed(client: LedgerClient) -> None:
+    client.attest_shares(1, [[0, 1, 2], [1, 2]])
+    record(client, accepted=[1, 2], rejected=[])
+
+
 # ---- disputes ----
 
-
-def dispute(client: LedgerClient, **changes: Any) -> None:
-    """Node 1 accuses hospital 0 of a share that its commitment, which is no tree, does not hold."""
-    hospital, node = changes.get("hospital", 0), changes.get("node", 1)
-    delivered = digest("delivered")
-    messages = client.connection.messages
-    delivery = client.members.hospitals[0].sign(messages.delivery(1, node, delivered))
-    accusation = client.members.nodes[1].sign(messages.accusation(1, hospital, node, delivered))
-    leaf, proof = digest("leaf"), changes.get("proof", [digest("sibling")])
-    args = (1, hospital, node, delivered, pair(delivery), pair(accusation), leaf, proof)
-    send(client, "dispute_share", *args)
+ROOT, OTHER_ROOT = roots(1)[0], digest("another tree")
 
 
-wrong("dispute_too_early", "open", "ledger: no dispute now", dispute)
-wrong("dispute_too_late", "aggregated", "ledger: no dispute now", dispute)
-wrong("dispute_nobody", "shared", "ledger: no such hospital", dispute, hospital=4)
-wrong("dispute_by_nobody", "shared", "ledger: node has not attested", dispute, node=2)
-wrong("dispute_the_absent", "shared", "ledger: commitment is not known", dispute, hospital=3)
-wrong("dispute_with_wrong_proof", "shared", "ledger: wrong proof", dispute)
-wrong("dispute_with_short_proof", "shared", "merkle: index outside the tree", dispute, proof=[])
-wrong("dispute_before_attesting", "closed", "ledger: node has not attested", dispute)
+def blame_hospital_0(client: LedgerClient, **changes: Any) -> None:
+    """Hospital 0 delivered a share under another root than it committed to: one thing changed."""
+    hospital, delivered = changes.get("hospital", 0), changes.get("root", OTHER_ROOT)
+    deliverer: Signer = changes.get("deliverer", client.members.hospitals[0])
+    message = client.connection.messages.delivery(
+        changes.get("signed_round", 1), 1, digest("share"), delivered
+    )
+    args = (hospital, changes.get("node", 1), digest("share"), delivered)
+    send(client, "dispute_share", 1, *args, pair(deliverer.sign(message)))
 
 
-LEAVES = [digest("share", node) for node in range(2)]
+wrong("dispute_too_early", "open", "ledger: no dispute now", blame_hospital_0)
+wrong("dispute_too_late", "aggregated", "ledger: no dispute now", blame_hospital_0)
+wrong("dispute_nobody", "shared", "ledger: no such hospital", blame_hospital_0, hospital=4)
+wrong(
+    "dispute_the_absent", "shared", "ledger: commitment is not known", blame_hospital_0, hospital=3
+)
+wrong(
+    "dispute_what_was_committed",
+    "shared",
+    "ledger: delivered as committed",
+    blame_hospital_0,
+    root=ROOT,
+)
+wrong("dispute_at_another_node", "shared", "ledger: delivery not signed", blame_hospital_0, node=0)
+wrong(
+    "dispute_of_another_round",
+    "shared",
+    "ledger: delivery not signed",
+    blame_hospital_0,
+    signed_round=2,
+)
 
 
-def blame_hospital_0(client: LedgerClient, **changes: Signer) -> None:
-    """Hospital 0 sends node 1 another share than it committed to, and is found at fault."""
-    messages, delivered = client.connection.messages, digest("delivered")
-    deliverer = changes.get("deliverer", client.members.hospitals[0])
-    accuser = changes.get("accuser", client.members.nodes[1])
-    delivery = deliverer.sign(messages.delivery(1, 1, delivered))
-    accusation = accuser.sign(messages.accusation(1, 0, 1, delivered))
-    proof = merkle_proof(LEAVES, 1)
-    args = (1, 0, 1, delivered, pair(delivery), pair(accusation), LEAVES[1], proof)
-    send(client, "dispute_share", *args)
-
-
-def commit_and_attest(client: LedgerClient, opened: list[int]) -> None:
-    commit(client, 0, root=merkle_root(LEAVES))
-    client.attest_shares(1, [opened, opened])
-
-
-@refused("open", "ledger: delivery not signed")
+@refused("closed", "ledger: delivery not signed")
 def dispute_an_invented_share(client: LedgerClient) -> None:
-    commit_and_attest(client, [])
     blame_hospital_0(client, deliverer=client.members.nodes[1])
 
 
-@refused("open", "ledger: accusation not signed")
-def dispute_in_anothers_name(client: LedgerClient) -> None:
-    commit_and_attest(client, [])
-    blame_hospital_0(client, accuser=client.members.nodes[0])
+@refused("closed", "ledger: delivery not signed")
+def dispute_with_what_another_delivered(client: LedgerClient) -> None:
+    blame_hospital_0(client, hospital=1)
 
 
-@refused("open", "ledger: accepted though at fault")
+@refused("closed", "ledger: accepted though at fault")
 def accept_a_hospital_at_fault(client: LedgerClient) -> None:
-    commit_and_attest(client, [0])
+    client.attest_shares(1)
     blame_hospital_0(client)
-    record(client, accepted=[0], rejected=[])
+    record(client, accepted=[0, 1, 2], rejected=[])
 
 
-@refused("open", "ledger: already decided")
+@refused("closed", "ledger: already decided")
 def dispute_twice(client: LedgerClient) -> None:
-    commit_and_attest(client, [0])
     blame_hospital_0(client)
     blame_hospital_0(client)
 
 
-def deny(client: LedgerClient, signer: Signer, opened: list[int], hospital: int = 0) -> None:
-    """Hospital 0 shows a receipt for its share at node 1."""
-    commit_and_attest(client, opened)
-    receipt = pair(signer.sign(client.connection.messages.receipt(1, hospital, LEAVES[1])))
-    send(client, "dispute_denial", 1, 0, 1, LEAVES[1], merkle_proof(LEAVES, 1), receipt)
+def deny(client: LedgerClient, **changes: Any) -> None:
+    """Hospital 0 shows a receipt of node 1, which says that the share did not open."""
+    client.attest_shares(1, [[0, 1, 2], changes.get("opened", [1, 2])])
+    signer: Signer = changes.get("signer", client.members.nodes[1])
+    message = client.connection.messages.receipt(
+        1, changes.get("hospital", 0), digest("share"), changes.get("root", ROOT)
+    )
+    node = changes.get("node", 1)
+    send(client, "dispute_denial", 1, 0, node, digest("share"), pair(signer.sign(message)))
 
 
-@refused("open", "ledger: node did not deny")
-def dispute_what_was_not_denied(client: LedgerClient) -> None:
-    deny(client, client.members.nodes[1], [0])
+wrong("deny_nothing", "closed", "ledger: node did not deny", deny, opened=[0, 1, 2])
+wrong("deny_for_another", "closed", "ledger: receipt not signed", deny, hospital=1)
+wrong("deny_another_root", "closed", "ledger: receipt not signed", deny, root=OTHER_ROOT)
+wrong("deny_at_nobody", "closed", "ledger: node has not attested", deny, node=2)
+wrong("deny_far_away", "closed", "ledger: node has not attested", deny, node=2**200)
 
 
-@refused("open", "ledger: receipt not signed")
+@refused("closed", "ledger: receipt not signed")
 def dispute_with_a_receipt_of_another_node(client: LedgerClient) -> None:
-    deny(client, client.members.nodes[0], [])
+    deny(client, signer=client.members.nodes[0])
 
 
-@refused("open", "ledger: receipt not signed")
-def dispute_with_a_receipt_for_another_hospital(client: LedgerClient) -> None:
-    deny(client, client.members.nodes[1], [], hospital=1)
+@refused("closed", "ledger: node did not deny")
+def dispute_a_denial_twice(client: LedgerClient) -> None:
+    deny(client)
+    receipt = client.members.nodes[1].sign(
+        client.connection.messages.receipt(1, 0, digest("share"), ROOT)
+    )
+    send(client, "dispute_denial", 1, 0, 1, digest("share"), pair(receipt))
 
 
 # ---- commitments under a root ----
@@ -185,6 +210,7 @@ def post(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
     entries = signed(client, *hospitals)
     root = changes.get("root", posted_root(entries, 4))
     committed = to_words(changes.get("committed", hospitals))
+    pass_time(client)
     send(client, "post_commitments", changes.get("round", 1), root, committed, pack(entries))
 
 
@@ -203,10 +229,10 @@ wrong("post_nobody", "open", "ledger: no such hospital", post, 0, committed=[0, 
 wrong("post_nobody_far_away", "open", "ledger: no such hospital", post, 0, committed=[0, 1023])
 
 
-@refused("open", "ledger: second commitment")
-def post_who_committed_already(client: LedgerClient) -> None:
-    client.submit_commitments(1, signed(client, 0), last=False)
-    post(client, 0, 1)
+@refused("open", "ledger: commitments may still come")
+def post_at_once(client: LedgerClient) -> None:
+    """Even all: the contract does not see whether they really committed."""
+    client.post_commitments(1, signed(client, 0, 1, 2, 3))
 
 
 @refused("idle", "ledger: hospital is suspended")
@@ -224,6 +250,7 @@ def post_by_another(client: LedgerClient) -> None:
 @refused("open", "membership: caller is not the coordinator")
 def close_by_another(client: LedgerClient) -> None:
     client.administration.replace_key(COORDINATOR, 0, STRANGER.address)
+    pass_time(client)
     client.submit_commitments(1, signed(client, 0), last=True)
 
 
@@ -231,8 +258,10 @@ def reveal(client: LedgerClient, shown: int, /, **changes: Any) -> None:
     """Post hospitals 0 and 1, then reveal one, with one thing changed."""
     post(client, 0, 1)
     (entry,) = signed(client, shown)
+    deeper = changes.pop("deeper", 0)
     entry = dataclasses.replace(entry, **changes)
     proof = posted_proof(signed(client, 0, 1), 4, shown)
+    proof = [*proof, bytes(32)][: len(proof) + deeper]
     send(client, "reveal_commitment", 1, entry.words(), proof)
 
 
@@ -247,6 +276,8 @@ def reveal_twice(client: LedgerClient) -> None:
 
 
 wrong("reveal_nobody", "open", "ledger: no such hospital", reveal, 0, hospital=4)
+wrong("reveal_deeper", "open", "merkle: proof of another depth", reveal, 0, deeper=1)
+wrong("reveal_higher", "open", "merkle: proof of another depth", reveal, 0, deeper=-1)
 wrong("reveal_another_root", "open", "ledger: wrong proof", reveal, 0, root=digest("another"))
 wrong("reveal_at_anothers_position", "open", "ledger: wrong proof", reveal, 0, hospital=1)
 
@@ -260,13 +291,18 @@ def reveal_too_early(client: LedgerClient) -> None:
 @refused("open", "ledger: commitment is not known")
 def dispute_before_revealing(client: LedgerClient) -> None:
     post(client, 0, 1)
-    client.attest_shares(1)
     blame_hospital_0(client)
 
 
-@refused("closed", "ledger: commitments were verified")
-def claim_though_each_was_verified(client: LedgerClient) -> None:
+@refused("closed", "ledger: late claim")
+def claim_too_late(client: LedgerClient) -> None:
+    pass_time(client)
     client.claim_commitment(1, signed(client, 3)[0])
+
+
+@refused("closed", "ledger: no such hospital")
+def claim_for_nobody(client: LedgerClient) -> None:
+    client.claim_commitment(1, dataclasses.replace(signed(client, 3)[0], hospital=4))
 
 
 @refused("open", "ledger: no dispute now")
@@ -277,7 +313,8 @@ def claim_too_early(client: LedgerClient) -> None:
 @refused("open", "ledger: second commitment")
 def claim_what_is_there(client: LedgerClient) -> None:
     post(client, 0, 1)
-    client.claim_commitment(1, signed(client, 1)[0])
+    claim = ("claim_commitment", (1, signed(client, 2)[0].words()))
+    client.connection.send([claim, claim])
 
 
 @refused("open", "ledger: not signed by the hospital")

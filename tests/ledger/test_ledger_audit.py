@@ -60,14 +60,14 @@ def test_what_the_client_wrote_passes(original: Path, history: LedgerClient) -> 
         "accepted",
         "abandoned",
     ]
-    # Signatures: 3 registrations by 2; commitments 4, 4, 4, 4; nodes twice 2 and validators 3 in
+    # Signatures: 3 registrations by 2; commitments 3, 3, 4, 4; nodes twice 2 and validators 3 in
     # three rounds; a reinstatement by 2; 3 on the head.
-    assert report.signatures == 6 + 16 + 3 * 7 + 2 + 3
+    assert report.signatures == 6 + 14 + 3 * 7 + 2 + 3
 
 
 def test_the_records_tell_the_round(original: Path) -> None:
     second = audit(original).rounds[1]
-    assert second.commitments == roots(2)
+    assert second.commitments == {i: roots(2)[i] for i in range(3)}
     assert second.model == second.next_model == digest("model", 1)
     assert (second.result, second.candidate) == (digest("sum", 2), digest("model", 2))
     assert (second.accepted, second.rejected) == ([1], [0, 2])
@@ -90,9 +90,9 @@ def test_report_reads_as_a_story(original: Path, capsys: pytest.CaptureFixture[s
     assert "degraded beyond the limits: rolled back to model 0x" + digest("model", 1).hex() in text
     assert "hospital 0 lost reputation, 0.2000 to 0.0600: rejected; suspended" in text
     assert "reinstated hospital 0" in text
-    assert "Round 4 (blocks 21 to 23): abandoned" in text
+    assert "Round 4 (blocks 25 to 27): abandoned" in text
     # Blocks follow each other by 12 seconds from the genesis at 2026-01-01.
-    assert "  from 2026-01-01 00:04:12 to 2026-01-01 00:04:36 on the chain" in text
+    assert "  from 2026-01-01 00:05:00 to 2026-01-01 00:05:24 on the chain" in text
     losses = text[text.index("Who lost reputation and why") : text.index("Hospitals at the end")]
     assert losses.splitlines()[1:3] == [
         "  round 1: hospital 0 lost reputation, 1.0000 to 0.5000: rejected",
@@ -102,7 +102,7 @@ def test_report_reads_as_a_story(original: Path, capsys: pytest.CaptureFixture[s
     assert "  hospital 0: 0.3000; 0 accepted, 3 rejected\n" in text
     certificate = simulated_certificate(simulation_key(5, "hospital", 0).address).hex()
     assert f"0x{certificate}\n" in text
-    assert "block 20, 2026-01-01 00:04:00: reinstated hospital 0" in text
+    assert "block 24, 2026-01-01 00:04:48: reinstated hospital 0" in text
 
 
 def test_the_command_fails_on_a_changed_file(original: Path, tmp_path: Path) -> None:
@@ -197,12 +197,12 @@ def test_a_forged_block_in_the_middle_breaks_the_chain(lines: list[Line], tmp_pa
 
 
 def test_a_dropped_transaction_fails(lines: list[Line], tmp_path: Path) -> None:
-    block = lines[8]
+    block = lines[9]
     assert isinstance(block, BlockLine)
     header, _, *rest = rlp.decode(block.rlp)
-    lines[8] = BlockLine(block.number, block.hash, rlp.encode([header, [], *rest]))
+    lines[9] = BlockLine(block.number, block.hash, rlp.encode([header, [], *rest]))
     faults = audit_lines(lines, tmp_path / "bad.jsonl")
-    assert faults == [("line 9, block 8", "the transactions are not those of the header")]
+    assert faults == [("line 10, block 9", "the transactions are not those of the header")]
 
 
 def test_dropped_swapped_and_missing_lines_fail(lines: list[Line], tmp_path: Path) -> None:
@@ -298,9 +298,9 @@ def test_a_contract_that_computes_otherwise_than_the_model_is_found(
 
     monkeypatch.setattr(reputation, "rejected", generous)
     report = audit(original)
-    assert report.faults[0].place == "block 9, finalize"
+    assert report.faults[0].place == "block 11, finalize"
     assert report.faults[0].fault.startswith("reputations moved [(0, 1000000000000000000, 5")
-    assert any(fault.place == "line 10, block 9" for fault in report.faults)
+    assert any(fault.place == "line 12, block 11" for fault in report.faults)
 
 
 def test_a_witness_that_reads_signatures_otherwise_is_found(

@@ -18,7 +18,6 @@ from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
 from ledger.contract import Event
 from ledger.keys import Signer, simulation_key
 from ledger.members import COORDINATOR, NODE
-from ledger.merkle import merkle_proof, merkle_root
 from ledger.report import render
 from ledger.typed_data import to_words
 from tests.ledger.conftest import (
@@ -33,6 +32,7 @@ from tests.ledger.conftest import (
     roots,
     small_chain,
 )
+from tests.ledger.refusals import pass_time
 
 BYSTANDER = simulation_key(50, "bystander", 0)
 
@@ -58,13 +58,9 @@ def merkle_mode(either: LedgerClient) -> LedgerClient:
     return either
 
 
-def leaves(hospital: int) -> list[bytes]:
-    return [digest("share", hospital, node) for node in range(2)]
-
-
 def commit_all(client: LedgerClient, round_number: int = 2) -> None:
     client.open_round(round_number, client.model_hash)
-    client.commit(round_number, {i: merkle_root(leaves(i)) for i in range(HOSPITALS)})
+    client.commit(round_number, roots(round_number))
 
 
 def finish(client: LedgerClient, accepted: list[bool | None]) -> ledger.RoundOutcome:
@@ -87,16 +83,13 @@ def told(client: LedgerClient, folder: Path) -> str:
     return render(report)
 
 
-def accuse(
-    client: LedgerClient, delivered: bytes, sender: Signer | None = None
+def show_delivery(
+    client: LedgerClient, root: bytes, sender: Signer | None = None
 ) -> list[list[Event]]:
-    """Node 1 accuses hospital 0 of having sent a share with this digest."""
-    messages = client.connection.messages
-    delivery = client.members.hospitals[0].sign(messages.delivery(2, 1, delivered))
-    accusation = client.members.nodes[1].sign(messages.accusation(2, 0, 1, delivered))
-    evidence = (leaves(0)[1], merkle_proof(leaves(0), 1))
-    args = (2, 0, 1, delivered, pair(delivery), pair(accusation), *evidence)
-    return client.connection.send([("dispute_share", args)], sender)
+    """Somebody shows what hospital 0 signed with the share that it delivered to node 1."""
+    said = (digest("share"), root)
+    delivery = client.members.hospitals[0].sign(client.connection.messages.delivery(2, 1, *said))
+    return client.connection.send([("dispute_share", (2, 0, 1, *said, pair(delivery)))], sender)
 
 
 def shares_disputed(events: list[list[Event]]) -> list[bool]:
@@ -111,21 +104,22 @@ def shares_disputed(events: list[list[Event]]) -> list[bool]:
 def test_a_hospital_that_sends_another_share_is_at_fault(
     either: LedgerClient, carrier: Signer | None, tmp_path: Path
 ) -> None:
+    """Under another root than it committed to: it signed both."""
     commit_all(either)
-    either.attest_shares(2, [[0, 1, 2, 3], [1, 2, 3]])
+    either.attest_shares(2)
     reveal(either, 0)
-    assert shares_disputed(accuse(either, digest("another share"), carrier)) == [True]
+    assert shares_disputed(show_delivery(either, digest("another tree"), carrier)) == [True]
     # Rejected although the nodes' verdict is silent on it.
     assert finish(either, [None, True, True, True]).reputations == [0.5, 1.0, 1.0, 1.0]
     assert either.connection.read("fault_count", NODE, 1) == 0
     text = told(either, tmp_path)
     assert "node 1 disputed the share of hospital 0: hospital 0 is at fault" in text
-    assert "node 1 attests that shares did not open: hospitals 0" in text
 
 
 def test_a_hospital_cannot_use_the_commitment_of_another_round(either: LedgerClient) -> None:
     either.open_round(2, either.model_hash)
     stale = [either.sign_commitment(0, 1, MODEL, roots(1)[0])]
+    pass_time(either)
     if either.mode == "each":
         with pytest.raises(ledger.Reverted, match="not signed by the hospital"):
             either.submit_commitments(2, stale)
@@ -138,15 +132,16 @@ def test_a_hospital_cannot_use_the_commitment_of_another_round(either: LedgerCli
 # ---- a cheating node ----
 
 
-def test_a_node_that_accuses_falsely_is_at_fault(either: LedgerClient, tmp_path: Path) -> None:
+def test_nobody_can_accuse_falsely(either: LedgerClient, tmp_path: Path) -> None:
+    """The evidence is the hospital's own signature; one that agrees proves nothing on anybody."""
     commit_all(either)
-    either.attest_shares(2, [[0, 1, 2, 3], [1, 2, 3]])
+    either.attest_shares(2)
     reveal(either, 0)
-    assert shares_disputed(accuse(either, leaves(0)[1])) == [False]
-    # What the node denied counts as opened: the hospital may be accepted.
+    with pytest.raises(ledger.Reverted, match="delivered as committed"):
+        show_delivery(either, roots(2)[0])
     assert finish(either, [True] * 4).reputations == [1.0] * 4
-    assert either.connection.read("fault_count", NODE, 1) == 1
-    assert "hospital 0: node 1 is at fault" in told(either, tmp_path)
+    assert either.connection.read("fault_count", NODE, 1) == 0
+    told(either, tmp_path)
 
 
 def test_a_node_that_denies_what_it_signed_for_is_at_fault(
@@ -157,14 +152,31 @@ def test_a_node_that_denies_what_it_signed_for_is_at_fault(
     with pytest.raises(ledger.Reverted, match="verdict on unopened share"):
         either.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
     reveal(either, 2)
-    receipt = either.members.nodes[1].sign(either.connection.messages.receipt(2, 2, leaves(2)[1]))
-    evidence = (leaves(2)[1], merkle_proof(leaves(2), 1), pair(receipt))
+    message = either.connection.messages.receipt(2, 2, digest("share"), roots(2)[2])
+    receipt = pair(either.members.nodes[1].sign(message))
     # Carried by somebody who is no member: the coordinator cannot suppress it.
-    events = either.connection.send([("dispute_denial", (2, 2, 1, *evidence))], BYSTANDER)
+    args = (2, 2, 1, digest("share"), receipt)
+    events = either.connection.send([("dispute_denial", args)], BYSTANDER)
     assert shares_disputed(events) == [False]
+    # What the node denied counts as opened, and needs a verdict.
+    with pytest.raises(ledger.Reverted, match="no verdict on opened share"):
+        either.record_aggregate(2, RESULT, [True, True, None, True], CANDIDATE)
     assert finish(either, [True] * 4).status == "accepted"
     assert either.connection.read("fault_count", NODE, 1) == 1
     assert "disputed the share of hospital 2: node 1 is at fault" in told(either, tmp_path)
+
+
+def test_a_receipt_for_another_root_than_the_committed_one_binds_nobody(
+    either: LedgerClient,
+) -> None:
+    """A hospital that delivers one thing and commits to another gains nothing by the receipt."""
+    commit_all(either)
+    either.attest_shares(2, [[0, 1, 2, 3], [0, 1, 3]])
+    reveal(either, 2)
+    message = either.connection.messages.receipt(2, 2, digest("share"), digest("another tree"))
+    receipt = pair(either.members.nodes[1].sign(message))
+    with pytest.raises(ledger.Reverted, match="receipt not signed"):
+        either.connection.send([("dispute_denial", (2, 2, 1, digest("share"), receipt))])
 
 
 def test_a_denial_without_evidence_excludes_and_costs_nobody_anything(
@@ -186,36 +198,83 @@ def test_a_denial_without_evidence_excludes_and_costs_nobody_anything(
 def honest(client: LedgerClient, round_number: int = 2) -> list[SignedCommitment]:
     model = client.model_hash
     return [
-        client.sign_commitment(i, round_number, model, merkle_root(leaves(i)))
+        client.sign_commitment(i, round_number, model, roots(round_number)[i])
         for i in range(HOSPITALS)
     ]
 
 
 def test_a_hospital_left_out_may_commit_by_itself(either: LedgerClient, tmp_path: Path) -> None:
-    """While commitments are awaited, in either mode, without the coordinator."""
+    """While commitments are awaited, in either mode, without the coordinator; whose own batch or
+    tree goes through with or without it."""
     either.open_round(2, either.model_hash)
     signed = honest(either)
     either.connection.send([("commit_batch", (2, [signed[3].words()], False))], BYSTANDER)
     if either.mode == "each":
-        either.submit_commitments(2, signed[:3])
+        either.submit_commitments(2, signed)
     else:
-        either.post_commitments(2, signed[:3])
+        either.post_commitments(2, signed)
     assert set(either.committed()) == {0, 1, 2, 3}
     assert either.commitments(2) == {c.hospital: c.root for c in signed}
     assert finish(either, [True] * 4).status == "accepted"
     told(either, tmp_path)
 
 
-def test_a_commitment_left_out_of_the_root_is_put_in(
+def close_with(client: LedgerClient, signed: list[SignedCommitment]) -> None:
+    """The coordinator closes as soon as the contract lets it."""
+    pass_time(client)
+    if client.mode == "each":
+        client.submit_commitments(2, signed)
+    else:
+        client.post_commitments(2, signed)
+
+
+def test_a_commitment_left_out_is_put_in(either: LedgerClient, tmp_path: Path) -> None:
+    """In both modes, in the blocks after the closing; the nodes then attest on all."""
+    either.open_round(2, either.model_hash)
+    signed = honest(either)
+    with pytest.raises(ledger.Reverted, match="commitments may still come"):
+        either.submit_commitments(2, signed[:3])
+    close_with(either, signed[:3])
+    # Not before hospital 3 had its time can the nodes attest, and the round go on.
+    attestation = either._shares_call(2, None)
+    with pytest.raises(ledger.Reverted, match="claims may still come"):
+        either.connection.send([attestation])
+    either.claim_commitment(2, signed[3], BYSTANDER)
+    assert either.commitments(2) == {c.hospital: c.root for c in signed}
+    with pytest.raises(ledger.Reverted, match="no verdict on opened share"):
+        either.record_aggregate(2, RESULT, [True, True, True, None], CANDIDATE)
+    assert finish(either, [True] * 4).status == "accepted"
+    assert "left out by the coordinator, put in by claim: hospital 3" in told(either, tmp_path)
+
+
+def test_a_claim_stands_against_what_the_coordinator_posted(
     merkle_mode: LedgerClient, tmp_path: Path
 ) -> None:
+    """A tree that names a hospital with another root than it signed keeps nobody out."""
     merkle_mode.open_round(2, merkle_mode.model_hash)
     signed = honest(merkle_mode)
-    merkle_mode.post_commitments(2, signed[:3])
-    merkle_mode.claim_commitment(2, signed[3], BYSTANDER)
+    close_with(merkle_mode, replaced(signed, merkle_mode))
+    merkle_mode.claim_commitment(2, signed[1], BYSTANDER)
     assert merkle_mode.commitments(2) == {c.hospital: c.root for c in signed}
     assert finish(merkle_mode, [True] * 4).status == "accepted"
-    assert "left out by the coordinator, put in by claim: hospital 3" in told(merkle_mode, tmp_path)
+    told(merkle_mode, tmp_path)
+
+
+def test_leaving_out_an_attestation_changes_nothing(either: LedgerClient, tmp_path: Path) -> None:
+    """Two of three validators are the quorum, and their median alone would be abnormal."""
+    commit_all(either)
+    either.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
+    low, high = (0.6, 0.5, 0.7), (0.9, 0.5, 0.7)
+    either.attest(2, [low, high, None], CANDIDATE)
+    with pytest.raises(ledger.Reverted, match="attestations may still come"):
+        either.connection.send([("finalize", (2,))])
+    with pytest.raises(ledger.Reverted, match="the outcome stands"):
+        either.abandon_round(2)
+    signed = either.sign_attestation(2, 2, CANDIDATE, *high)
+    entry = (2, signed.accuracy, signed.loss, signed.f1, *pair(signed.signature))
+    either.connection.send([("attest_batch", (2, [entry]))], BYSTANDER)
+    assert either.finalize(2).status == "accepted"
+    told(either, tmp_path)
 
 
 def replaced(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
@@ -243,6 +302,7 @@ def test_a_forged_commitment_never_counts(
     model = either.model_hash
     either.open_round(2, model)
     forged = forge(honest(either), either)
+    pass_time(either)
     if either.mode == "each":
         with pytest.raises(ledger.Reverted, match="not signed by the hospital"):
             either.submit_commitments(2, forged)
@@ -269,7 +329,7 @@ def test_a_forged_commitment_never_counts(
 def test_an_undetected_forgery_fails_the_audit(merkle_mode: LedgerClient, tmp_path: Path) -> None:
     """If nobody reveals it within the round, whoever reads the chain finds it afterwards."""
     merkle_mode.open_round(2, merkle_mode.model_hash)
-    merkle_mode.post_commitments(2, replaced(honest(merkle_mode), merkle_mode))
+    close_with(merkle_mode, replaced(honest(merkle_mode), merkle_mode))
     finish(merkle_mode, [True] * 4)
     merkle_mode.export(tmp_path / "chain.jsonl")
     faults = [fault.fault for fault in audit(tmp_path / "chain.jsonl").faults]
@@ -285,6 +345,7 @@ def test_a_root_that_is_not_of_what_was_posted_with_it_fails_the_audit(
     root = posted_root(signed, HOSPITALS) if what != "root" else digest("root")
     members = [0, 1, 2, 3] if what != "set" else [0, 1, 2]
     data = pack(signed) if what != "bytes" else pack(signed)[:-1]
+    pass_time(merkle_mode)
     merkle_mode.connection.send([("post_commitments", (2, root, to_words(members), data))])
     merkle_mode.export(tmp_path / "chain.jsonl")
     faults = " ".join(fault.fault for fault in audit(tmp_path / "chain.jsonl").faults)

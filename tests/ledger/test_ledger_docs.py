@@ -32,7 +32,7 @@ def test_every_message_that_is_signed_is_in_the_table() -> None:
 def test_every_step_named_is_a_function_of_the_contract() -> None:
     steps = set(re.findall(r"`([a-z]+_[a-z_]+)`", PAGE[PAGE.index("## A round") :]))
     known = set(contract.functions()) | {field.name for field in fields(Parameters)}
-    assert steps - known == {"key_from_environment", "eth_call"}
+    assert steps - known == {"key_from_environment", "eth_call", "evm_mine"}
 
 
 def test_the_settings_of_a_node_are_those_of_a_run() -> None:

@@ -9,14 +9,18 @@ from ledger.client import LedgerClient
 from ledger.disputes import DeniedShare, Ruling, SignedOpened, WrongShare
 from ledger.keystore import write_members
 from ledger.members import NODE, Members
-from ledger.merkle import merkle_proof, merkle_root
-from tests.ledger.conftest import CANDIDATE, GOOD, HOSPITALS, MODEL, RESULT, digest, small_chain
+from tests.ledger.conftest import (
+    CANDIDATE,
+    GOOD,
+    HOSPITALS,
+    MODEL,
+    RESULT,
+    digest,
+    roots,
+    small_chain,
+)
 
 EVERYBODY = tuple(range(HOSPITALS))
-
-
-def leaves(hospital: int) -> list[bytes]:
-    return [digest("share", hospital, node) for node in range(2)]
 
 
 @pytest.fixture(params=["each", "merkle"])
@@ -26,7 +30,7 @@ def closed(request: pytest.FixtureRequest) -> tuple[LedgerClient, Members]:
     members = client.members
     client.members = members.without_node_keys()
     client.open_round(1, MODEL)
-    client.commit(1, {i: merkle_root(leaves(i)) for i in EVERYBODY})
+    client.commit(1, roots(1))
     return client, members
 
 
@@ -37,24 +41,16 @@ def statement(
     return SignedOpened(node, opened, members.nodes[node].sign(message))
 
 
-def wrong_share(client: LedgerClient, members: Members, delivered: bytes) -> WrongShare:
-    """Node 1 accuses hospital 0 of a delivery with this digest."""
-    messages = client.connection.messages
-    return WrongShare(
-        0,
-        1,
-        delivered,
-        members.hospitals[0].sign(messages.delivery(1, 1, delivered)),
-        members.nodes[1].sign(messages.accusation(1, 0, 1, delivered)),
-        leaves(0)[1],
-        tuple(merkle_proof(leaves(0), 1)),
-    )
+def wrong_share(client: LedgerClient, members: Members, root: bytes) -> WrongShare:
+    """What hospital 0 signed with the share that it delivered to node 1."""
+    message = client.connection.messages.delivery(1, 1, digest("share"), root)
+    return WrongShare(0, 1, digest("share"), root, members.hospitals[0].sign(message))
 
 
 def denied_share(client: LedgerClient, members: Members) -> DeniedShare:
     """Hospital 2 holds node 1's receipt."""
-    receipt = members.nodes[1].sign(client.connection.messages.receipt(1, 2, leaves(2)[1]))
-    return DeniedShare(2, 1, leaves(2)[1], tuple(merkle_proof(leaves(2), 1)), receipt)
+    message = client.connection.messages.receipt(1, 2, digest("share"), roots(1)[2])
+    return DeniedShare(2, 1, digest("share"), members.nodes[1].sign(message))
 
 
 def test_a_round_with_signatures_made_elsewhere(closed: tuple[LedgerClient, Members]) -> None:
@@ -90,9 +86,9 @@ def test_rulings(closed: tuple[LedgerClient, Members]) -> None:
     client.attest_shares(
         1, [statement(client, members, 0, EVERYBODY), statement(client, members, 1, (1, 3))]
     )
-    good = wrong_share(client, members, digest("another share"))
-    unsigned = dataclasses.replace(good, delivery=good.accusation)
-    unproven = dataclasses.replace(denied_share(client, members), leaf=digest("no leaf"))
+    good = wrong_share(client, members, digest("another tree"))
+    unsigned = dataclasses.replace(good, digest=digest("another share"))
+    unproven = dataclasses.replace(denied_share(client, members), digest=digest("another share"))
     pieces = [unsigned, unproven, good, denied_share(client, members), good]
     rulings = client.dispute(1, pieces)
     assert rulings == [
@@ -103,14 +99,17 @@ def test_rulings(closed: tuple[LedgerClient, Members]) -> None:
         Ruling(0, 1, "", rulings[4].reason),
     ]
     reasons = [rulings[i].reason.rpartition("ledger: ")[2] for i in (0, 1, 4)]
-    assert reasons == ["delivery not signed", "wrong proof", "already decided"]
+    assert reasons == ["delivery not signed", "receipt not signed", "already decided"]
     assert client.connection.read("fault_count", NODE, 1) == 1
 
 
-def test_a_false_accusation_is_the_nodes_fault(closed: tuple[LedgerClient, Members]) -> None:
+def test_a_delivery_as_committed_is_no_evidence(closed: tuple[LedgerClient, Members]) -> None:
     client, members = closed
     client.attest_shares(1, [statement(client, members, node, (1, 2, 3)) for node in range(2)])
-    assert client.dispute(1, [wrong_share(client, members, leaves(0)[1])]) == [Ruling(0, 1, "node")]
+    (ruling,) = client.dispute(1, [wrong_share(client, members, roots(1)[0])])
+    assert ruling.at_fault == ""
+    assert ruling.reason.endswith("ledger: delivered as committed")
+    assert client.connection.read("fault_count", NODE, 1) == 0
 
 
 def test_members_without_keys_are_the_same_members(tmp_path: object) -> None:

@@ -30,13 +30,19 @@ FIELDS = {
         ("loss", "uint256"),
         ("f1", "uint256"),
     ],
-    "Delivery": [("round", "uint256"), ("node", "uint256"), ("digest", "bytes32")],
-    "Accusation": [
+    "Delivery": [
         ("round", "uint256"),
-        ("hospital", "uint256"),
         ("node", "uint256"),
         ("digest", "bytes32"),
+        ("sharesRoot", "bytes32"),
     ],
+    "Receipt": [
+        ("round", "uint256"),
+        ("hospital", "uint256"),
+        ("digest", "bytes32"),
+        ("sharesRoot", "bytes32"),
+    ],
+    "Opened": [("round", "uint256"), ("commitments", "bytes32"), ("opened", "uint256[4]")],
     "Register": [
         ("role", "uint256"),
         ("accounts", "address[]"),
@@ -51,13 +57,19 @@ FIELDS = {
         ("nonce", "uint256"),
     ],
     "Reinstate": [("hospital", "uint256"), ("nonce", "uint256")],
-    "SetParameters": [("rule", "uint256[8]"), ("limits", "uint256[4]"), ("nonce", "uint256")],
+    "SetParameters": [
+        ("rule", "uint256[8]"),
+        ("limits", "uint256[4]"),
+        ("timing", "uint256[3]"),
+        ("nonce", "uint256"),
+    ],
     "Head": [("blockNumber", "uint256"), ("blockHash", "bytes32")],
 }
 SAMPLES = {
     "uint256": 2**200 + 7,
     "bytes32": bytes(range(32)),
     "address": bytes(range(100, 120)),
+    "uint256[3]": [1, 2, 2**32],
     "uint256[4]": [1, 2, 3, 2**255],
     "uint256[8]": list(range(8)),
     "address[]": [bytes(range(20)), bytes(range(1, 21))],

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.merkle import merkle_proof, merkle_root, share_digest, verify
+from ledger.merkle import depth, merkle_proof, merkle_root, share_digest, verify
 
 LEAVES = st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=17)
 
@@ -37,15 +37,15 @@ def test_root_is_the_slow_root(leaves: list[bytes]) -> None:
 def test_proof_of_each_leaf_holds_and_no_other(leaves: list[bytes], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(leaves) - 1))
     root, proof = merkle_root(leaves), merkle_proof(leaves, index)
-    assert verify(leaves[index], index, proof, root)
+    assert verify(leaves[index], index, len(leaves), proof, root)
     forged = bytes([leaves[index][0] ^ 1]) + leaves[index][1:]
-    assert not verify(forged, index, proof, root)
-    assert not verify(leaves[index], index, proof, bytes(32))
-    assert not verify(leaves[index], index + (1 << len(proof)), proof, root)
-    assert not verify(leaves[index], -1, proof, root)
-    assert not verify(leaves[index], index, [*proof, bytes(32)], root)
+    assert not verify(forged, index, len(leaves), proof, root)
+    assert not verify(leaves[index], index, len(leaves), proof, bytes(32))
+    assert not verify(leaves[index], index + (1 << len(proof)), len(leaves), proof, root)
+    assert not verify(leaves[index], -1, len(leaves), proof, root)
+    assert not verify(leaves[index], index, len(leaves), [*proof, bytes(32)], root)
     if proof:
-        assert not verify(leaves[index], index, proof[:-1], root)
+        assert not verify(leaves[index], index, len(leaves), proof[:-1], root)
 
 
 def test_an_inner_node_is_no_leaf() -> None:
@@ -53,7 +53,20 @@ def test_an_inner_node_is_no_leaf() -> None:
     left = hashlib.sha256(
         b"\x01" + b"".join(hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves[:2])
     ).digest()
-    assert not verify(left, 0, merkle_proof(leaves, 0)[1:], merkle_root(leaves))
+    assert not verify(left, 0, len(leaves), merkle_proof(leaves, 0)[1:], merkle_root(leaves))
+
+
+def test_a_root_holds_one_leaf_at_a_position() -> None:
+    """A tree twice as deep would hold a second leaf at position 0 under the same root."""
+    first, second = bytes([1]) * 32, bytes([2]) * 32
+    deep = [second, bytes(32), bytes(32), bytes(32)]
+    root, proof = merkle_root(deep), merkle_proof(deep, 0)
+    assert verify(second, 0, 4, proof, root)
+    assert not verify(second, 0, 2, proof, root)
+    # For the size that a round has, whatever root is signed, one length of proof alone counts.
+    assert [depth(size) for size in (1, 2, 3, 4, 5, 1024)] == [0, 1, 2, 2, 3, 10]
+    assert verify(first, 0, 1, [], merkle_root([first]))
+    assert not verify(first, 1, 1, [], merkle_root([first]))
 
 
 def test_padding_is_not_a_longer_list() -> None:

@@ -135,6 +135,7 @@ def test_a_refusal_behind_another_call_keeps_what_was_before_it(node: Anvil) -> 
     """A node's block holds a failed transaction too; the client tells it by its receipt."""
     client = connected(node, 42)
     client.open_round(1, MODEL)
+    client.connection.reach(client.connection.chain.height + 2)
     batch = [("commit_batch", (1, [], True)), ("open_round", (2, MODEL))]
     with pytest.raises(ledger.Reverted) as caught:
         client.connection.send(batch)

@@ -10,7 +10,6 @@ from ledger.client import LedgerClient
 from ledger.contract import Event
 from ledger.keys import simulation_key
 from ledger.members import COORDINATOR, HOSPITAL, NODE, VALIDATOR
-from ledger.merkle import merkle_proof, merkle_root
 from ledger.parameters import Parameters
 from tests.ledger.conftest import (
     CANDIDATE,
@@ -29,7 +28,7 @@ def test_a_round_from_opening_to_outcome(client: LedgerClient) -> None:
     client.open_round(1, MODEL)
     assert client.commit(1, roots(1)) == {}
     assert client.commitments(1) == roots(1)
-    client.record_aggregate(1, RESULT, [True, False, None, True], CANDIDATE)
+    client.record_aggregate(1, RESULT, [True, False, True, True], CANDIDATE)
     client.attest(1, [(0.9, 0.3, 0.6), (0.7, 0.5, 0.8), (0.8, 0.4, 0.7)], CANDIDATE)
     outcome = client.finalize(1)
     assert outcome == ledger.RoundOutcome(
@@ -58,7 +57,7 @@ def test_events_tell_the_round(client: LedgerClient) -> None:
         ),
         Event("CommitmentsClosed", {"round": 1, "committed": (15, 0, 0, 0)}),
     ]
-    client.record_aggregate(1, RESULT, [False, True, None, None], CANDIDATE)
+    client.record_aggregate(1, RESULT, [False, True, True, True], CANDIDATE)
     client.attest(1, GOOD, CANDIDATE)
     (events,) = client.connection.send([("finalize", (1,))])
     one, half = 10**18, 10**18 // 2
@@ -77,9 +76,9 @@ def test_commitments_may_come_in_several_batches(client: LedgerClient) -> None:
     signed = [client.sign_commitment(i, 1, MODEL, root) for i, root in roots(1).items()]
     client.submit_commitments(1, signed[:1], last=False)
     client.submit_commitments(1, signed[1:3], last=False)
-    with pytest.raises(ledger.Reverted, match="second commitment"):
-        client.submit_commitments(1, signed[2:])
-    client.submit_commitments(1, signed[3:])
+    # What came first stands; a batch that has it again goes through.
+    late = client.sign_commitment(2, 1, MODEL, digest("another root"))
+    client.submit_commitments(1, [late, signed[3]])
     assert client.commitments(1) == roots(1)
 
 
@@ -162,31 +161,37 @@ def test_a_signature_for_an_abandoned_round_is_void(
         client.submit_commitments(2, [old])
 
 
-@pytest.mark.parametrize("node_lies", [False, True])
-def test_the_contract_decides_a_disputed_share(client: LedgerClient, node_lies: bool) -> None:
-    """Hospital 0 committed to three shares; node 1 says it was sent another one."""
-    leaves = [digest("share", node) for node in range(3)]
-    delivered = leaves[1] if node_lies else digest("another share")
+def test_two_roots_of_one_round_are_the_hospitals_fault(client: LedgerClient) -> None:
+    """Hospital 0 delivered to node 1 what opens another root than it committed to."""
     messages = client.connection.messages
     client.open_round(1, MODEL)
-    client.commit(1, {0: merkle_root(leaves), 1: digest("root")})
-    client.attest_shares(1, [[0, 1], [1]])
-    delivery = client.members.hospitals[0].sign(messages.delivery(1, 1, delivered))
-    accusation = client.members.nodes[1].sign(messages.accusation(1, 0, 1, delivered))
-    evidence = (leaves[1], merkle_proof(leaves, 1))
-    args = (1, 0, 1, delivered, pair(delivery), pair(accusation), *evidence)
-    (events,) = client.connection.send([("dispute_share", args)])
-    assert events == [
-        Event(
-            "ShareDisputed",
-            {"round": 1, "hospital": 0, "node": 1, "hospital_at_fault": not node_lies},
-        )
-    ]
-    assert client.connection.read("fault_count", NODE, 1) == int(node_lies)
+    client.commit(1, {0: digest("tree"), 1: digest("root")})
+    client.attest_shares(1)
+    said = (digest("share"), digest("another tree"))
+    delivery = client.members.hospitals[0].sign(messages.delivery(1, 1, *said))
+    (events,) = client.connection.send([("dispute_share", (1, 0, 1, *said, pair(delivery)))])
+    names = {"round": 1, "hospital": 0, "node": 1, "hospital_at_fault": True}
+    assert events == [Event("ShareDisputed", names)]
     # At fault means rejected, even where the verdict is silent.
     client.record_aggregate(1, RESULT, {1: True}, CANDIDATE)
     client.attest(1, GOOD, CANDIDATE)
-    assert client.finalize(1).reputations[0] == (1.0 if node_lies else 0.5)
+    assert client.finalize(1).reputations[0] == 0.5
+
+
+def test_a_receipt_binds_the_node_that_gave_it(client: LedgerClient) -> None:
+    messages = client.connection.messages
+    client.open_round(1, MODEL)
+    client.commit(1, {0: digest("tree"), 1: digest("root")})
+    client.attest_shares(1, [[0, 1], [1]])
+    receipt = client.members.nodes[1].sign(messages.receipt(1, 0, digest("share"), digest("tree")))
+    args = (1, 0, 1, digest("share"), pair(receipt))
+    (events,) = client.connection.send([("dispute_denial", args)])
+    names = {"round": 1, "hospital": 0, "node": 1, "hospital_at_fault": False}
+    assert events == [Event("ShareDisputed", names)]
+    assert client.connection.read("fault_count", NODE, 1) == 1
+    client.record_aggregate(1, RESULT, {0: True, 1: True}, CANDIDATE)
+    client.attest(1, GOOD, CANDIDATE)
+    assert client.finalize(1).reputations[0] == 1.0
 
 
 def test_a_hospital_keeps_its_standing_under_a_new_key(client: LedgerClient) -> None:
@@ -199,6 +204,7 @@ def test_a_hospital_keeps_its_standing_under_a_new_key(client: LedgerClient) -> 
     with pytest.raises(ledger.Reverted, match="not signed by the hospital"):
         client.commit(2, {0: digest("root")})
     signed = client.sign_commitment(0, 2, client.model_hash, digest("root"), signer=new)
+    client.connection.reach(client.connection.chain.height + 2)
     client.submit_commitments(2, [signed])
     assert client.commitments(2) == {0: digest("root")}
 
@@ -216,6 +222,60 @@ def test_a_member_may_be_admitted_later(client: LedgerClient) -> None:
     assert client.connection.read("count", VALIDATOR) == 4
     (word,) = client.connection.read("hospital_words", 4, 1)
     assert word >> 160 == 10**18
+
+
+def test_who_is_admitted_in_a_round_counts_from_the_next_on(client: LedgerClient) -> None:
+    """Neither a node, a hospital nor a validator more blocks the round, or takes part in it."""
+    keys = {role: simulation_key(77, str(role), 0) for role in (HOSPITAL, NODE, VALIDATOR)}
+    client.open_round(1, MODEL)
+    for role, key in keys.items():
+        client.administration.register(role, [key.address])
+    early = client.sign_commitment(4, 1, MODEL, digest("root"), keys[HOSPITAL])
+    with pytest.raises(ledger.Reverted, match="no such hospital"):
+        client.submit_commitments(1, [early], last=False)
+    client.commit(1, roots(1))
+    client.record_aggregate(1, RESULT, [True] * 4, CANDIDATE)
+    late = client.sign_attestation(3, 1, CANDIDATE, 0.8, 0.5, 0.7, keys[VALIDATOR])
+    with pytest.raises(ledger.Reverted, match="no such validator"):
+        client.submit_attestations(1, [late])
+    client.attest(1, GOOD, CANDIDATE)
+    # All who count have attested: nobody is waited for.
+    (events,) = client.connection.send([("finalize", (1,))])
+    assert events[-1].name == "RoundFinalized"
+    # In the next round the new node must sign, like the others.
+    client.open_round(2, CANDIDATE)
+    signed = client.sign_commitment(4, 2, CANDIDATE, digest("root"), keys[HOSPITAL])
+    client.submit_commitments(2, [signed], last=False)
+    client.commit(2, roots(2))
+    with pytest.raises(ledger.Reverted, match="every node must sign"):
+        client.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
+
+
+def test_validators_attest_without_the_coordinator(to_phase: Callable[[str], LedgerClient]) -> None:
+    """An attestation left out by the coordinator comes in by itself, and the median is of all."""
+    client = to_phase("aggregated")
+    low, high = (0.6, 0.5, 0.7), (0.9, 0.5, 0.7)
+    client.attest(1, [low, high, None], CANDIDATE)
+    signed = client.sign_attestation(2, 1, CANDIDATE, *high)
+    entry = (2, signed.accuracy, signed.loss, signed.f1, *pair(signed.signature))
+    client.connection.send([("attest_batch", (1, [entry]))], simulation_key(50, "bystander", 0))
+    # The coordinator's own batch goes through although that one is there.
+    client.submit_attestations(1, [signed])
+    assert client.finalize(1).accuracy == 0.9
+
+
+def test_chains_of_one_seed_do_not_take_each_others_signatures() -> None:
+    """Same members, same chain id, same calls: another contract, another domain."""
+    first, second = (ledger.open_chain(2) for _ in range(2))
+    assert first.members == second.members
+    assert first.connection.address != second.connection.address
+    for client in (first, second):
+        client.open_round(1, MODEL)
+    signed = first.sign_commitment(0, 1, MODEL, digest("root"))
+    with pytest.raises(ledger.Reverted, match="not signed by the hospital"):
+        second.submit_commitments(1, [signed], last=False)
+    # The same salt is the same chain, to the last bit.
+    assert ledger.open_chain(2, salt=b"1").head_hash == ledger.open_chain(2, salt=b"1").head_hash
 
 
 def test_parameters_change_between_rounds(client: LedgerClient) -> None:

@@ -9,7 +9,6 @@ import pytest
 import ledger
 from ledger.disputes import DeniedShare, SignedOpened, WrongShare
 from ledger.keys import simulation_key
-from ledger.merkle import merkle_proof, merkle_root
 from secure_fl.arbiter import Chain, Decision, Nobody, Settlement
 from secure_fl.ledger_settings import LedgerConfig
 from secure_fl.runfolder import sha256
@@ -20,6 +19,7 @@ N, SEED = 4, 5
 NODES = [simulation_key(SEED, "node", rank) for rank in range(2)]
 EVERYBODY = tuple(range(N))
 MODEL, CANDIDATE, RESULT = (sha256(text) for text in (b"model", b"candidate", b"result"))
+SHARE = bytes(31) + b"s"
 GOOD = [Verdict(0.8, 0.5, 0.7)] * 3
 
 
@@ -38,23 +38,13 @@ class Opened(NamedTuple):
             for rank, members in enumerate(sets)
         )
 
-    def accusation(self, hospital: int, node: int, delivered: bytes) -> WrongShare:
-        messages = self.ties.messages
-        return WrongShare(
-            hospital,
-            node,
-            delivered,
-            self.ties.hospitals[hospital].sign(messages.delivery(1, node, delivered)),
-            NODES[node].sign(messages.accusation(1, hospital, node, delivered)),
-            leaves(hospital)[node],
-            tuple(merkle_proof(leaves(hospital), node)),
-        )
+    def wrong_share(self, hospital: int, node: int, root: bytes) -> WrongShare:
+        message = self.ties.messages.delivery(1, node, SHARE, root)
+        return WrongShare(hospital, node, SHARE, root, self.ties.hospitals[hospital].sign(message))
 
     def denial(self, hospital: int, node: int) -> DeniedShare:
-        leaf = leaves(hospital)[node]
-        receipt = NODES[node].sign(self.ties.messages.receipt(1, hospital, leaf))
-        proof = tuple(merkle_proof(leaves(hospital), node))
-        return DeniedShare(hospital, node, leaf, proof, receipt)
+        message = self.ties.messages.receipt(1, hospital, SHARE, root_of(hospital))
+        return DeniedShare(hospital, node, SHARE, NODES[node].sign(message))
 
     def signed(self, accepted: list[int], rejected: list[int]) -> Signed:
         result, candidate = bytes.fromhex(RESULT), bytes.fromhex(CANDIDATE)
@@ -62,8 +52,8 @@ class Opened(NamedTuple):
         return Signed(tuple(node.sign(message) for node in NODES), 2.0)
 
 
-def leaves(hospital: int) -> list[bytes]:
-    return [bytes.fromhex(sha256(f"share {hospital} {node}".encode())) for node in range(2)]
+def root_of(hospital: int) -> bytes:
+    return bytes.fromhex(sha256(f"shares of {hospital}".encode()))
 
 
 @pytest.fixture(params=["each", "merkle"])
@@ -71,7 +61,7 @@ def opened(request: pytest.FixtureRequest) -> Opened:
     chain = Chain(LedgerConfig(mode=request.param, quorum=2), N, 3, 2, SEED)
     ties = chain.entrust_nodes()
     chain.open_round(1, MODEL)
-    recorded = chain.commit(1, {h: merkle_root(leaves(h)) for h in EVERYBODY})
+    recorded = chain.commit(1, {h: root_of(h) for h in EVERYBODY})
     assert sorted(recorded or {}) == list(EVERYBODY)
     assert any(chain.posted_root) == (request.param == "merkle")
     return Opened(chain, ties)
@@ -93,15 +83,16 @@ def test_shares_count_that_opened_everywhere(opened: Opened) -> None:
 def test_a_ruling_against_a_node_counts_the_share(opened: Opened) -> None:
     findings = Findings(
         opened.said((0, 3), (0, 1, 3)),
-        (opened.accusation(1, 0, leaves(1)[0]),),
-        (opened.denial(2, 0), opened.denial(2, 1)),
+        (opened.wrong_share(1, 0, root_of(1)),),
+        (opened.denial(1, 0), opened.denial(2, 0), opened.denial(2, 1)),
         {},
         0.0,
     )
     settled = opened.chain.settle(1, EVERYBODY, findings)
     assert settled.in_play == {0, 1, 2, 3}
     assert settled.ruled == ((1, 0), (2, 0), (2, 1))
-    assert [ruling.at_fault for ruling in settled.rulings] == ["node"] * 3
+    # What a node shows against a hospital that delivered as it committed proves nothing.
+    assert [ruling.at_fault for ruling in settled.rulings] == ["", "node", "node", "node"]
     accepted = list(EVERYBODY)
     decision = opened.chain.decide(
         1, RESULT, [True] * N, CANDIDATE, GOOD, opened.signed(accepted, [])
@@ -118,7 +109,7 @@ def test_a_ruling_at_one_node_does_not_stand_for_another(opened: Opened) -> None
 
 def test_a_hospital_at_fault_is_out_although_its_share_opened(opened: Opened) -> None:
     """It delivered twice, and signed for both: one share opened, the other is evidence."""
-    piece = opened.accusation(3, 1, bytes(31) + b"x")
+    piece = opened.wrong_share(3, 1, bytes(31) + b"x")
     findings = Findings(opened.said(EVERYBODY, EVERYBODY), (piece,), (), {}, 0.0)
     settled = opened.chain.settle(1, EVERYBODY, findings)
     assert settled.in_play == {0, 1, 2}

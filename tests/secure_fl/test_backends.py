@@ -86,21 +86,18 @@ def test_sizes_of_a_session_are_checked(hospitals: int, dim: int) -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (float("nan"), "coordinate 1 is nan, not a finite number"),
-        (float("inf"), "coordinate 1 is inf, not a finite number"),
-        (-float("inf"), "coordinate 1 is -inf, not a finite number"),
-        (2.0, r"coordinate 1 is 2, outside \(-2, 2\)"),
-        (-2.0, r"coordinate 1 is -2, outside \(-2, 2\)"),
-        (2.0 - 2.0**-17, "outside"),  # would round to 2
-        (1e300, "outside"),
+        (float("nan"), "every coordinate must be a finite number"),
+        (float("inf"), "every coordinate must be a finite number"),
+        (-float("inf"), "every coordinate must be a finite number"),
+        (2.0, "every coordinate must be in (-2, 2)"),
+        (-2.0, "every coordinate must be in (-2, 2)"),
+        (2.0 - 2.0**-17, "every coordinate must be in (-2, 2)"),  # would round to 2
+        (1e300, "every coordinate must be in (-2, 2)"),
     ],
 )
 def test_why_an_update_is_refused(value: float, reason: str) -> None:
-    row = torch.tensor([0.0, value], dtype=torch.float64)
-    said = refusal(row, 2.0)
-    assert said is not None
-    with pytest.raises(AssertionError, match=reason):
-        raise AssertionError(said)
+    """By the rule alone: which coordinate, and what it was, is the hospital's own affair."""
+    assert refusal(torch.tensor([0.0, value], dtype=torch.float64), 2.0) == reason
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0 - 2.0**-16, -2.0 + 2.0**-16, 5e-324])

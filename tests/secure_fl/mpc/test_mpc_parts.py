@@ -122,7 +122,7 @@ def test_shares_add_up_and_open_their_commitment(bits: int, nodes: int, seed: in
     assert (total == encode(row).numpy().astype(object) % 2**bits).all()
     root, messages = commit(shares, [os.urandom(32) for _ in range(nodes)])
     for rank, message in enumerate(messages):
-        opened = check(message, root, rank, bits, 9)
+        opened = check(message, root, rank, nodes, bits, 9)
         assert (opened.view(np.uint64) == shares[rank].astype(np.uint64)).all()
 
 
@@ -160,18 +160,33 @@ def test_a_changed_share_does_not_open_the_commitment() -> None:
     ]
     for forged in bad:
         with pytest.raises(InputError, match="does not open its commitment"):
-            check(forged, root, 0, 18, 2)
+            check(forged, root, 0, 2, 18, 2)
     with pytest.raises(InputError, match="does not open its commitment"):
-        check(message, root, 1, 18, 2)
+        check(message, root, 1, 2, 18, 2)
     with pytest.raises(InputError, match="does not open its commitment"):
-        check(message, os.urandom(32), 0, 18, 2)
+        check(message, os.urandom(32), 0, 2, 18, 2)
+
+
+def test_one_root_holds_one_share_for_a_node() -> None:
+    """A hospital that commits to a deeper tree cannot choose later which share it meant."""
+    halves = [split(torch.tensor([value, 0.25]), 18, 2, fresh_stream()) for value in (0.5, -0.5)]
+    salts = [os.urandom(32) for _ in range(4)]
+    (first, second), (third, fourth) = halves
+    # Node 1's place is the second leaf of four, and of the left half of that tree.
+    root, messages = commit([first, second, third, fourth], salts)
+    for message, rank in ((messages[1], 1), (messages[2], 0), (messages[3], 1)):
+        with pytest.raises(InputError, match="does not open its commitment"):
+            check(message, root, rank, 2, 18, 2)
+    short = messages[1]._replace(proof=messages[1].proof[:1])
+    with pytest.raises(InputError, match="does not open its commitment"):
+        check(short, root, 1, 2, 18, 2)
 
 
 @pytest.mark.parametrize("size", [0, 4, 7, 9, 16])
 def test_a_share_of_the_wrong_length_is_refused(size: int) -> None:
     root, (message, _) = shared()
     with pytest.raises(InputError, match=f"must be 8 bytes; got {size}"):
-        check(message._replace(share=bytes(size)), root, 0, 18, 2)
+        check(message._replace(share=bytes(size)), root, 0, 2, 18, 2)
 
 
 @settings(max_examples=100, deadline=None)
@@ -183,7 +198,7 @@ def test_no_choice_of_shares_stands_for_a_value_out_of_range(bits: int, words: l
     """Whatever words a hospital sends, nodes hold a sharing of exactly one value in range."""
     shares = [np.array([word], "<u4") for word in words]
     root, messages = commit(shares, [os.urandom(32) for _ in shares])
-    read = [int(check(m, root, rank, bits, 1)[0]) for rank, m in enumerate(messages)]
+    read = [int(check(m, root, rank, len(shares), bits, 1)[0]) for rank, m in enumerate(messages)]
     assert all(0 <= share < 2**bits for share in read)
     value = (sum(read) + 2 ** (bits - 1)) % 2**bits - 2 ** (bits - 1)
     assert (value - sum(words)) % 2**bits == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from secure_fl.backends import open_backend
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.memory import Memory
 from secure_fl.mpc.node import Node
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import Nonces, Stream
@@ -91,9 +93,10 @@ def replayed(folder: Path, rank: int, flip: str = "") -> dict[str, tuple[bytes, 
     mesh = Mesh(rank, {peer: channels[f"node-{peer}"] for peer in range(NODES) if peer != rank})
     source = NodeSource(Stream(bytes(key)), channels["dealer"] if rank == 0 else None)
     ring = DealerRing(mesh, source, Network(), Nonces(bytes(key)))
-    with crypten_over(mesh):
-        control = channels["control"]
-        Node(mesh, source, ring, MINIMUM).serve(control, Pulse(control, timeout=1e9))
+    with crypten_over(mesh), TemporaryDirectory() as empty:
+        control, memory = channels["control"], Memory(Path(empty) / "node.log")
+        Node(mesh, source, ring, memory, MINIMUM).serve(control, Pulse(control, timeout=1e9))
+        memory.close()
     assert not any(tape.rest for name, tape in tapes.items() if name != "dealer" or rank == 0)
     return {
         name: ((folder / f"node-{rank}-to-{name}.out").read_bytes(), bytes(tape.sent))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from secure_fl.faults import Fault
 from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.mpc import cluster as cluster_module
 from secure_fl.mpc.processes import Process, start
+from secure_fl.mpc.session import _public
 from secure_fl.runfolder import canonical_json, sha256
 from secure_fl.sessions import Backend
 from secure_fl.statements import Ties
@@ -35,20 +37,31 @@ HOSPITALS = tuple(simulation_key(9, "hospital", i) for i in range(N))
 TIES = Ties(7, bytes(range(20)), HOSPITALS)
 ELSEWHERE = replace(TIES, contract=bytes(20))
 CANDIDATE = sha256(b"model")
+CONTRACTS = count()
+# Rounds in which node 1 denies a share: it was told at its start.
+DENIED = 7
 
 
 @pytest.fixture(scope="module")
 def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("transcripts")
     with open_backend(
-        "mpc", timeout=60, signers=KEYS, minimum_hospitals=3, transcript=folder
+        "mpc",
+        timeout=60,
+        signers=KEYS,
+        minimum_hospitals=3,
+        transcript=folder,
+        faults=(Fault(DENIED, 3, "denial", 1), Fault(DENIED + 1, 2, "denial", 1)),
     ) as backend:
         backend.folder = folder  # type: ignore[attr-defined]
         yield backend
 
 
-def opened(backend: Backend, *faults: Fault, ties: Ties = TIES, rule: str = "median") -> Any:
-    return backend.session(rule, N, D, simulation_key=b"k" * 32, ties=ties, faults=faults)
+def opened(backend: Backend, *faults: Fault, ties: Ties | None = None, rule: str = "median") -> Any:
+    """A session for a contract of its own: a node takes a round of a contract once."""
+    contract = sha256(str(next(CONTRACTS)).encode())[:40]
+    ties = ties or replace(TIES, contract=bytes.fromhex(contract), promised={})
+    return backend.session(rule, N, D, ties=ties, faults=faults)
 
 
 def signer_of(digest: bytes, signature: Any) -> bytes | None:
@@ -59,7 +72,7 @@ def combined(session: Any, number: int = 1) -> tuple[Any, str]:
     """One round as far as its result, and the result's hash."""
     submission = session.submit(X)
     findings = session.check_shares(submission.commitments)
-    assert findings.accusations == findings.denials == ()
+    assert findings.wrong_shares == findings.denials == ()
     result = session.aggregate(submission)
     accepted = verdicts_on_hospitals(result.accepted, range(N))
     digest = result_hash(number, accepted, openings(number, result), update_hash(result.update))
@@ -76,7 +89,7 @@ def test_each_node_signs_its_own_finding_with_its_own_key(signing: Any) -> None:
     findings = session.check_shares(submission.commitments, bytes.fromhex(posted))
     for rank, said in enumerate(findings.opened):
         assert (said.node, said.hospitals) == (rank, tuple(range(N)))
-        message = TIES.messages.opened(1, bytes.fromhex(posted), range(N))
+        message = session._ties.messages.opened(1, bytes.fromhex(posted), range(N))
         assert signer_of(message, said.signature) == KEYS[rank].address
         other = ELSEWHERE.messages.opened(1, bytes.fromhex(posted), range(N))
         assert signer_of(other, said.signature) != KEYS[rank].address
@@ -86,11 +99,12 @@ def test_each_node_signs_its_own_finding_with_its_own_key(signing: Any) -> None:
 
 def test_hospitals_hold_a_receipt_for_every_share(signing: Any) -> None:
     session = opened(signing)
-    session.submit(X)
+    submission = session.submit(X)
     assert len(session._receipts) == 2 * N
     for (hospital, node), receipt in session._receipts.items():
-        leaf = session._sent[hospital, node].leaf
-        message = TIES.messages.receipt(1, hospital, leaf)
+        digest = session._sent[hospital, node].digest
+        root = submission.commitments[hospital]
+        message = session._ties.messages.receipt(1, hospital, digest, root)
         assert signer_of(message, receipt) == KEYS[node].address
 
 
@@ -113,7 +127,7 @@ def test_a_result_is_signed_by_all_and_only_if_it_is_what_they_opened(signing: A
         with pytest.raises(InputError, match=r"node 0 will not sign: result \w+ is not the hash"):
             session.sign_result(wrong, CANDIDATE)
     signed = session.sign_result(digest, CANDIDATE)
-    message = TIES.messages.result(
+    message = session._ties.messages.result(
         1, bytes.fromhex(digest), bytes.fromhex(CANDIDATE), list(range(N)), []
     )
     assert [signer_of(message, s) for s in signed.signatures] == [k.address for k in KEYS]
@@ -170,22 +184,22 @@ def test_the_last_entry_is_signed_over_records_of_what_was_signed(signing: Any) 
         session.sign_closing(1, CANDIDATE, records(first, row))
     findings, signed = session.sign_closing(2, CANDIDATE, records(first, row))
     held = bytes.fromhex(sha256(records(first, row)))
-    result = TIES.messages.result(2, held, bytes.fromhex(CANDIDATE), [], [])
-    nothing = TIES.messages.opened(2, bytes(32), ())
+    result = session._ties.messages.result(2, held, bytes.fromhex(CANDIDATE), [], [])
+    nothing = session._ties.messages.opened(2, bytes(32), ())
     assert [signer_of(result, s) for s in signed.signatures] == [k.address for k in KEYS]
     assert [signer_of(nothing, s.signature) for s in findings.opened] == [k.address for k in KEYS]
 
 
 def test_a_share_under_another_hospitals_signature_is_not_received(signing: Any) -> None:
     """Who delivers must sign with the key that the contract knows."""
-    mixed = replace(TIES, hospitals=(HOSPITALS[1], *HOSPITALS[1:]))
     session = opened(signing)
+    mixed = replace(session._ties, hospitals=(HOSPITALS[1], *HOSPITALS[1:]))
     session._ties = mixed  # hospital 0 signs with hospital 1's key; the nodes know both addresses
     submission = session.submit(X)
     findings = session.check_shares(submission.commitments)
     assert [said.hospitals for said in findings.opened] == [(1, 2, 3, 4)] * 2
     assert findings.refused[0] == "node 0: the hospital did not sign what it delivered"
-    assert findings.accusations == findings.denials == ()
+    assert findings.wrong_shares == findings.denials == ()
 
 
 # --- evidence ----------------------------------------------------------------------------------
@@ -196,25 +210,26 @@ def test_evidence_against_a_hospital_holds_its_own_signatures(signing: Any, node
     session = opened(signing, Fault(1, 3, "wrong_share", node))
     submission = session.submit(X)
     findings = session.check_shares(submission.commitments)
-    (piece,) = findings.accusations
+    (piece,) = findings.wrong_shares
     assert findings.denials == ()
     assert (piece.hospital, piece.node) == (3, node)
-    delivery = TIES.messages.delivery(1, node, piece.delivered)
+    delivery = session._ties.messages.delivery(1, node, piece.digest, piece.root)
     assert signer_of(delivery, piece.delivery) == HOSPITALS[3].address
-    accusation = TIES.messages.accusation(1, 3, node, piece.delivered)
-    assert signer_of(accusation, piece.accusation) == KEYS[node].address
-    assert piece.leaf == session._sent[3, node].leaf != piece.delivered
+    assert piece.root != submission.commitments[3]
+    # The node holds what opened that root and says so; the hospital signed two.
+    assert [said.hospitals for said in findings.opened] == [tuple(range(N))] * 2
 
 
 def test_a_node_that_denies_has_the_share_and_must_count_it_if_ruled(signing: Any) -> None:
-    fault = Fault(1, 3, "denial", 1)
     for ruled, players in (([], [0, 1, 2, 4]), ([(3, 1)], list(range(N)))):
-        session = opened(signing, fault)
+        session = opened(signing)
+        session._round = DENIED - 1
         submission = session.submit(X)
         findings = session.check_shares(submission.commitments)
         (piece,) = findings.denials
         assert (piece.hospital, piece.node) == (3, 1)
-        receipt = TIES.messages.receipt(1, 3, piece.leaf)
+        root = submission.commitments[3]
+        receipt = session._ties.messages.receipt(DENIED, 3, piece.digest, root)
         assert signer_of(receipt, piece.receipt) == KEYS[1].address
         result = session.aggregate(submission, ruled=ruled)
         clear = secure_fl.aggregate(X[players], "median", "fixed")
@@ -230,6 +245,94 @@ def test_a_ruling_brings_no_share_back_that_did_not_open(signing: Any) -> None:
     assert result.accepted.tolist() == [True, True, True, False, True]
 
 
+@pytest.mark.parametrize("kind", ["useless_proof", "short_share", "unsigned_share"])
+def test_what_does_not_open_its_root_is_not_received(signing: Any, kind: str) -> None:
+    """No receipt, no evidence: the hospital is out by name, and nobody can be convicted."""
+    session = opened(signing, Fault(1, 3, kind, 1))
+    submission = session.submit(X)
+    assert (3, 0) in session._receipts
+    assert (3, 1) not in session._receipts
+    findings = session.check_shares(submission.commitments)
+    assert findings.wrong_shares == findings.denials == ()
+    assert [said.hospitals for said in findings.opened] == [(0, 1, 2, 3, 4), (0, 1, 2, 4)]
+    why = {
+        "useless_proof": "the share does not open its commitment",
+        "short_share": "a share must be 24 bytes; got 20",
+        "unsigned_share": "the hospital did not sign what it delivered",
+    }
+    assert findings.refused == {3: f"node 1: {why[kind]}"}
+    assert session.aggregate(submission).accepted.tolist() == [True, True, True, False, True]
+
+
+def test_wrong_roots_from_the_coordinator_convict_nobody(signing: Any) -> None:
+    """A node states what it gave receipts for; whom the coordinator misnames is out by name."""
+    session = opened(signing)
+    submission = session.submit(X)
+    told = {**submission.commitments, 2: bytes(31) + b"x"}
+    findings = session.check_shares(told)
+    assert [said.hospitals for said in findings.opened] == [tuple(range(N))] * 2
+    assert findings.denials == ()
+    assert findings.refused[2] == "node 0: delivered under another root than is committed to"
+    # What the nodes hand over is the hospital's own signature on the root that it did commit to.
+    assert {piece.root for piece in findings.wrong_shares} == {submission.commitments[2]}
+    result = session.aggregate(submission)
+    assert result.accepted.tolist() == [True, True, False, True, True]
+
+
+def test_no_message_makes_a_node_cheat(signing: Any) -> None:
+    session = opened(signing)
+    message = {"do": "open", "session": session._number, "rule": session.rule.to_config()}
+    sizes = {"hospitals": N, "dim": D, "ties": _public(session._ties)}
+    signing.ask({**message, **sizes, "faults": [[1, 3, "denial"]]})
+    findings = session.check_shares(session.submit(X).commitments)
+    assert [said.hospitals for said in findings.opened] == [tuple(range(N))] * 2
+    with pytest.raises(InputError, match="faults must be hospitals'; nodes' are given at their st"):
+        opened(signing, Fault(1, 3, "denial", 1))
+
+
+def test_a_round_of_a_contract_is_signed_for_once_whatever_the_session(signing: Any) -> None:
+    session = opened(signing)
+    _, digest = combined(session)
+    session.sign_result(digest, CANDIDATE)
+    again = opened(signing, ties=replace(session._ties, promised={}))
+    taken = r"node 0 will not sign: round 1 of the contract 0x\w+ on chain 7 was taken before"
+    with pytest.raises(InputError, match=taken):
+        again.submit(X[:, :D])
+    with pytest.raises(InputError, match="will not sign: it took no shares in 1"):
+        again.check_shares({})
+    with pytest.raises(InputError, match=taken):
+        again.sign_closing(1, CANDIDATE, canonical_json([[], []]).encode())
+    # And an entry that was closed takes no shares.
+    closed = opened(signing)
+    closed.sign_closing(1, CANDIDATE, canonical_json([[], []]).encode())
+    with pytest.raises(InputError, match="was taken before"):
+        closed.submit(X)
+
+
+def test_a_hospital_signs_one_root_a_round(signing: Any) -> None:
+    session = opened(signing)
+    session.submit(X)
+    with pytest.raises(InputError, match="hospital 0 has signed another root for round 1"):
+        opened(signing, ties=session._ties).submit(X)
+
+
+def test_a_node_remembers_over_its_end(tmp_path: Path) -> None:
+    """Started again in the same folder it takes neither the round nor the shares again."""
+    ties = replace(TIES, promised={})
+    key = b"k" * 32
+    for again in (False, True):
+        with open_backend("mpc", timeout=60, signers=KEYS, state=tmp_path / "state") as backend:
+            untied = backend.session("mean", N, D, simulation_key=key)
+            accepted = untied.aggregate(untied.submit(X)).accepted.tolist()
+            assert accepted == [not again] * N
+            session = opened(backend, ties=replace(ties, promised={}))
+            if again:
+                with pytest.raises(InputError, match="round 1 of the contract 0x"):
+                    session.submit(X)
+            else:
+                combined(session)
+
+
 # --- the node's door ---------------------------------------------------------------------------
 
 
@@ -242,15 +345,17 @@ def test_a_coordinator_cannot_isolate_a_hospital(signing: Any) -> None:
         result = session.aggregate(submission, commitments=some)
         assert not result.update.any()
         assert result.accepted.tolist() == [h in few for h in range(N)]
-        with pytest.raises(InputError, match="above 1, the last one combined; got 1"):
-            session.aggregate(submission)
+        with pytest.raises(InputError, match="round must be above 1; got 1"):
+            session._collect_receipts()
     everybody = opened(signing)
     assert everybody.aggregate(everybody.submit(X)).accepted.all()
 
 
 def test_the_minimum_counts_those_whose_shares_opened_everywhere(signing: Any) -> None:
-    faults = [Fault(1, 0, "withheld_share", 0), Fault(1, 1, "wrong_share", 1)]
-    session = opened(signing, *faults, Fault(1, 2, "denial", 1))
+    number = DENIED + 1  # node 1 denies hospital 2's
+    faults = [Fault(number, 0, "withheld_share", 0), Fault(number, 1, "wrong_share", 1)]
+    session = opened(signing, *faults)
+    session._round = number - 1
     submission = session.submit(X)
     session.check_shares(submission.commitments)
     result = session.aggregate(submission)
@@ -280,6 +385,18 @@ def test_a_round_is_combined_once_whoever_is_named_the_second_time(cluster: Back
         assert result.update.tolist() == [0.0] * D
 
 
+def test_the_same_shares_in_another_session_are_refused_by_name(cluster: Backend) -> None:
+    """Handed in again with one hospital less they would give its update by subtraction."""
+    first: Any = cluster.session("mean", N, D, simulation_key=b"s" * 32)
+    first.aggregate(first.submit(X))
+    second: Any = cluster.session("mean", N, D, simulation_key=b"s" * 32)
+    submission = second.submit(X, present=[True, True, True, False, True])
+    result = second.aggregate(submission)
+    assert result.accepted.tolist() == [False] * N
+    said = "node 0 took this share before"
+    assert submission.refused == dict.fromkeys((0, 1, 2, 4), said)
+
+
 def test_checked_shares_are_used_once(signing: Any) -> None:
     session = opened(signing)
     submission = session.submit(X)
@@ -289,6 +406,9 @@ def test_checked_shares_are_used_once(signing: Any) -> None:
         session.aggregate(submission)
     with pytest.raises(InputError, match="round must be above 1"):
         session.check_shares(submission.commitments)
+    session._ties, session._checked = None, False
+    with pytest.raises(InputError, match="roots must be none where the node states"):
+        session.aggregate(submission)
 
 
 # --- keys --------------------------------------------------------------------------------------
@@ -330,7 +450,7 @@ def test_a_node_reads_its_key_from_a_keystore(
             assert words == [name == "node 0", name == "node 1"]
         session = opened(backend)
         findings = session.check_shares(session.submit(X).commitments)
-        message = TIES.messages.opened(1, bytes(32), range(N))
+        message = session._ties.messages.opened(1, bytes(32), range(N))
         signers = [signer_of(message, said.signature) for said in findings.opened]
         assert signers == [key.address for key in KEYS]
 
