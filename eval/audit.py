@@ -34,6 +34,7 @@ from eval.audit_records import (
     CellRecords,
     Finding,
     check_against_chain,
+    check_failed,
     check_models,
     check_rounds,
     check_summary,
@@ -258,9 +259,14 @@ def _check_settings(
     """Step 5: the planned cells are there and are as the settings ask; so is the summary."""
     planned = {cell.name: cell for cell in grid.plan(config)}
     by_name = {cell.folder.name: cell for cell in cells}
-    findings = []
+    findings: list[Finding] = []
+    failed = _failed_cells(run)
     for name in sorted(planned.keys() ^ by_name.keys()):
         missing = name in planned
+        if missing and name in failed and not (run / "cells" / name).exists():
+            reason = f"the cell failed in the run: {failed[name]}"
+            report.unchecked.append(Unchecked(f"cells/{name}", reason))
+            continue
         fault = "is missing or unreadable" if missing else "is not a cell of the settings"
         findings.append(Finding(f"cells/{name}", fault))
     ordered = [by_name[name] for name in planned if name in by_name]
@@ -273,10 +279,20 @@ def _check_settings(
 
     def check() -> Iterator[Finding]:
         expected = grid.summarise(config, run, [cell.row for cell in ordered])
+        done = [cell.folder.name for cell in ordered]
+        yield from check_failed(failed, planned.keys() - set(done))
         yield from check_summary(read_json(run / "summary.json"), expected, ordered)
         yield from check_environment(read_json(run / grid.ENVIRONMENT), config, run, ordered)
 
     return findings + guarded("summary.json", check())
+
+
+def _failed_cells(run: Path) -> dict[str, str]:
+    """Reasons by cell that the summary says to have failed; none where it cannot be read."""
+    try:
+        return {str(each["cell"]): str(each["reason"]) for each in grid.failures(run)}
+    except (InputError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def _measure(

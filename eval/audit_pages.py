@@ -1,15 +1,18 @@
 """Draw report, explorer and figures again, and compare them with those in the folder.
 
 No chain holds a page, and a manifest can be made anew: what says that a page shows the run is that
-the run gives this page. Drawing is a function of the records and of the versions that draw. Under
-other versions than the run had, pictures are not compared; the words of the report are.
+the run gives this page. Drawing is a function of the records, of the versions that draw and of the
+kind of machine. Under others than the run had, pictures are not compared; the words of the report
+are.
 """
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from eval.audit_outcome import RunAudit, Unchecked
 from eval.audit_records import Finding
@@ -26,15 +29,14 @@ def check_pages(run: Path, report: RunAudit) -> Iterator[Finding]:
     if not present:
         return
     drawn = draw_pages(run)
-    recorded = read_object(run / "environment.json").get("packages")
-    other = other_versions(recorded if isinstance(recorded, Mapping) else {})
+    other = other_versions(read_object(run / "environment.json"))
     for name in present:
         if name not in drawn:
             yield Finding(name, "is no page or figure of this run")
         elif (content := (run / name).read_bytes()) == drawn[name]:
             report.pages.append(name)
         elif other and _words(content) == _words(drawn[name]):
-            report.unchecked.append(Unchecked(name, f"the run had other versions: {other}"))
+            report.unchecked.append(Unchecked(name, f"the run was drawn elsewhere: {other}"))
         else:
             yield Finding(name, "is not what the run's files give (secure-fl report draws it)")
 
@@ -54,9 +56,12 @@ def _words(content: bytes) -> bytes:
     return b"" if content.startswith(b"\x89PNG") else _PICTURE.sub(b"", content)
 
 
-def other_versions(recorded: Mapping[str, object]) -> str:
-    """Packages that draw whose versions here are not those of the record, in words."""
-    here = {name: version(name) for name in DRAWING}
+def other_versions(environment: Mapping[str, Any]) -> str:
+    """Packages that draw, and kind of machine, that are not those of the record, in words."""
+    packages = environment.get("packages")
+    recorded = dict(packages) if isinstance(packages, Mapping) else {}
+    recorded["machine"] = environment.get("machine")
+    here = {name: version(name) for name in DRAWING} | {"machine": platform.machine()}
     return ", ".join(
         f"{name} {recorded.get(name)}, here {found}"
         for name, found in here.items()

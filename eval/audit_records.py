@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -272,11 +272,17 @@ def check_row(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
         yield Finding(f"{place}, {key}", fault)
 
 
+def check_failed(failed: Collection[str], missing: Collection[str]) -> Iterator[Finding]:
+    """Cells said to have failed are cells of the settings, and are not there."""
+    for name in sorted(set(failed) - set(missing)):
+        yield Finding(f"summary.json, failed, {name}", "is there, or is no cell of the settings")
+
+
 def check_summary(summary: Row, expected: Row, cells: Sequence[CellRecords]) -> Iterator[Finding]:
     """Every figure of the summary is the one in the cell's own file."""
     head = {key: value for key, value in expected.items() if key != "rows"}
     yield from differences("summary.json", summary, head, "the run's files", SAME_SUM)
-    for key in summary.keys() - expected.keys():
+    for key in summary.keys() - expected.keys() - {"failed"}:
         yield Finding(f"summary.json, {key}", "is nothing that a run writes")
     rows = summary["rows"]
     if len(rows) != len(cells):

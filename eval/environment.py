@@ -34,6 +34,7 @@ def environment(config: ExperimentConfig, command: str) -> dict[str, Any]:
         "seeds": {"root": config.seed},
         "python": sys.version.split()[0],
         "platform": platform.platform(),
+        "machine": platform.machine(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": config.threads,

@@ -274,6 +274,22 @@ def test_a_dropped_cell_is_found(run: Path) -> None:
     assert dict(quick(run).findings) == {f"cells/{PLAIN}": "is missing or unreadable"}
 
 
+def test_a_cell_that_failed_is_named_and_keeps_the_audit_incomplete(run: Path) -> None:
+    shutil.rmtree(run / "cells" / PLAIN)
+    forge(run)
+    failed = [{"cell": PLAIN, "reason": "no memory", "traceback": ""}]
+    edit(run / "summary.json", failed=failed)
+    write_manifest(run)
+    report = quick(run)
+    assert report.findings == []
+    assert report.outcome is Outcome.INCOMPLETE
+    told = dict(report.unchecked)
+    assert told[f"cells/{PLAIN}"] == "the cell failed in the run: no memory"
+    edit(run / "summary.json", failed=[*failed, failed[0] | {"cell": CHAINED}])
+    write_manifest(run)
+    assert places(quick(run)) == [f"summary.json, failed, {CHAINED}"]
+
+
 def test_an_additional_cell_is_found(run: Path) -> None:
     shutil.copytree(run / "cells" / PLAIN, run / "cells" / "fedavg--chosen")
     edit(run / "cells" / "fedavg--chosen" / "cell.json", cell="fedavg--chosen")
