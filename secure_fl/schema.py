@@ -27,7 +27,7 @@ from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
 from secure_fl.faults import build_faults, check_places
 from secure_fl.guard import GuardOptions
 from secure_fl.ledger_settings import LedgerConfig
-from secure_fl.sessions import BACKENDS, PREPROCESSING
+from secure_fl.sessions import BACKENDS, LONGEST, PREPROCESSING
 
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
@@ -263,7 +263,8 @@ class DefenceConfig:
         check(least is None or least >= 1, key + "minimum_hospitals", "null or at least 1", least)
         cap = self.samples_cap
         check(1 <= cap < math.inf, key + "samples_cap", "at least 1 and finite", cap)
-        check(positive(self.timeout), key + "timeout", "> 0 and finite", self.timeout)
+        good = positive(self.timeout) and self.timeout <= LONGEST
+        check(good, key + "timeout", f"above 0, at most {LONGEST:,} s", self.timeout)
         check(
             self.colluders is None or self.colluders >= 0,
             key + "colluders",

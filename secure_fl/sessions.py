@@ -31,6 +31,8 @@ BACKENDS = ("plain", "fixed", "mpc")
 # Where correlated randomness comes from: a process of its own, or CrypTen's TFP, inside node 0.
 PREPROCESSING = ("dealer", "first_party")
 SALT_BYTES = 32
+# Longest time limit of a silent node, in seconds: sockets take no endless ones.
+LONGEST = 1_000_000
 
 
 @dataclass(frozen=True)

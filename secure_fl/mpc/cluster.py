@@ -29,7 +29,7 @@ from secure_fl.mpc.processes import Process, failure, start, stop_own
 from secure_fl.mpc.questions import Questions
 from secure_fl.mpc.session import MpcSession
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
-from secure_fl.sessions import PREPROCESSING, Backend, HospitalSecrets
+from secure_fl.sessions import LONGEST, PREPROCESSING, Backend, HospitalSecrets
 from secure_fl.statements import Ties
 
 # How long the start may take at least: loading torch on a busy machine is no silence.
@@ -136,7 +136,7 @@ class MpcBackend(Backend):
         nodes = whole_number(nodes, "nodes")
         minimum_hospitals = whole_number(minimum_hospitals, "minimum_hospitals")
         require(2 <= nodes <= 4, "nodes", "2, 3 or 4", nodes)
-        require(timeout > 0, "timeout", "positive", timeout)
+        require(0 < timeout <= LONGEST, "timeout", f"above 0, at most {LONGEST:,} s", timeout)
         require(minimum_hospitals >= 1, "minimum_hospitals", "at least 1", minimum_hospitals)
         require(len(signers) in (0, nodes), "signers", f"none or {nodes}", len(signers))
         import_crypten()

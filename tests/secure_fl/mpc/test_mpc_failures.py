@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -141,6 +142,16 @@ def test_wrong_input_never_reaches_the_nodes(cluster: Backend) -> None:
 def test_the_number_of_nodes_is_checked(nodes: int) -> None:
     with pytest.raises(InputError, match=f"nodes must be 2, 3 or 4; got {nodes}"):
         open_backend("mpc", nodes=nodes)
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, float("inf"), float("nan"), 1e12])
+def test_the_time_limit_is_checked(seconds: float) -> None:
+    said = r"timeout must be above 0, at most 1,000,000 s; got"
+    with pytest.raises(InputError, match=said):
+        open_backend("mpc", timeout=seconds)
+    if math.isfinite(seconds):
+        with pytest.raises(ConfigError, match=said):
+            secure_fl.load_config([f"defence.timeout={seconds}"])
 
 
 # --- processes that die ------------------------------------------------------------------------
