@@ -248,11 +248,11 @@ def test_a_run_its_report_and_its_audit(tmp_path: Path, capsys: Capture) -> None
 
 
 def test_a_run_with_noise_prints_its_budget(capsys: Capture) -> None:
-    noise = ["attacks=[]", "privacy.noise_sigma=0.5", "repeatable_secrets=true"]
+    noise = ["attacks=[]", "privacy.noise_sigma=0.4", "repeatable_secrets=true"]
     assert cli.main(["run", *TINY, *noise, "--out", "job"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    # Renyi orders: the least of 8 a + log(1e5) / (a - 1), at a = 2.2.
-    assert "Privacy: epsilon 27.2 at delta 1e-05 after 1 rounds" in out
+    # Renyi orders: the least of 12.5 a + log(1e5) / (a - 1), at a = 2.
+    assert "Privacy: epsilon 36.5 at delta 1e-05 after 1 rounds" in out
     assert "Repeatable secrets: shares, keys and noise follow from the seed" in out
 
 

@@ -161,8 +161,6 @@ def test_parameters_that_do_not_fit_the_data_are_refused() -> None:
         run([*TINY, "attack=backdoor", "attack.params.target_class=7"])
     with pytest.raises(ConfigError, match="source_class must be from 0 to 1"):
         run([*TINY, "attack=label_flip", "attack.params.source_class=5"])
-    with pytest.raises(ConfigError, match=r"Alie.*must be such that 0 < floor"):
-        run([*TINY, "attack=alie", "data.hospitals=2", "malicious=0.5"])
     with pytest.raises(ConfigError, match="model 'cnn' with params"):
         run([*TINY, "model.name=cnn", "model.params={}"])
     with pytest.raises(ConfigError, match="one of hidden; got 'hiden'"):
