@@ -20,9 +20,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from eval import bench_ledger, bench_mpc
+from eval.console import Outliving, print_anywhere, quoted, shown
+from ledger.files import printable
+
+if TYPE_CHECKING:
+    from secure_fl.federation import Federation
+    from secure_fl.schema import ExperimentConfig
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -33,7 +39,7 @@ settings:
                   NAME may be module:Class, an attack of your own in the current directory
   defence=NAME    this defence alone; NAME may also be a rule (secure-fl list), or
                   module:function, a rule of your own; defence.rule= takes the same
-  KEY=VALUE       any single setting; the common ones:
+  KEY=VALUE       any single setting (texts and paths as they are); the common ones:
       rounds=200                      federated rounds of each cell
       malicious=[0.1,0.2,0.3]         shares of malicious hospitals, at most 0.5
       attacks=[label_flip,backdoor]   attacks of the job; the clean run is always added
@@ -58,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
     options = parser.parse_args(argv)
+    print_anywhere()
     try:
         with _polite_kills():
             return int(options.command(options))
@@ -72,8 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status is None or options.debug:
             traceback.print_exc()
             return FAILED if status is None else status
-        from ledger.files import printable
-
         print(f"secure-fl: {printable(_words(error))}", file=sys.stderr)
         return status
 
@@ -303,16 +308,15 @@ def run_command(options: argparse.Namespace) -> int:
     else:
         quick = ["experiment=quick"] if options.quick else []
         config = load_config([*quick, *options.settings], options.allow)
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        folder = options.out or Path("runs") / f"{config.name}-{stamp}"
-        federation = grid.start_job(config, folder, grid.command_line())
+        folder, federation = _start(config, options.out)
     console = Console()
     if not console.is_terminal:
-        console = Console(width=110)  # wide enough for every table
+        note = f"secure-fl: nobody reads any more; the job goes on, results in {shown(folder)}"
+        kept = cast("TextIO", Outliving(sys.stdout, note))
+        console = Console(file=kept, width=110)  # wide enough for every table
     cells = len(grid.plan(config))
-    console.print(
-        f"{config.name}: {cells} cells, results in {folder}", highlight=False, soft_wrap=True
-    )
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
+    console.print(f"{config.name}: {cells} cells, results in {shown(folder)}", **plain)
     if console.is_terminal:
         with LiveView(console, cells) as view:
             rows = grid.run_job(config, federation, folder, view)
@@ -320,21 +324,32 @@ def run_command(options: argparse.Namespace) -> int:
         rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
     failed = grid.failures(folder)
     if rows:
+        report = write_report(folder)  # before anything about it is printed
         console.print(console_table(rows), crop=False)
-        report = write_report(folder)
-        console.print(
-            f"report: {report}\naudit:  secure-fl audit {folder}\nhead:   {job_head(folder)}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        audit = f"audit:  secure-fl audit {quoted(folder)}"
+        console.print(f"report: {shown(report)}\n{audit}\nhead:   {job_head(folder)}", **plain)
     if failed:
-        again = f"secure-fl run --resume {shlex.quote(str(folder))}"
-        told = "; ".join(f"{each['cell']}: {each['reason']}" for each in failed)
+        again = f"secure-fl run --resume {quoted(folder)}"
+        told = printable("; ".join(f"{each['cell']}: {each['reason']}" for each in failed))
         print(
             f"secure-fl: {len(failed)} of {cells} cells failed ({again} tries them again): {told}",
             file=sys.stderr,
         )
     return FAILED if failed else OK
+
+
+def _start(config: ExperimentConfig, out: Path | None) -> tuple[Path, Federation]:
+    """Check a new job and make its folder: the one asked for, or one that nobody else takes."""
+    from eval import grid
+    from secure_fl.runfolder import create_numbered
+
+    if out is not None:
+        return out, grid.start_job(config, out, grid.command_line())
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    federation = grid.check_job(config)
+    folder = create_numbered(Path("runs") / f"{config.name}-{stamp}")
+    grid.write_start(config, folder, grid.command_line(), federation)
+    return folder, federation
 
 
 def list_command(options: argparse.Namespace) -> int:
@@ -379,8 +394,9 @@ def prepare_command(options: argparse.Namespace) -> int:
     counts = ", ".join(
         f"{int((dataset.y == i).sum())} {name}" for i, name in enumerate(dataset.class_names)
     )
-    print(f"{len(dataset.y)} rows ({counts}) in {options.target}")
-    print(f"run: secure-fl run data={options.data} data.path={options.target}")
+    print(f"{len(dataset.y)} rows ({counts}) in {shown(options.target)}")
+    path = shlex.quote(f"data.path={options.target}")
+    print(f"run: secure-fl run data={options.data} {path}")
     return OK
 
 
@@ -402,7 +418,7 @@ def keys_command(options: argparse.Namespace) -> int:
     from secure_fl.mpc.tls import make_keys
 
     for path in make_keys(options.folder, options.nodes, options.days):
-        print(path)
+        print(shown(path))
     return OK
 
 
@@ -410,14 +426,13 @@ def report_command(options: argparse.Namespace) -> int:
     """Draw the figures and the report of a finished run again."""
     from eval.report import write_report
 
-    print(write_report(options.run))
+    print(shown(write_report(options.run)))
     return OK
 
 
 def audit_command(options: argparse.Namespace) -> int:
     """Check a run folder; its `Outcome` is the exit status."""
     from eval.audit import audit_run, describe
-    from ledger.files import printable
 
     report = audit_run(
         options.run,

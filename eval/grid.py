@@ -42,6 +42,7 @@ from secure_fl.run_secret import RunSecret, public_members_seed
 from secure_fl.runfolder import (
     check_folder,
     create_run,
+    holds_run,
     refuse_existing,
     sha256,
     write_json,
@@ -160,6 +161,19 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
             with them, or a folder that exists.
     """
     refuse_existing(folder)  # before the data are read
+    federation = check_job(config)
+    create_run(folder)
+    write_start(config, folder, command, federation)
+    return federation
+
+
+def check_job(config: ExperimentConfig) -> Federation:
+    """Check everything that can be checked before a folder is made; returns the data and model.
+
+    Raises:
+        SecureFLError: data that are missing or do not fit, a rule or an attack that cannot work
+            with them.
+    """
     federation = prepare(config)
     check_chain(config)
     _check_keys(config)
@@ -170,12 +184,17 @@ def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) ->
         rehearse(make_setting(run, federation))
     for defence in config.defences:
         check_numbers(config, defence, federation.model.num_parameters)
-    create_run(folder)
+    return federation
+
+
+def write_start(
+    config: ExperimentConfig, folder: Path, command: Sequence[str], federation: Federation
+) -> None:
+    """Write what a run began with into its new folder."""
     save_config(config, folder / "config.yaml")
     begun = {"run": folder.resolve().name}
     begun |= {CONFIG_HASH: _config_hash(folder), DATA_HASH: federation.data_sha256}
     write_json(folder / ENVIRONMENT, environment(config, shlex.join(command)) | begun)
-    return federation
 
 
 def _config_hash(folder: Path) -> str:
@@ -231,8 +250,10 @@ def resume_job(folder: Path, allow: Sequence[str] = ()) -> ExperimentConfig:
         SecureFLError, LedgerError: the ledger's node, keys, funds or contract are missing.
     """
     check_folder(folder)
-    if not (folder / "config.yaml").exists() or not (folder / "cells").is_dir():
-        raise InputError(f"{folder} holds no run to resume")
+    if not holds_run(folder):
+        raise InputError(
+            f"{folder} holds no run to resume: start one with --out and a folder that is new"
+        )
     refuse_second_writer(folder)
     config = read_config(folder / "config.yaml")
     begun = read_object(folder / ENVIRONMENT)

@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,6 +28,7 @@ from secure_fl import aggregation
 from secure_fl.checks import check_name
 from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import is_own, load_extensions
+from secure_fl.overrides import Setting, parse_settings, refuse_lookups
 from secure_fl.runfolder import write_atomic
 from secure_fl.schema import AttackConfig, DefenceConfig, ExperimentConfig
 from secure_fl.settings_file import read_mapping
@@ -66,26 +65,26 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
     """Compose and check an experiment, for the person who wrote the overrides.
 
     Args:
-        overrides: `group=NAME` or `key=value` in Hydra's grammar, later ones winning. Code of
+        overrides: `group=NAME` or `key=value` (`secure_fl.overrides`), later ones winning. Code of
             one's own that they name, `module:name`, is thereby permitted and imported.
         allow: further names to permit.
 
     Raises:
         ConfigError: a key, type, value or name that does not exist or is out of range.
     """
-    parsed = _parse(overrides)
-    chosen = [o for o in parsed if o.key_or_group in GROUPS]
-    own = [o for o in parsed if o.key_or_group.split(".")[0] in ITEM_KINDS]
+    parsed = parse_settings(overrides)
+    chosen = [o for o in parsed if o.key in GROUPS]
+    own = [o for o in parsed if o.key.split(".")[0] in ITEM_KINDS]
     values = [o for o in parsed if o not in chosen and o not in own]
-    tree = _typed(ExperimentConfig, _compose("config", [o.input_line or "" for o in chosen]))
+    tree = _typed(ExperimentConfig, _compose("config", [f"{o.key}={o.value}" for o in chosen]))
     OmegaConf.set_struct(tree.model.params, False)  # its keys are checked by the model
     for override in values:
-        _update(tree, override.key_or_group, override.value(), prefix="")
+        _update(tree, override.key, override.value, prefix="")
     for kind, group in (("attack", "attacks"), ("defence", "defences")):
         entries = _entries(kind, tree[group], own)
-        settings = [o for o in own if o.key_or_group.startswith(kind + ".")]
+        settings = [o for o in own if o.key.startswith(kind + ".")]
         if settings and not entries:
-            raise ConfigError(f"{settings[0].key_or_group} needs {kind}=NAME: none is selected")
+            raise ConfigError(f"{settings[0].key} needs {kind}=NAME: none is selected")
         tree[group] = [_item(kind, entry, settings) for entry in entries]
     config: ExperimentConfig = _built(tree)
     config.permit(load_extensions([*config.own_names, *allow]))
@@ -116,7 +115,7 @@ def read_config(path: Path) -> ExperimentConfig:
         loaded = read_mapping(path)
     except InputError as error:
         raise ConfigError(str(error)) from error
-    _refuse_lookups(loaded)
+    refuse_lookups(loaded)
     tree = _typed(ExperimentConfig, OmegaConf.create(loaded))
     for kind, group in (("attack", "attacks"), ("defence", "defences")):
         for entry in tree[group]:
@@ -127,44 +126,6 @@ def read_config(path: Path) -> ExperimentConfig:
         ]
     config: ExperimentConfig = _built(tree)
     return config
-
-
-def _refuse_lookups(value: Any, key: str = "") -> None:
-    """Refuse `${...}`, which OmegaConf would look up in the environment or in other keys.
-
-    Raises:
-        ConfigError: naming the key.
-    """
-    if isinstance(value, dict):
-        for name, below in value.items():
-            _refuse_lookups(name, f"a key below {key}" if key else "a key")
-            _refuse_lookups(below, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple):
-        for index, below in enumerate(value):
-            _refuse_lookups(below, f"{key}[{index}]")
-    elif isinstance(value, str) and "${" in value:
-        raise ConfigError(f"{key} must be a plain value; got {value!r}: ${{...}} is not looked up")
-
-
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    """Parse with Hydra's grammar; only plain assignments of one value are meaningful here."""
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except OverrideParseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"override {error.override!r} is not of the form key=value: {reason}"
-        ) from error
-    for override in parsed:
-        line = override.input_line
-        if not override.key_or_group:
-            raise ConfigError(f"override {line!r} is not of the form key=value: it has no key")
-        if override.is_add() or override.is_force_add() or override.is_delete():
-            raise ConfigError(f"override {line!r}: write key=value; + and ~ have no use here")
-        if override.is_sweep_override():
-            raise ConfigError(f"override {line!r}: give one value, or a list as key=[a, b]")
-        _refuse_lookups(override.value(), override.key_or_group)
-    return parsed
 
 
 def _compose(name: str, overrides: Iterable[str] = ()) -> Any:
@@ -186,15 +147,15 @@ def _composed(root: Path, name: str, overrides: tuple[str, ...]) -> Any:
         raise ConfigError(f"cannot compose {name!r}: {error}") from error
 
 
-def _entries(kind: str, listed: Any, own: list[Override]) -> list[Any]:
+def _entries(kind: str, listed: Any, own: list[Setting]) -> list[Any]:
     """Selected presets of one kind: the last `kind=NAME` wins over the list of the experiment."""
-    chosen = [o.value() for o in own if o.key_or_group == kind]
+    chosen = [o.value for o in own if o.key == kind]
     if chosen:
         return [chosen[-1]]
     return list(OmegaConf.to_object(listed))  # type: ignore[arg-type]
 
 
-def _item(kind: str, entry: Any, settings: list[Override]) -> Any:
+def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
     """Resolve one entry of a list: preset, then its own mapping, then `kind.KEY=VALUE`."""
     mapping = dict(entry) if isinstance(entry, dict) else {"name": entry}
     name = mapping.get("name")
@@ -221,7 +182,7 @@ def _item(kind: str, entry: Any, settings: list[Override]) -> Any:
         if key != "name":
             _update(tree, str(key), value, prefix)
     for override in settings:
-        _update(tree, override.key_or_group.removeprefix(prefix), override.value(), prefix)
+        _update(tree, override.key.removeprefix(prefix), override.value, prefix)
     return _built(tree)
 
 

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
@@ -183,12 +184,25 @@ def _fault(name: str, mode: int, size: int) -> str | None:
     return None
 
 
+def holds_run(folder: Path) -> bool:
+    """Whether a run was started in a folder."""
+    return (folder / "config.yaml").exists() and (folder / "cells").is_dir()
+
+
 def refuse_existing(folder: Path) -> None:
-    """Raise `InputError` if a run's folder exists already."""
-    if folder.exists():
+    """Refuse a folder for a new run if it exists already.
+
+    Raises:
+        InputError: what it is, and what to do.
+    """
+    if holds_run(folder):
         raise InputError(
             f"run folder {folder} exists already: choose another with --out, "
-            f"or complete it with --resume {folder}"
+            f"or complete it with --resume {shlex.quote(str(folder))}"
+        )
+    if folder.exists() or folder.is_symlink():
+        raise InputError(
+            f"run folder {folder} exists already: choose another with --out (it holds no run)"
         )
 
 
@@ -203,6 +217,34 @@ def create_run(folder: Path) -> None:
         (folder / "cells").mkdir(parents=True)
     except OSError as error:
         raise InputError(f"cannot make run folder {folder}: {error.strerror}") from error
+
+
+def create_numbered(folder: Path) -> Path:
+    """Create the folder of a new run under the first free name: `folder`, `folder-2` and so on.
+
+    Of several processes that try at the same moment each gets a folder of its own.
+
+    Raises:
+        InputError: none can be made there.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        place = _first_free(folder)
+        (place / "cells").mkdir()
+    except OSError as error:
+        raise InputError(f"cannot make run folder {folder}: {error.strerror}") from error
+    return place
+
+
+def _first_free(folder: Path) -> Path:
+    number, place = 1, folder
+    while True:
+        try:
+            place.mkdir()
+            return place
+        except FileExistsError:
+            number += 1
+            place = folder.with_name(f"{folder.name}-{number}")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.grid import resume_job
 from secure_fl.errors import InputError
 from secure_fl.runfolder import (
     append_line,
     canonical_json,
+    create_numbered,
     create_run,
     model_bytes,
     model_path,
@@ -122,3 +125,40 @@ def test_a_cell_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="exists already"):
         create_run(run)
+
+
+def test_each_of_several_at_one_moment_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    made: list[Path] = []
+    together = threading.Barrier(8)
+
+    def start() -> None:
+        together.wait()
+        made.append(create_numbered(tmp_path / "runs" / "job-1"))
+
+    threads = [threading.Thread(target=start) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    names = {"job-1", *(f"job-1-{number}" for number in range(2, 9))}
+    assert {folder.name for folder in made} == names
+    assert all((folder / "cells").is_dir() for folder in made)
+
+
+def test_a_folder_for_a_run_is_new(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "file").touch()
+    for name in ("empty", "full", "link", "file"):
+        with pytest.raises(InputError, match=rf"{name} exists already: .*\(it holds no run\)"):
+            create_run(tmp_path / name)
+    with pytest.raises(InputError, match="holds no run to resume: start one with --out"):
+        resume_job(tmp_path / "empty")
+    with pytest.raises(InputError, match="cannot make run folder"):
+        create_numbered(tmp_path / "file" / "job")
+    (tmp_path / "a b" / "cells").mkdir(parents=True)
+    (tmp_path / "a b" / "config.yaml").touch()
+    with pytest.raises(InputError, match=r"or complete it with --resume '.*a b'"):
+        create_run(tmp_path / "a b")
