@@ -12,6 +12,7 @@ import torch
 import secure_fl
 from secure_fl.aggregation import build_rule, rule_names, stage_factories
 from secure_fl.backends import open_backend
+from secure_fl.errors import InputError
 from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import KINDS, case
 from tests.secure_fl.aggregation.test_rules_common import staged
@@ -70,6 +71,26 @@ def test_weights_by_numbers_of_rows(cluster: Backend) -> None:
         )
         same(shared, clear)
         torch.testing.assert_close(shared.update, plain.update, atol=2**-12, rtol=0)
+
+
+def test_public_numbers_beyond_the_range(cluster: Backend) -> None:
+    """They hold, or all nodes refuse them by name and go on."""
+    x, _, root = case("plain", 5, 8)
+    for params in ({"max_norm": 1e5}, {"max_norm": 1e300}, {"deviations": 2.0**20}):
+        compare(cluster, build_rule("guarded", **params), x, np.ones(5), root)
+    screen = {"max_abs": 4.0, "stages": [{"norm_screen": {"max_norm": 1e9}}, "coordinate_median"]}
+    compare(cluster, build_rule(screen), x, np.ones(5), root)
+    for backend in (cluster, "fixed"):
+        with pytest.raises(InputError, match="a norm bound must be at least"):
+            secure_fl.aggregate(x, build_rule("clipped_mean", max_norm=1e-5), backend)
+        with pytest.raises(InputError, match=r"hospital 0's update is refused: .* scale updates"):
+            secure_fl.aggregate(1e-7 * x, "cosine_root", backend, reference=root)
+
+
+def test_a_mean_cosine_at_the_threshold_is_not_rejected(cluster: Backend) -> None:
+    for rows in ([1.0, 1.0, -1.0], [0.3, -0.7, 0.01], [-1.5, 1.9, 0.2]):
+        x = np.array(rows)[:, None]
+        compare(cluster, "cosine_pairwise", x, np.ones(3), np.ones(1))
 
 
 @pytest.mark.parametrize("name", sorted(stage_factories()))
