@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11 and a network package index.
+# `make demo` and `make test` need nothing but Python 3.11 to 3.13 and a network package index.
 PYTHON ?= python3
 VENV := .venv
 # Tests run in this many processes side by side, a file of tests in one of them.
@@ -33,6 +33,7 @@ setup: $(STAMP)
 # CrypTen goes in without its stated dependencies: one of them no longer exists. What it really
 # needs is in pyproject.toml. The constraints pin the CPU build of torch and all else.
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed (make PYTHON=python3.13): %s has no wheels of coincurve" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps crypten==0.4.1

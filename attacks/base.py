@@ -17,6 +17,7 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
+from attacks.descriptions import first_line
 from attacks.imports import import_named, kind_of, mark
 from attacks.parameters import fits, type_words
 
@@ -163,7 +164,7 @@ def names() -> list[str]:
 
 def describe(name: str) -> str:
     """The first docstring line of an attack."""
-    return (find(name).__doc__ or "").strip().splitlines()[0]
+    return first_line(find(name))
 
 
 def find(name: str) -> type[Attack]:

@@ -29,6 +29,12 @@ def check_attack(cls: type[Attack], params: Mapping[str, Any] | None = None) -> 
         check(build(cls, params))
 
 
+def _insist(holds: bool | torch.Tensor, broken: str) -> None:
+    """Raise `AssertionError`, also where Python was told to leave `assert` out."""
+    if not holds:
+        raise AssertionError(broken)
+
+
 def sample_view(n: int, f: int, d: int, seed: int = 0) -> AttackView:
     """A view as a round would give it."""
     rng = torch.Generator().manual_seed(seed)
@@ -70,9 +76,9 @@ def check_craft_shape(attack: Attack) -> None:
             out = attack.craft(honest, own, sample_view(n, len(own), own.shape[1]))
         except Exception as error:
             raise AssertionError(f"{where} raised {error!r}") from error
-        assert out.shape == own.shape, f"{where} returned {tuple(out.shape)}, not {own.shape}"
-        assert out.dtype == own.dtype, f"{where} returned {out.dtype}, not {own.dtype}"
-        assert torch.isfinite(out).all(), f"{where} returned a value that is not finite"
+        _insist(out.shape == own.shape, f"{where} returned {tuple(out.shape)}, not {own.shape}")
+        _insist(out.dtype == own.dtype, f"{where} returned {out.dtype}, not {own.dtype}")
+        _insist(torch.isfinite(out).all(), f"{where} returned a value that is not finite")
 
 
 def check_craft_inputs_untouched(attack: Attack) -> None:
@@ -83,7 +89,7 @@ def check_craft_inputs_untouched(attack: Attack) -> None:
         before = [t.clone() for t in given]
         out = attack.craft(honest, own, view)
         out += 1
-        assert all(map(torch.equal, before, given)), "craft changed its input, or returned it"
+        _insist(all(map(torch.equal, before, given)), "craft changed its input, or returned it")
 
 
 def check_craft_deterministic(attack: Attack) -> None:
@@ -92,7 +98,7 @@ def check_craft_deterministic(attack: Attack) -> None:
         one, two = (
             attack.craft(honest, own, sample_view(n, len(own), own.shape[1])) for _ in range(2)
         )
-        assert torch.equal(one, two), "craft draws randomness from outside view.rng"
+        _insist(torch.equal(one, two), "craft draws randomness from outside view.rng")
 
 
 def check_poison_contract(attack: Attack) -> None:
@@ -100,13 +106,13 @@ def check_poison_contract(attack: Attack) -> None:
     for shape in SHAPES:
         x, y = sample_rows(shape)
         px, py = attack.poison(x, y, torch.Generator().manual_seed(0))
-        assert px.dtype == x.dtype, f"poison returned x of {px.dtype}"
-        assert py.dtype == y.dtype, f"poison returned y of {py.dtype}"
-        assert px.shape[1:] == x.shape[1:], "poison changed the features' shape"
-        assert len(px) == len(py) > 0, "poison returned unequal numbers of rows and labels"
-        assert px.min() >= 0, "poison left [0, 1]"
-        assert px.max() <= 1, "poison left [0, 1]"
-        assert py.min() >= 0, "poison returned a negative label"
+        _insist(px.dtype == x.dtype, f"poison returned x of {px.dtype}")
+        _insist(py.dtype == y.dtype, f"poison returned y of {py.dtype}")
+        _insist(px.shape[1:] == x.shape[1:], "poison changed the features' shape")
+        _insist(len(px) == len(py) > 0, "poison returned unequal numbers of rows and labels")
+        _insist(px.min() >= 0, "poison left [0, 1]")
+        _insist(px.max() <= 1, "poison left [0, 1]")
+        _insist(py.min() >= 0, "poison returned a negative label")
 
 
 def check_poison_inputs_untouched(attack: Attack) -> None:
@@ -118,7 +124,7 @@ def check_poison_inputs_untouched(attack: Attack) -> None:
         px += 1
         py += 1
         unchanged = torch.equal(x, before[0]) and torch.equal(y, before[1])
-        assert unchanged, "poison changed its input, or returned it"
+        _insist(unchanged, "poison changed its input, or returned it")
 
 
 def check_poison_deterministic(attack: Attack) -> None:
@@ -126,8 +132,8 @@ def check_poison_deterministic(attack: Attack) -> None:
     for shape in SHAPES:
         x, y = sample_rows(shape)
         one, two = (attack.poison(x, y, torch.Generator().manual_seed(5)) for _ in range(2))
-        assert torch.equal(one[0], two[0]), "poison draws randomness from outside rng"
-        assert torch.equal(one[1], two[1]), "poison draws randomness from outside rng"
+        _insist(torch.equal(one[0], two[0]), "poison draws randomness from outside rng")
+        _insist(torch.equal(one[1], two[1]), "poison draws randomness from outside rng")
 
 
 def check_bad_parameters_refused(attack: Attack) -> None:
@@ -137,8 +143,9 @@ def check_bad_parameters_refused(attack: Attack) -> None:
         bad += [(f.name, object()), (f.name, float("nan"))]
     for name, value in bad:
         message = _refusal(attack, name, value)
-        assert message is not None, f"{name}={value!r} was accepted"
-        assert name in message, f"the refusal does not name {name}: {message}"
+        if message is None:
+            raise AssertionError(f"{name}={value!r} was accepted")
+        _insist(name in message, f"the refusal does not name {name}: {message}")
 
 
 def _refusal(attack: Attack, name: str, value: object) -> str | None:
@@ -152,16 +159,18 @@ def _refusal(attack: Attack, name: str, value: object) -> str | None:
 def check_objective(attack: Attack) -> None:
     """What the objective is measured by is there and works."""
     if attack.objective == "label_flip":
-        assert attack.source_class != attack.target_class  # type: ignore[attr-defined]
+        distinct = attack.source_class != attack.target_class  # type: ignore[attr-defined]
+        _insist(distinct, "source_class equals target_class")
     if attack.objective == "backdoor":
         for shape in SHAPES:
             x, _ = sample_rows(shape)
             before = x.clone()
             out = attack.trigger(x)  # type: ignore[attr-defined]
-            assert out.shape == x.shape, "trigger changed the shape"
-            assert torch.equal(x, before), "trigger changed its input"
-            assert not torch.equal(out, x), "trigger does nothing"
-            assert torch.equal(attack.trigger(out), out)  # type: ignore[attr-defined]
+            _insist(out.shape == x.shape, "trigger changed the shape")
+            _insist(torch.equal(x, before), "trigger changed its input")
+            _insist(not torch.equal(out, x), "trigger does nothing")
+            again = attack.trigger(out)  # type: ignore[attr-defined]
+            _insist(torch.equal(again, out), "trigger put on twice changes more than put on once")
 
 
 CHECKS: tuple[Callable[[Attack], None], ...] = (

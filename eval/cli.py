@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from secure_fl.schema import ExperimentConfig
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+# As `pyproject.toml` names it.
+DISTRIBUTION = "secure-fl-crypten"
 
 RUN_HELP = """\
 settings:
@@ -158,12 +161,25 @@ class _Parser(argparse.ArgumentParser):
         return names
 
 
+class _Version(argparse.Action):
+    """Prints the version of the installed distribution."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print and exit."""
+        print(f"secure-fl {metadata.version(DISTRIBUTION)}")
+        parser.exit(OK)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="secure-fl",
         description="Federated learning under attack, aggregated under secure multi-party "
         "computation, with reputations on a chain.",
     )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
     parser.set_defaults(debug=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     debug = _Parser(add_help=False)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 
+from attacks.descriptions import first_line
 from secure_fl.errors import InputError, near, require
 
 Shape = tuple[int, ...]
@@ -198,7 +199,7 @@ def names() -> list[str]:
 
 def describe(name: str) -> str:
     """The first docstring line of a model."""
-    return (_model(name).__doc__ or "").strip().splitlines()[0]
+    return first_line(_model(name))
 
 
 def build(

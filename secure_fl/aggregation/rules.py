@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from attacks.descriptions import first_line
 from attacks.imports import mark
 from secure_fl.aggregation.pipeline import Pipeline, Stage, from_config, make_stage
 from secure_fl.checks import check_types
@@ -37,7 +38,7 @@ def rule_names() -> list[str]:
 
 def describe_rule(name: str) -> str:
     """Return a rule's one-line description."""
-    return (inspect.getdoc(_builder(name, NONE)) or "").splitlines()[0]
+    return first_line(_builder(name, NONE))
 
 
 def _builder(name: str, extensions: Extensions) -> Builder:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 import secure_fl.data as package
+from attacks.descriptions import first_line
 from secure_fl.data.dataset import Dataset
 from secure_fl.errors import InputError, near, require
 
@@ -28,7 +29,7 @@ def names() -> list[str]:
 
 def describe(name: str) -> str:
     """The first docstring line of a data set's module."""
-    return (_module(name).__doc__ or "").strip().splitlines()[0]
+    return first_line(_module(name))
 
 
 def shipped(name: str) -> bool:

@@ -20,6 +20,9 @@ from typing import Any
 from secure_fl.mpc.communicator import use_tcp
 from secure_fl.mpc.compat import import_crypten
 
+USAGE = """usage: python -m secure_fl.mpc.over_tcp SCRIPT [ARGUMENT ...]
+       python -m secure_fl.mpc.over_tcp -m MODULE [ARGUMENT ...]"""
+
 
 class _PatchOnArrival:
     """Calls `patch_init` where it is unpickled: in a spawned process, before its work starts."""
@@ -57,7 +60,7 @@ def patch_init() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run the program; returns the exit status where it ends without one."""
     if not arguments or arguments == ["-m"]:
-        print(__doc__, file=sys.stderr)
+        print(USAGE, file=sys.stderr)
         return 2
     patch_init()
     if arguments[0] == "-m":
