@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eval import grid, participation
+from eval.audit import audit_run
 from eval.cli import main
 from eval.participation import warnings
 from eval.progress import Silent
@@ -116,9 +117,15 @@ def test_a_cell_that_failed_is_run_again_and_the_others_were_not_ended(
     assert failed[0]["reason"] == "KeyError: 'out of luck'"
     assert "in craft" in failed[0]["traceback"]
     assert len(list((tmp_path / "run" / "cells").iterdir())) == 4
+    found = audit_run(tmp_path / "run", measures=False, allow=[name])
+    assert found.findings == []
+    missing = [each for each in found.unchecked if "failed in the run" in str(each)]
+    assert len(missing) == 2
+    assert found.outcome.name == "INCOMPLETE"
     Path("broken").unlink()
     again = grid.resume_job(tmp_path / "run", [name])
     grid.run_job(again, prepare(again), tmp_path / "run", Silent())
     assert grid.failures(tmp_path / "run") == []
+    assert audit_run(tmp_path / "run", measures=False, allow=[name]).findings == []
     rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
     assert len(rows) == 6
