@@ -124,3 +124,21 @@ def test_figures_do_not_depend_on_a_file_in_the_current_directory(here: Path) ->
     assert done.stdout == "False\n", done.stderr
     with theme(dark=True):
         assert ink_colour() == "#E6E6E6"
+
+
+def test_a_crypten_program_over_tcp_finds_the_file_beside_it(tmp_path: Path) -> None:
+    """As `python SCRIPT` does, whatever the current directory is."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "helper.py").write_text("WORD = 'found'\n")
+    script = tmp_path / "scripts" / "program.py"
+    script.write_text("import helper\nprint(helper.WORD)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "secure_fl.mpc.over_tcp", str(script)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(secure_fl.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout == "found\n", done.stderr
