@@ -93,8 +93,8 @@ def lost_to_rounding(row: torch.Tensor) -> str | None:
     if change <= ROUNDING_SHARE * length:
         return None
     return (
-        f"its length is {length * UNIT:.3g}, and rounding to steps of 2^-16 changes it by "
-        f"{change / length:.0%} of that: scale updates up, or raise the norm they are clipped to"
+        f"rounding to steps of 2^-16 must change it by at most {ROUNDING_SHARE:.0%} of its length: "
+        "scale updates up, or raise the norm they are clipped to"
     )
 
 

@@ -34,7 +34,7 @@ def test_an_update_that_rounding_would_undo_is_refused_by_name() -> None:
     x = torch.stack([G] * 4 + [-G] * 2) * 1e-6
     plain = secure_fl.aggregate(x, "cosine_root", "plain", reference=G)
     assert plain.accepted.tolist() == [True] * 4 + [False] * 2
-    with pytest.raises(InputError, match=r"hospital 0's update is refused: its length is 1.* 100%"):
+    with pytest.raises(InputError, match=r"hospital 0's update is refused: rounding to st"):
         secure_fl.aggregate(x, "cosine_root", "fixed", reference=G)
     for scale in (1e-3, 1.0):
         fixed = secure_fl.aggregate(x * 1e6 * scale, "cosine_root", "fixed", reference=G)
