@@ -98,7 +98,11 @@ class Parameters:
 
     def words(self) -> dict[str, tuple[int, ...]]:
         """All words, by name of the contract's variable."""
-        return {"rule": self.rule_words(), "limits": self.limit_words()}
+        return {
+            "rule": self.rule_words(),
+            "limits": self.limit_words(),
+            "timing": self.timing_words(),
+        }
 
     def rule_words(self) -> tuple[int, ...]:
         """The eight words of the contract's `Rule`."""

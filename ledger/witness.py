@@ -423,7 +423,11 @@ class Witness:
         """Words of the parameters in force, by name of the contract's variable; none before it."""
         if not self.started:
             return {}
-        return {"rule": astuple(self._rule), "limits": astuple(self._limits)}
+        return {
+            "rule": astuple(self._rule),
+            "limits": astuple(self._limits),
+            "timing": astuple(self._timing),
+        }
 
     def check_words(self, words: Sequence[tuple[bytes, Standing]], place: str) -> None:
         """Compare the contract's record of every hospital with the witness's own."""

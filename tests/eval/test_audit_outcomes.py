@@ -223,6 +223,7 @@ def test_a_run_that_stopped_early_passes(patience: int, tmp_path: Path) -> None:
         ({"rejection_keep": 1.0}, "rule"),
         ({"quorum": 1}, "limits"),
         ({"accuracy_drop": 1.0}, "limits"),
+        ({"quorum_blocks": 7}, "timing"),
     ],
 )
 def test_a_contract_with_other_parameters_is_found(
