@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,8 @@ from pathlib import Path
 from secure_fl.errors import InputError
 
 LOCK = ".lock"
+# What the file holds: the number of the process that writes into the folder, or nothing.
+HOLDER = re.compile(rb"[0-9]{0,20}")
 
 
 @contextmanager
@@ -22,7 +26,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     """Hold the lock of a run's folder for as long as the block.
 
     Raises:
-        InputError: another process holds it, or the folder's file system has no locks.
+        InputError: another process holds it, the folder's file system has no locks, or what is in
+            the lock's place is no lock.
     """
     path = folder / LOCK
     handle = _locked(path)
@@ -53,7 +58,9 @@ def _locked(path: Path) -> int:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             here = path.lstat()
-            if os.path.samestat(os.fstat(handle), here):
+            held = os.fstat(handle)
+            if os.path.samestat(held, here):
+                _refuse_other(path, handle, held)
                 return handle
         except FileNotFoundError:
             pass
@@ -67,4 +74,20 @@ def _locked(path: Path) -> int:
         except OSError as error:
             os.close(handle)
             raise InputError(f"cannot lock {path.parent}: {error.strerror}") from error
+        except InputError:
+            os.close(handle)
+            raise
         os.close(handle)
+
+
+def _refuse_other(path: Path, handle: int, status: os.stat_result) -> None:
+    """Refuse a file that no run made: its content would be lost.
+
+    Raises:
+        InputError: it is no plain file, has another name elsewhere, or holds what a lock does not.
+    """
+    plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+    if not (plain and HOLDER.fullmatch(os.pread(handle, 21, 0))):
+        raise InputError(
+            f"cannot lock {path.parent}: {path.name} there was not made by a run: remove it"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import stat
@@ -16,6 +17,8 @@ from typing import Any, NoReturn
 MAX_BYTES = 2**30
 # Deepest nesting of JSON; what this program writes has fewer than ten levels.
 MAX_DEPTH = 64
+# Longest whole number in JSON; 256 bits have 78 digits.
+MAX_DIGITS = 80
 
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^\[\]{}]++")
@@ -83,16 +86,32 @@ def parse_json(text: str, depth: int = MAX_DEPTH) -> Any:
     """Parse JSON, its nesting checked first: the parser recurses, and a deep stack ends Python.
 
     Raises:
-        ValueError: not JSON, with NaN or Infinity in it, or nested deeper.
+        ValueError: not JSON, with NaN, Infinity, or a number that stands for it or has more than
+            `MAX_DIGITS` digits in it, or nested deeper.
     """
     # The number of opening brackets bounds the depth; nearly all texts end the check here.
     if text.count("[") + text.count("{") > depth and nesting(text) > depth:
         raise ValueError(f"nested deeper than {depth} levels")
-    return json.loads(text, parse_constant=_refuse_constant)
+    return json.loads(
+        text, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short_integer
+    )
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
+
+
+def _short_integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"{text[:40]}... is too long a number")
+    return int(text)
 
 
 def nesting(text: str) -> int:

@@ -29,12 +29,18 @@ from secure_fl.errors import require
 from secure_fl.hospitals import TrainOptions, train
 from secure_fl.models import Model
 
+# Upper limits of `GuardOptions`: root updates and step lengths of a round, and passes over half A
+# that the tuning makes, 160 by default.
+MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES = 1000, 100, 10_000
+
 
 @dataclass(frozen=True)
 class GuardOptions:
     """Parameters of the public part; all defaults were settled on SUPPORT2.
 
     Those of fine-tuning were compared on four partitions of the rows outside seed 0's test set.
+    What decides on the work of a round or of the tuning has an upper limit, so that whoever is
+    handed somebody's settings knows that measuring with them ends.
 
     Attributes:
         bootstraps: root updates that span the trusted directions; 0 switches damping off.
@@ -59,15 +65,21 @@ class GuardOptions:
     tune_share: float = 0.2
 
     def __post_init__(self) -> None:
-        require(self.bootstraps >= 0, "bootstraps", ">= 0", self.bootstraps)
+        good = 0 <= self.bootstraps <= MAX_BOOTSTRAPS
+        require(good, "bootstraps", f">= 0, at most {MAX_BOOTSTRAPS}", self.bootstraps)
         require(0 <= self.damping <= 1, "damping", "in [0, 1]", self.damping)
         require(0 <= self.root_share <= 1, "root_share", "in [0, 1]", self.root_share)
-        positive = len(self.steps) > 0 and min(self.steps) > 0
-        require(positive, "steps", "at least one, each > 0", self.steps)
+        positive = 0 < len(self.steps) <= MAX_STEPS and min(self.steps) > 0
+        require(positive, "steps", f"1 to {MAX_STEPS}, each > 0", self.steps)
         require(self.patience >= 1, "patience", ">= 1", self.patience)
         require(self.tune_runs >= 1, "tune_runs", ">= 1", self.tune_runs)
         require(self.tune_epochs >= 0, "tune_epochs", ">= 0", self.tune_epochs)
         require(self.tune_copies >= 1, "tune_copies", ">= 1", self.tune_copies)
+        passes = self.tune_runs * self.tune_epochs * self.tune_copies
+        product = "tune_runs * tune_epochs * tune_copies"
+        require(passes <= MAX_PASSES, product, f"at most {MAX_PASSES}", passes)
+        most = max(self.tune_runs, self.tune_copies)
+        require(most <= MAX_PASSES, "tune_runs, tune_copies", f"at most {MAX_PASSES} each", most)
         require(0 <= self.tune_share <= 1, "tune_share", "in [0, 1]", self.tune_share)
 
 

@@ -32,6 +32,8 @@ from secure_fl.sessions import BACKENDS, LONGEST, PREPROCESSING
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 MAX_MALICIOUS = 0.5
+# Most cells of a job: every defence without attack, and under every attack at every share.
+MAX_CELLS = 10_000
 
 
 @dataclass
@@ -419,6 +421,10 @@ class ExperimentConfig:
             )
         self._check_items("attacks", AttackConfig, lambda attack: attack.label)
         self._check_items("defences", DefenceConfig, lambda defence: defence.name)
+        shares = len(malicious_fractions(self.malicious))
+        cells = len(self.defences) * (1 + len(self.attacks) * shares)
+        key = "defences * (1 + attacks * malicious)"
+        check(cells <= MAX_CELLS, key, f"at most {MAX_CELLS} cells", cells)
         self._check_nodes()
 
     @property

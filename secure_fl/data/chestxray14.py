@@ -82,7 +82,8 @@ def find_images(folder: Path) -> dict[str, Path]:
     found = {}
     for pattern in FOLDERS:
         for directory in sorted(folder.glob(pattern)):
-            found.update({path.name: path for path in directory.glob("*.png")})
+            # Plain files alone: a pipe would be waited for.
+            found.update({path.name: path for path in directory.glob("*.png") if path.is_file()})
     return found
 
 

@@ -9,10 +9,12 @@ from typing import TypeGuard
 
 import numpy as np
 
+from ledger.files import parse_json
 from secure_fl.data.dataset import Dataset
 from secure_fl.errors import InputError
 
 SUFFIX = ".npz"
+_ABOUT = {"name", "kind", "feature_names", "class_names", "categories"}
 _ARRAYS = ("x", "y", "group", "about")
 
 
@@ -66,9 +68,11 @@ def restore(path: Path, name: str) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             x, y, group, text = (arrays[key] for key in _ARRAYS)
-        about = json.loads(str(text))
+        about = parse_json(str(text))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a file of secure-fl prepare: {error}") from error
+    if not isinstance(about, dict) or not about.keys() >= _ABOUT:
+        raise InputError(f"{path} is not a file of secure-fl prepare: it does not say what it is")
     if about["name"] != name:
         raise InputError(f"{path} holds {about['name']}, not {name}")
     return Dataset(

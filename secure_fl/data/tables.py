@@ -29,7 +29,8 @@ def find_tables(folder: Path | None, dataset: str, names: Sequence[str]) -> dict
         )
     if not folder.is_dir():
         raise InputError(f"data.path must be a folder that holds {wanted}; got {str(folder)!r}")
-    present = {path.name.lower(): path for path in sorted(folder.iterdir())}
+    # Plain files alone: a pipe would be waited for.
+    present = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     found = {}
     for name in names:
         for suffix in (".csv", ".csv.gz"):

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -123,6 +124,22 @@ def test_a_lock_is_taken_again_and_goes_with_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot lock"), only_writer(tmp_path):
         pass
     assert (tmp_path / "elsewhere").read_text() == "kept"
+
+
+@pytest.mark.parametrize("make", [Path.hardlink_to, lambda lock, other: shutil.copy(other, lock)])
+def test_a_file_in_the_place_of_the_lock_keeps_its_content(
+    make: Callable[[Path, Path], object], tmp_path: Path
+) -> None:
+    other, lock = tmp_path / "elsewhere", tmp_path / LOCK
+    other.write_text("precious")
+    make(lock, other)
+    with pytest.raises(InputError, match="was not made by a run"), only_writer(tmp_path):
+        pass
+    assert other.read_text() == lock.read_text() == "precious"
+    other.unlink()
+    lock.write_text("12345")  # left by a killed process
+    with only_writer(tmp_path):
+        assert lock.read_text() == str(os.getpid())
 
 
 @pytest.mark.slow

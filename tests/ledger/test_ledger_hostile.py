@@ -157,6 +157,13 @@ def test_brackets_in_words_are_no_nesting() -> None:
             parse_json(f'{{"loss": {name}}}')
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e400", "9" * 81, "9" * 400])
+def test_numbers_that_no_float_holds_are_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="number"):
+        parse_json(f'{{"loss": {number}}}')
+    assert parse_json(f"[{2**256 - 1}, 1e300, -1]") == [2**256 - 1, 1e300, -1]
+
+
 def linked(path: Path) -> None:
     (path.parent / "elsewhere").write_bytes(b"{}")
     path.symlink_to(path.parent / "elsewhere")

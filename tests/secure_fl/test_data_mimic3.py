@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import shlex
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -263,6 +264,19 @@ def test_what_is_missing_or_damaged_is_named(
     change(folder)
     with pytest.raises(InputError, match=message):
         data.load("mimic3", folder)
+
+
+def test_a_pipe_is_no_table_and_a_strange_file_no_data(tmp_path: Path) -> None:
+    for name in mimic3.TABLES:
+        os.mkfifo(tmp_path / f"{name}.csv")
+    with pytest.raises(InputError, match=r"lacks PATIENTS\.csv, ADMISSIONS\.csv"):
+        data.load("mimic3", tmp_path)
+    zeros = np.zeros(2)
+    for about in ("[" * 200_000, "[]", '{"name": "mimic3"}', "1e999"):
+        path = tmp_path / "strange.npz"
+        np.savez(path, x=zeros[:, None], y=zeros, group=zeros, about=np.array(about))
+        with pytest.raises(InputError, match="is not a file of secure-fl prepare"):
+            data.load("mimic3", path)
 
 
 def test_no_folder_a_file_and_no_stay_are_refused(tmp_path: Path) -> None:

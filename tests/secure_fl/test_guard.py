@@ -62,11 +62,21 @@ def start() -> torch.Tensor:
         ("tune_epochs", -1),
         ("tune_copies", 0),
         ("tune_share", 2.0),
+        ("bootstraps", 1001),
+        ("steps", (0.5,) * 101),
     ],
 )
 def test_bad_options_are_refused_by_name(name, value):
     with pytest.raises(InputError, match=rf"^{name} must be .*got "):
         GuardOptions(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["tune_runs", "tune_epochs", "tune_copies"])
+def test_work_without_an_end_is_refused(name):
+    with pytest.raises(InputError, match=r"tune_runs.*tune_copies must be at most 10000"):
+        GuardOptions(**{name: 40_000})
+    with pytest.raises(InputError, match="at most 10000 each"):
+        GuardOptions(**{"tune_epochs": 0, "tune_copies": 10**12})
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 3), st.integers(0, 999))
