@@ -1,10 +1,11 @@
 """Correlated randomness: what it is, how the dealer makes it, how a node takes it.
 
-The dealer shares one AES stream with every node. A node's share of a correlation is read off its
-own stream; only what cannot be random, the product, is corrected: node 0 receives from the dealer
-the one share that makes the sum right. Dealer and nodes ask for the same sizes in the same order,
-so that nothing but node 0's requests and the corrections travels (the "PRG trick"; Mohassel and
-Zhang, SecureML, 2017, section IV; CrypTen's trusted third party works the same way).
+The dealer shares an AES key with every node, and so a stream for every request (`RequestChain`). A
+node's share of a correlation is read off its own stream; only what cannot be random, the product,
+is corrected: node 0 receives from the dealer the one share that makes the sum right. Dealer and
+nodes ask for the same sizes in the same order, so that nothing but node 0's requests and the
+corrections travels (the "PRG trick"; Mohassel and Zhang, SecureML, 2017, section IV; CrypTen's
+trusted third party works the same way).
 
 Every kind of correlation is one method here, written once for both sides: `Dealer` draws all
 shares, `NodeSource` only its own. What later requests refer to, the dealer keeps under a number.
@@ -27,7 +28,9 @@ shares, `NodeSource` only its own. What later requests refer to, the dealer keep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -40,6 +43,8 @@ from secure_fl.mpc.transport import Channel
 from secure_fl.mpc.wires import DealerGates, deal
 from secure_fl.mpc.words import WORD_BITS, unpack_bits, word_count
 
+STEP = "step"  # asked by node 0 alone
+
 # Columns that bits are turned to ring elements for at a time, so that memory stays small.
 _COLUMNS = 1 << 16
 
@@ -49,6 +54,26 @@ def column_blocks(columns: int) -> Iterator[tuple[slice, slice]]:
     for start in range(0, columns, _COLUMNS):
         stop = min(start + _COLUMNS, columns)
         yield slice(start, stop), slice(start // WORD_BITS, word_count(stop))
+
+
+class RequestChain:
+    """Which streams a request is answered from: a function of it and of all requests before it.
+
+    Node 0 alone asks the dealer, and what it asks for decides what it is sent. Answered from one
+    stream, a request that the other nodes did not make would give away words that they use for
+    something else: the norms of a mask without columns are their next words. So every request has
+    streams of its own. After one that the others did not make, the dealer's streams and theirs
+    have nothing in common any more, and whatever it corrects says nothing about their words.
+    """
+
+    def __init__(self) -> None:
+        self._label = bytes(hashlib.sha256().digest_size)
+
+    def advance(self, kind: str, sizes: Mapping[str, Any]) -> bytes:
+        """Take in a request; return the label of its streams, 32 bytes."""
+        text = json.dumps([kind, sizes], sort_keys=True).encode()
+        self._label = hashlib.sha256(self._label + text).digest()
+        return self._label
 
 
 class Products(NamedTuple):
@@ -70,7 +95,8 @@ class Dealer:
     """
 
     def __init__(self, streams: Sequence[Stream], send: Callable[[np.ndarray], None]) -> None:
-        self._streams = list(streams)
+        self._bases, self._chain = list(streams), RequestChain()
+        self._streams = list(streams)  # of the request under way
         self._send = send
         self._gates = DealerGates(self._streams, send)
         self._kept: dict[int, np.ndarray] = {}
@@ -105,12 +131,16 @@ class Dealer:
             "row_dot": self._row_dot,
             "row_scale": self._row_scale,
             "choose": self._choose,
-            "step": self._step,
+            STEP: self._step,
         }
         self._requests += 1
         if kind not in makers:
             raise ValueError(f"kind must be one of {sorted(makers)}; got {kind!r}")
-        makers[kind](**{k: v for k, v in request.items() if k != "kind"})
+        sizes = {k: v for k, v in request.items() if k != "kind"}
+        if kind != STEP:
+            label = self._chain.advance(kind, sizes)
+            self._streams[:] = [base.under(label) for base in self._bases]
+        makers[kind](**sizes)
 
     def _step(self) -> None:
         self._send(np.array([self._requests]))
@@ -172,11 +202,12 @@ class NodeSource:
     """One node's end: its own stream, and at node 0 the channel to the dealer.
 
     Attributes:
-        stream: shared with the dealer.
+        stream: shared with the dealer, for the request made last.
         seconds: time spent here, the offline phase.  bytes_received: corrections so far.
     """
 
     def __init__(self, stream: Stream, dealer: Channel | None) -> None:
+        self._base, self._chain = stream, RequestChain()
         self.stream = stream
         self._dealer = dealer
         self._next = 0
@@ -194,6 +225,8 @@ class NodeSource:
 
     def request(self, kind: str, **sizes: Any) -> None:
         """Ask the dealer for a correlation; node 0 speaks for all."""
+        if kind != STEP:
+            self.stream = self._base.under(self._chain.advance(kind, sizes))
         if self._dealer is not None:
             self._requests += 1
             self._dealer.send({"kind": kind, **sizes})
@@ -209,7 +242,7 @@ class NodeSource:
         """
         if self._dealer is None:
             return
-        self.request("step")
+        self.request(STEP)
         answered = np.empty(1, np.int64)
         self._dealer.receive_into(answered.data.cast("B"))
         if answered[0] != self._requests:

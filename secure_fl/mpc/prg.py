@@ -27,7 +27,15 @@ class Stream:
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise ValueError(f"key must be {KEY_BYTES} bytes; got {len(key)}")
+        self._key = key
         self._encryptor = Cipher(algorithms.AES(key), modes.CTR(bytes(_BLOCK))).encryptor()
+
+    def under(self, label: bytes) -> Stream:
+        """Return a stream for a label, under a key that follows from this one's (HMAC-SHA-256).
+
+        Of two labels the streams are independent, and of this one.
+        """
+        return Stream(hmac.digest(self._key, b"secure_fl request" + label, "sha256")[:KEY_BYTES])
 
     def words(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return uint64 words of the given shape."""

@@ -96,11 +96,13 @@ def play(
     nodes: int = 2,
     minimum: int = 1,
     network: Network | None = None,
+    shift: np.ndarray | None = None,
     **given: Any,
 ) -> list[Outcome]:
     """Aggregate x (n, d) once; the last node sends what `cheat` makes of its words.
 
     Args:
+        shift: whole steps (n, d) that the last node adds to the shares which it received.
         given: `reputation` (n,) and `reference` (d,).
     """
     n, d = x.shape
@@ -115,6 +117,8 @@ def play(
         source = NodeSource(Stream(keys[rank]), dealer)
         ops = SharedOps(DealerRing(mesh, source, network, Nonces(keys[rank])))
         own = np.stack([parts[rank] for parts in shares]).astype(np.uint64).view(np.int64)
+        if last and shift is not None:
+            own = (own + shift) & ((1 << rule.bits) - 1)
         try:
             update, accepted, _ = run(
                 rule,

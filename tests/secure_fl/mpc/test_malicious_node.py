@@ -76,6 +76,16 @@ def test_without_cheating_the_nodes_open_what_the_clear_gives() -> None:
 # --- what it can still do ------------------------------------------------------------------------
 
 
+def test_shifted_shares_open_one_update_whole() -> None:
+    """Half of the other rows far up, half far down: the median is the row in between. The minimum
+    does not see it."""
+    x, victim = updates(), 2
+    shift = np.zeros(x.shape, np.int64)
+    shift[[0, 1]], shift[[3, 4]] = 1 << 16, -1 << 16
+    opened = agreed(play(MEDIAN, x, shift=shift, minimum=N))
+    assert np.array_equal(opened.numpy(), x[victim])
+
+
 def test_one_flipped_bit_of_one_message_moves_a_median_unnoticed() -> None:
     """Shares carry no authentication codes. Coordinate 0 of one gate, here; no other changes."""
     x = updates()
