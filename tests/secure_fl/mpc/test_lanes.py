@@ -17,8 +17,8 @@ import secure_fl
 from eval.slow_link import SlowLink
 from secure_fl.backends import open_backend
 from secure_fl.errors import NodeFailure
+from secure_fl.mpc.handshakes import connect_peers, listen
 from secure_fl.mpc.planning import Network, block_width
-from secure_fl.mpc.transport import connect_peers, listen
 from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import case
 from tests.secure_fl.mpc.processes import gone
