@@ -86,7 +86,8 @@ class MpcBackend(Backend):
             as long again. The start may take a minute, if the limit is shorter: Python and torch
             are loaded then.
         transcript: a folder in which each node records all it receives and sends and the key that
-            it shares with the dealer, for inspection: whoever reads it knows every update.
+            it shares with the dealer, for inspection: whoever reads it knows every update. Its
+            files are for their owner alone (mode 0600).
         network: what joins the nodes, by which circuits are chosen; default: one machine.
         route: maps a node's port to one that leads there, such as a slow link's.
         keys: folder of `secure_fl.mpc.tls.make_keys` (`secure-fl keys`) for the TLS connections

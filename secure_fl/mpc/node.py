@@ -29,7 +29,7 @@ from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.door import NodeSession
 from secure_fl.mpc.handshakes import connect, connect_peers, listen
 from secure_fl.mpc.memory import Memory
-from secure_fl.mpc.messages import Message, Open, Refused, receive
+from secure_fl.mpc.messages import Message, Open, Refused, direction, receive
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Nonces, Stream
 from secure_fl.mpc.provider import ProviderRing
@@ -37,7 +37,7 @@ from secure_fl.mpc.pulse import Pulse
 from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
-from secure_fl.mpc.transport import Channel, Mesh
+from secure_fl.mpc.transport import Channel, Mesh, open_private
 from secure_fl.types import AggregateResult
 
 if TYPE_CHECKING:  # a node without a key does not load what signs
@@ -131,7 +131,6 @@ class Node:
             "check": self._check,
             "sign": self._sign,
         }
-        require(command in answers, "command", f"one of {', '.join(answers)}", command)
         start = process_time()
         reply = answers[command](header, payload)
         return {**reply, "cpu_ms": 1000 * (process_time() - start)}, []
@@ -198,9 +197,8 @@ class Node:
         self, header: dict[str, Any], payload: bytearray
     ) -> tuple[dict[str, Any], list[bytes]]:
         session, number, rank = self.sessions[header["session"]], header["round"], self.mesh.rank
-        reference = None
-        if payload:
-            reference = torch.from_numpy(np.frombuffer(payload, "<f8").copy())
+        public = direction(payload)
+        reference = None if public is None else torch.from_numpy(public)
         reputation, samples = (
             torch.tensor(header[key], dtype=torch.float64) for key in ("reputation", "samples")
         )
@@ -334,7 +332,8 @@ def _record(
 
     What it sends follows from the rest (`tests/secure_fl/mpc/test_mpc_replay.py`).
     """
-    (folder / f"node-{rank}.key").write_bytes(key)
+    with open_private(folder / f"node-{rank}.key") as file:
+        file.write(key)
     peers = {"control": control, "dealer": dealer}
     for number, lane in enumerate(mesh.lanes):
         also = f"-lane-{number}" if number else ""

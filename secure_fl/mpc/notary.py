@@ -26,6 +26,7 @@ from ledger.typed_data import Domain
 from secure_fl.errors import InputError, require
 from secure_fl.hashes import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.mpc.door import Checked, NodeSession, Parcel
+from secure_fl.mpc.fields import HASH, Short
 from secure_fl.mpc.sharing import SALT_BYTES
 from secure_fl.runfolder import sha256
 
@@ -225,15 +226,10 @@ class Notary:
             Signatures on the statement that no share opened, and on the result.
 
         Raises:
-            InputError: a round's record differs from what was signed, is missing, or is new; or
-                the entry is a round for which this node took shares.
+            InputError: a round's record differs from what was signed, is missing, or is new; the
+                entry is a round for which this node took shares; or they are no records.
         """
-        rows, _ = parse_json(records.decode("utf-8"))
-        told = {
-            row["round"]: (row["result_sha256"], row["candidate_sha256"])
-            for row in rows
-            if row["round"] > 0
-        }
+        told = _told(records)
         signed = self._session.signed
         for each in sorted(told.keys() | signed.keys()):
             if told.get(each) != signed.get(each):
@@ -248,3 +244,29 @@ class Notary:
         digest = bytes.fromhex(sha256(records))
         result = self._messages.result(number, digest, bytes.fromhex(candidate), [], [])
         return opened, self._sign(result)
+
+
+def _told(records: bytes) -> dict[int, tuple[str, str]]:
+    """Hashes of result and candidate by round, as the records of a run have them.
+
+    Raises:
+        InputError: they are no JSON, or not of this form, or name a round twice.
+    """
+    form = "JSON [rows, openings]; each row with round, each round's with its two hashes"
+    try:
+        content = parse_json(records.decode("utf-8"))
+    except ValueError as error:
+        raise InputError(f"records must be {form}; got {records[:40]!r}") from error
+    good = isinstance(content, list) and len(content) == 2 and isinstance(content[0], list)
+    require(good, "records", form, Short(content))
+    told: dict[int, tuple[str, str]] = {}
+    for row in content[0]:
+        good = isinstance(row, dict) and type(row.get("round")) is int
+        require(good, "a row of the records", form, Short(row))
+        number, hashes = row["round"], (row.get("result_sha256"), row.get("candidate_sha256"))
+        if number > 0:
+            good = all(HASH.holds(value) for value in hashes)
+            require(good, f"hashes of round {number}", HASH.words, Short(hashes))
+            require(number not in told, "rounds of the records", "distinct", Short(number))
+            told[number] = hashes
+    return told

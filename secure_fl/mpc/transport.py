@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import select
 import socket
 import ssl
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -31,6 +33,18 @@ _DIRECT_BYTES = 64 * 1024
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Buffer = bytes | bytearray | memoryview
+
+
+class UnreadableHeader(NodeFailure):
+    """A frame whose sizes are good and whose header is not.
+
+    Attributes:
+        payload: bytes that follow it.
+    """
+
+    def __init__(self, why: str, payload: int) -> None:
+        super().__init__(why)
+        self.payload = payload
 
 
 class Frame:
@@ -52,7 +66,8 @@ class Frame:
         """Yield buffers for the reader to fill, one after the other; sizes are checked first.
 
         Raises:
-            NodeFailure: too long, or not a JSON object; `peer` sent it.
+            NodeFailure: too long; `peer` sent it.
+            UnreadableHeader: not a JSON object, with NaN or Infinity in it, or nested deeply.
         """
         head = bytearray(_FRAME.size)
         yield head
@@ -68,9 +83,10 @@ class Frame:
         try:
             header = parse_json(text.decode())
         except ValueError as error:
-            raise NodeFailure(f"{peer} sent a header that is not JSON, or nested") from error
+            why = f"{peer} sent a header that is not JSON, or nested"
+            raise UnreadableHeader(why, self.payload) from error
         if not isinstance(header, dict):
-            raise NodeFailure(f"{peer} sent a header that is not an object")
+            raise UnreadableHeader(f"{peer} sent a header that is not an object", self.payload)
         self.header = header
 
 
@@ -89,10 +105,13 @@ class Channel:
         self._sent: BinaryIO | None = None
 
     def record(self, path: str, sent: str | None = None) -> None:
-        """Write everything received from now on to a file, and to another everything sent."""
-        self._record = open(path, "wb", buffering=0)  # noqa: SIM115 - closed with the channel
+        """Write everything received from now on to a file, and to another everything sent.
+
+        Nobody but the owner may read them.
+        """
+        self._record = open_private(path)  # closed with the channel
         if sent is not None:
-            self._sent = open(sent, "wb", buffering=0)  # noqa: SIM115
+            self._sent = open_private(sent)
 
     def _note_sent(self, data: Buffer) -> None:
         if self._sent is not None:
@@ -206,6 +225,14 @@ class Channel:
         for file in (self._record, self._sent):
             if file is not None:
                 file.close()
+
+
+def open_private(path: Path | str) -> BinaryIO:
+    """Open a file for writing, empty and without a buffer, that its owner alone may read."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = open(os.open(path, flags, 0o600), "wb", buffering=0)  # noqa: SIM115 - the caller's
+    os.fchmod(file.fileno(), 0o600)  # it may have been there
+    return file
 
 
 class Exchange(Protocol):

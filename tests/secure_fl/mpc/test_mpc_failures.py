@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -19,9 +20,11 @@ import pytest
 import torch
 
 import secure_fl
+from ledger.members import MAX_HOSPITALS
 from secure_fl.aggregation import Pipeline, Stage, make_stage, stage
 from secure_fl.backends import open_backend
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
+from secure_fl.mpc.fields import MOST_HOSPITALS
 from secure_fl.sessions import Backend
 from tests.secure_fl.aggregation.oracles import case
 from tests.secure_fl.mpc.processes import alive, gone
@@ -111,6 +114,123 @@ def test_messages_without_sense_are_answered(
 ) -> None:
     with pytest.raises(InputError, match=said):
         cluster.ask(message, payload)
+    assert works(cluster)
+
+
+OPEN = {"do": "open", "session": 99, "rule": secure_fl.build_rule("median").to_config()}
+OPEN |= {"hospitals": 4, "dim": 6, "ties": None}
+AGGREGATE = {"do": "aggregate", "round": 1, "roots": {}, "reputation": [1.0] * 4}
+AGGREGATE |= {"samples": [1.0] * 4, "ruled": []}
+TIES = {"chain_id": 7, "contract": 20 * "00", "hospitals": [20 * "00"] * 4}
+HUGE = 10**400  # above all floats
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("session", [-1, 2**53], r"a whole number in 0\.\.9007199254740991"),
+        ("hospitals", ["x", 10**15, 1025, 0, -1, 4.0, True, None], r"a whole number in 1\.\.1024"),
+        ("dim", ["x", 2**28 + 1, 0, 6.0, [6]], r"a whole number in 1\.\.268435456"),
+        ("rule", ["x", 7, None, ["median"]], "an object of texts, finite numbers and whole"),
+        ("rule", [{"max_abs": HUGE, "stages": []}], "an object of texts, finite numbers and"),
+        ("ties", ["x", [], {**TIES, "chain_id": "7"}], "null, or chain_id, contract and hosp"),
+        ("ties", [{**TIES, "contract": "zz"}, {**TIES, "hospitals": 4}], "null, or chain_id, con"),
+        ("ties", [{**TIES, "hospitals": [20 * "00"] * 1025}, {}], "null, or chain_id, contract"),
+    ],
+)
+def test_fields_that_no_session_opens_with(
+    cluster: Any, field: str, values: list[Any], said: str
+) -> None:
+    for value in values:
+        with pytest.raises(InputError, match=f"{field} must be {said}.*; got "):
+            cluster.ask({**OPEN, field: value})
+    assert works(cluster)
+
+
+def test_sessions_too_large_to_compute_with(cluster: Any) -> None:
+    with pytest.raises(InputError, match=r"hospitals \* dim must be at most 2147483648; got 2748"):
+        cluster.ask({**OPEN, "hospitals": 1024, "dim": 2**28 - 4})
+    with pytest.raises(
+        InputError, match=r"hospitals must be a whole number in 1\.\.1024; got 1025"
+    ):
+        cluster.session("median", 1025, 6)
+    assert MOST_HOSPITALS == MAX_HOSPITALS
+    assert works(cluster)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        ("round", ["x", 0, -1, 1.5, True, None, 2**53], r"a whole number in 1\.\.9007199254740991"),
+        ("roots", [[1], "x", 3, None], "a root of 32 bytes in hexadecimal by hospital"),
+        ("roots", [{"0": "zz"}, {"a": 32 * "00"}, {"0": 31 * "00"}], "a root of 32 bytes in hex"),
+        ("roots", [{"4": 32 * "00"}, {"-1": 32 * "00"}, {"00": 32 * "00"}], "a root of 32 bytes"),
+        ("roots", [{"\u0663": 32 * "00"}, {"0": 7}, {"0": 31 * "00" + "  "}], "a root of 32 bytes"),
+        ("reputation", ["x", [1.0] * 3, [2.0] * 4, [-1] * 4], r"4 finite numbers in \[0, 1\]"),
+        ("reputation", [["1"] * 4, [True] * 4, [[1.0]] * 4, HUGE], "4 finite numbers in"),
+        ("samples", ["x", [1.0] * 5, [-1.0] * 4, [HUGE] * 4, None], "4 finite numbers >= 0"),
+        (
+            "ruled",
+            [[1], "x", [[0]], [[4, 0]], [[0, 2]]],
+            r"pairs of a hospital in 0\.\.3 and a nod",
+        ),
+        ("ruled", [[[0, -1]], [["0", 0]], [[0, 0, 0]], {"0": 0}], "pairs of a hospital in"),
+    ],
+)
+def test_fields_that_no_round_is_combined_with(
+    cluster: Any, field: str, values: list[Any], said: str
+) -> None:
+    """The session goes on as well: nothing was combined, and no share used up."""
+    session = cluster.session("median", 4, 6)
+    submission = session.submit(X)
+    for value in values:
+        with pytest.raises(InputError, match=f"{field} must be {said}.*; got "):
+            cluster.ask({**AGGREGATE, "session": session._number, field: value})
+    lacking = {name: value for name, value in AGGREGATE.items() if name != field}
+    if field != "roots":  # which are checked before where nodes sign
+        with pytest.raises(InputError, match=f"a message 'aggregate' must have '{field}'"):
+            cluster.ask({**lacking, "session": session._number})
+    assert session.aggregate(submission).accepted.tolist() == [True] * 4
+
+
+def test_directions_that_are_none(cluster: Any) -> None:
+    session = cluster.session("median", 4, 6)
+    submission = session.submit(X)
+    message = {**AGGREGATE, "session": session._number}
+    for size in (7, 40, 47):
+        with pytest.raises(InputError, match=f"of 'aggregate' must be 0 or 48 bytes; got {size}"):
+            cluster.ask(message, bytes(size))
+    for value in (np.nan, np.inf):
+        with pytest.raises(InputError, match="payload of 'aggregate' must be finite numbers"):
+            cluster.ask(message, np.full(6, value).tobytes())
+    assert session.aggregate(submission).accepted.tolist() == [True] * 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"do": "close", "session": Infinity}',
+        b'{"do": "close", "session": NaN}',
+        b"{'do': 'close'}",
+        b"\xff",
+        b"[]",
+        65 * b"[" + 65 * b"]",
+    ],
+)
+def test_headers_that_are_no_json_objects_are_answered(cluster: Any, text: bytes) -> None:
+    """By whoever may write to a node: what `ask` sends is always JSON."""
+    for process in cluster.node_processes:
+        process.channel.send_raw(struct.pack(">IQ", len(text), 70_000) + text + bytes(70_000))
+        answer, _ = process.channel.receive()
+        assert "coordinator sent a header that is not " in answer["message"]
+        assert (answer["error"], answer["question"]) == ("Refused", None)
+    assert works(cluster)
+
+
+def test_an_answer_to_nonsense_is_short(cluster: Any) -> None:
+    with pytest.raises(InputError, match="do must be a command") as caught:
+        cluster.ask({"do": ["x" * 100_000] * 10, "session": 1})
+    assert len(str(caught.value)) < 500
     assert works(cluster)
 
 

@@ -279,6 +279,52 @@ def test_wrong_roots_from_the_coordinator_convict_nobody(signing: Any) -> None:
     assert result.accepted.tolist() == [True, True, False, True, True]
 
 
+HASHES = {"result": CANDIDATE, "candidate": CANDIDATE}
+NO_RECORDS = [b"x", b"\xff", b"3", b"[]", b"[1, 2]", b"[[1], []]", b'[[{"round": "x"}], []]']
+NO_RECORDS += [b'[[{"round": 1}], []]', b'[[{"round": Infinity}], []]', 65 * b"[" + 65 * b"]"]
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "field", "values"),
+    [
+        ("receipts", {}, "round", ["x", 0, None, [1], 2**53]),
+        ("check", {"roots": {}, "posted_root": CANDIDATE}, "round", ["x", 0, None, 1.0]),
+        ("check", {"round": 1, "posted_root": CANDIDATE}, "roots", [[1], {"0": "zz"}, {"a": "00"}]),
+        ("check", {"round": 1, "roots": {}}, "posted_root", ["zz", 7, None, "00", "é" * 64]),
+        ("sign", HASHES, "round", ["x", 0, -1, None, [1]]),
+        ("sign", {"round": 1, "candidate": CANDIDATE}, "result", ["x", 7, None, "00"]),
+        ("sign", {"round": 1, "result": CANDIDATE}, "candidate", ["x", 7, None, "00"]),
+    ],
+)
+def test_messages_without_sense_are_not_signed_for(
+    signing: Any, command: str, fields: dict[str, Any], field: str, values: list[Any]
+) -> None:
+    """They are answered, and the round under way can be signed for."""
+    session = opened(signing)
+    message = {"do": command, "session": session._number, **fields}
+    for value in values:
+        with pytest.raises(InputError, match=f"{field} must be .*; got "):
+            signing.ask({**message, field: value})
+    with pytest.raises(InputError, match=f"a message '{command}' must have '{field}'"):
+        signing.ask(message)
+    _, digest = combined(session)
+    assert len(session.sign_result(digest, CANDIDATE).signatures) == 2
+
+
+def test_records_that_are_none_are_not_signed_for(signing: Any) -> None:
+    session = opened(signing)
+    _, digest = combined(session)
+    session.sign_result(digest, CANDIDATE)
+    for records in NO_RECORDS:
+        with pytest.raises(InputError, match=r"(records|round 1) must be .*; got "):
+            session.sign_closing(2, CANDIDATE, records)
+    row = {"round": 1, "result_sha256": digest, "candidate_sha256": CANDIDATE}
+    other = {**row, "candidate_sha256": digest}
+    with pytest.raises(InputError, match="rounds of the records must be distinct; got 1"):
+        session.sign_closing(2, CANDIDATE, canonical_json([[other, row], []]).encode())
+    session.sign_closing(2, CANDIDATE, canonical_json([[row], []]).encode())
+
+
 def test_no_message_makes_a_node_cheat(signing: Any) -> None:
     session = opened(signing)
     message = {"do": "open", "session": session._number, "rule": session.rule.to_config()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,13 @@ def test_every_channel_is_recorded(recorded: Recorded) -> None:
         assert len(received[name]) > 1000, name
     for name in dealer - {"node-0-from-dealer.bin"}:
         assert received[name] == b""  # they draw all from their own keys
+
+
+def test_what_is_recorded_is_for_its_owner_alone(recorded: Recorded) -> None:
+    """It reveals every update."""
+    modes = {path.name: path.stat().st_mode & 0o777 for path in recorded.folder.iterdir()}
+    assert {Path(name).suffix for name in modes} == {".key", ".bin", ".out"}
+    assert set(modes.values()) == {0o600}
 
 
 # --- no update in the clear ---------------------------------------------------------------------

@@ -8,6 +8,7 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc import handshakes
 from secure_fl.mpc.handshakes import Reception, connect, connect_peers, listen
-from secure_fl.mpc.transport import Channel, Mesh
+from secure_fl.mpc.transport import Channel, Mesh, open_private
 
 TOKEN = bytes(range(32))
 TIMEOUT = 10.0
@@ -272,3 +273,12 @@ def test_a_peer_that_is_silent_is_named() -> None:
             nodes[0].exchange(np.zeros(count))
     for mesh in nodes:
         mesh.close()
+
+
+def test_a_record_that_was_readable_becomes_private(tmp_path: Path) -> None:
+    path = tmp_path / "record.bin"
+    path.write_bytes(b"of before")
+    path.chmod(0o644)
+    with open_private(path) as file:
+        file.write(b"now")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"now", 0o600)
