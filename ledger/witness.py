@@ -209,6 +209,7 @@ class Witness:
     # ---- a round ----
 
     def _propose_initial(self, args: dict[str, Any], events: list[Event]) -> None:
+        self._check(not self.rounds, "an initial model after the first step of all")
         self._begin(RoundRecord(0, args["model"], candidate=args["model"]))
 
     def _open_round(self, args: dict[str, Any], events: list[Event]) -> None:
@@ -413,6 +414,8 @@ class Witness:
         self._check(found == [expected], f"the contract decided {found}, expected {expected}")
 
     def _abandon_round(self, args: dict[str, Any], events: list[Event]) -> None:
+        decided = len(self.rounds[-1].metrics) >= self._limits.quorum
+        self._check(not decided, "abandoned though the outcome stands")
         self.rounds[-1].status = "abandoned"
         self._close(self.rounds[-1])
 

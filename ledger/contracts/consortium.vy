@@ -230,11 +230,12 @@ def propose_initial(model: bytes32):
     """
     @notice Puts the initial model to the validators as round 0: attested and finalized like any
             other, it becomes the baseline that the first round is measured against. Optional:
-            without it the first round has no baseline and cannot be abnormal.
+            without it the first round has no baseline and cannot be abnormal. Once only.
+    @dev A second round 0 would count what validators attested in the first: hence the candidate.
     """
     membership._check_coordinator()
     rounds._check_idle()
-    assert rounds.round == 0 and rounds.model == empty(bytes32), "ledger: rounds have begun"
+    assert rounds.round == 0 and validation.candidate == empty(bytes32), "ledger: rounds have begun"
     assert model != empty(bytes32), "ledger: model hash of zero"
     validation._propose(model)
     self._begin(rounds.AGGREGATED)
@@ -352,11 +353,12 @@ def abandon_round(round: uint256):
     """
     @notice Ends a round that cannot complete (a node is gone, no quorum). Nobody's standing changes,
             and the number is used up, so nothing signed for it counts again. From the quorum on
-            the outcome stands, and anybody can finalize.
+            the outcome stands, and anybody can finalize. After an initial model that found no
+            quorum (round 0) the first round opens without a baseline.
     """
     membership._check_coordinator()
     rounds._check_round(round)
-    assert rounds.phase != rounds.IDLE and round > 0, "ledger: nothing to abandon"
+    assert rounds.phase != rounds.IDLE, "ledger: nothing to abandon"
     if rounds.phase == rounds.AGGREGATED:
         assert validation.attestations < validation.limits.quorum, "ledger: the outcome stands"
     rounds.phase = rounds.IDLE

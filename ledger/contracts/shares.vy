@@ -173,10 +173,13 @@ def reveal_commitment(
 def claim_commitment(round: uint256, commitment: Commitment):
     """
     @notice Puts in a commitment that the coordinator left out, or that it may have replaced in the
-            tree it posted, before the nodes attest their shares.
+            tree it posted, before the first node attests its shares.
+    @dev Each attestation sets `rounds.since`, from then on for evidence alone.
     """
     rounds._check_dispute(round)
-    assert not rounds._has_passed(rounds.timing.dispute_blocks), "ledger: late claim"
+    assert self.heard == 0 and not rounds._has_passed(
+        rounds.timing.dispute_blocks
+    ), "ledger: late claim"
     self._check_seated(commitment.hospital)
     self._admit(round, commitment)
     log OmissionRepaired(round=round, hospital=commitment.hospital)

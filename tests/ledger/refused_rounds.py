@@ -196,6 +196,7 @@ def finalize_at_the_quorum_at_once(client: LedgerClient) -> None:
 
 
 wrong("abandon_next_round", "open", "ledger: foreign round", LedgerClient.abandon_round, 2)
+wrong("abandon_before_all", "idle", "ledger: nothing to abandon", LedgerClient.abandon_round, 0)
 wrong("abandon_what_is_over", "over", "ledger: nothing to abandon", LedgerClient.abandon_round, 1)
 
 

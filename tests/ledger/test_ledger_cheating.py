@@ -247,6 +247,30 @@ def test_a_commitment_left_out_is_put_in(either: LedgerClient, tmp_path: Path) -
     assert "left out by the coordinator, put in by claim: hospital 3" in told(either, tmp_path)
 
 
+@pytest.mark.parametrize("attested", [1, 2])
+@pytest.mark.parametrize("delivered", [False, True])
+def test_who_claims_after_a_node_attested_is_out_and_stops_nobody(
+    either: LedgerClient, tmp_path: Path, attested: int, delivered: bool
+) -> None:
+    """Hospital 3 does not commit, perhaps with receipts of both nodes, and claims when one node or
+    both have attested. What they state of it counts for nothing."""
+    either.open_round(2, either.model_hash)
+    signed = honest(either)
+    pass_time(either)
+    close_with(either, signed[:3])
+    pass_time(either)
+    opened = [[0, 1, 2, 3] if delivered else [0, 1, 2]] * 2
+    _, (round_number, statements) = either._shares_call(2, opened)
+    either.connection.send([("attest_shares", (round_number, statements[:attested]))])
+    with pytest.raises(ledger.Reverted, match="late claim"):
+        either.claim_commitment(2, signed[3], BYSTANDER)
+    either.connection.send([("attest_shares", (round_number, statements))])
+    assert either.commitments(2) == {c.hospital: c.root for c in signed[:3]}
+    outcome = finish(either, [True, True, True, None])
+    assert (outcome.status, outcome.reputations) == ("accepted", [1.0] * 4)
+    assert "put in by claim" not in told(either, tmp_path)
+
+
 def test_a_claim_stands_against_what_the_coordinator_posted(
     merkle_mode: LedgerClient, tmp_path: Path
 ) -> None:

@@ -1,9 +1,11 @@
 """Arbitrary misbehaviour of hospitals, nodes, validators and the coordinator, on the contract.
 
 One hospital of four, perhaps one node of two, one validator of three and perhaps the coordinator do
-what they like, in any order. The others follow the protocol, and act as soon as they may. Whatever
-happens: whoever followed the protocol is never found at fault and loses no reputation; and where
-nodes and coordinator are honest, every round comes to its end with all honest hospitals in it.
+what they like, in any order. The others follow the protocol, and act as soon as they may. Nodes
+attest one after the other, with others' moves in between. Whatever happens: whoever followed the
+protocol is never found at fault and loses no reputation; where nodes and coordinator are honest,
+every round comes to its end with all honest hospitals in it; and what the contract takes, the
+witness of the audit takes too.
 
 The parties are played from their own side, in plain Python: an honest node states exactly those
 shares for which it gave receipts, as `secure_fl.mpc.notary` does; an honest hospital signs one root
@@ -12,7 +14,9 @@ a round. All they know of the chain they take from its events.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from itertools import product
+from pathlib import Path
 from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -25,13 +29,18 @@ from hypothesis.stateful import (
 )
 
 import ledger
+from ledger import export
 from ledger.administration import pair
+from ledger.audit import _replay
 from ledger.client import LedgerClient
 from ledger.commitments import SignedCommitment, pack, posted_proof, posted_root
 from ledger.connection import Call
+from ledger.contract import decode_call, encode_call
 from ledger.keys import Signature, recover
 from ledger.members import COORDINATOR, NODE
+from ledger.report import AuditReport
 from ledger.typed_data import from_words, to_words
+from ledger.witness import Witness
 from tests.ledger.conftest import HOSPITALS, MODEL, NODES, VALIDATORS, digest, small_chain
 
 BAD_HOSPITAL, BAD_NODE, BAD_VALIDATOR = 3, 1, 2
@@ -48,6 +57,7 @@ class Misbehaviour(RuleBasedStateMachine):
     """`client` is the contract; the rest is what the parties know."""
 
     clients: ClassVar[dict[str, LedgerClient]]
+    witnesses: ClassVar[dict[str, Witness]]
     seen: ClassVar[Counter[str]]
     mode: ClassVar[str]
     node_is_bad: ClassVar[bool]
@@ -57,6 +67,7 @@ class Misbehaviour(RuleBasedStateMachine):
     def begin(self) -> None:
         self.client = self.clients[self.mode]
         self.before = self.client.connection.chain.snapshot()  # type: ignore[attr-defined]
+        self.witness = deepcopy(self.witnesses[self.mode])
         self.merkle = self.mode == "merkle"
         self.messages = self.client.connection.messages
         self.number, self.phase, self.model = 0, "idle", MODEL
@@ -98,8 +109,12 @@ class Misbehaviour(RuleBasedStateMachine):
         except ledger.Reverted:
             self.seen["refused"] += 1
             return False
-        for event in (event for group in events for event in group):
-            self.follow(event.name, event.args)
+        height = self.client.connection.chain.height
+        for (name, args), group in zip(calls, events, strict=True):
+            self.witness.called(height, *decode_call(encode_call(name, *args)), group)
+            for event in group:
+                self.follow(event.name, event.args)
+        assert self.witness.faults == []
         return True
 
     def follow(self, name: str, args: dict[str, Any]) -> None:
@@ -194,11 +209,6 @@ class Misbehaviour(RuleBasedStateMachine):
         if self.phase == "closed" and not self.stated:
             self.reveal_what_nobody_signed()
             self.claim_what_was_left_out()
-            if self.phase == "closed":
-                self.wait()
-                for node in self.honest_nodes():
-                    opened = [h for h, place in self.receipts if place == node]
-                    self.attempt(self.state(node, opened))
         if self.phase == "closed":
             self.bring_evidence()
 
@@ -282,8 +292,10 @@ class Misbehaviour(RuleBasedStateMachine):
         if on == 0 or not acts:
             self.the_round_goes_on()
             return
-        # A hospital that delivers and commits to different things is what disputes are about.
-        name = data.draw(st.sampled_from([*sorted(acts), *[a for a in acts if "hospital" in a]]))
+        # A hospital that delivers and commits to different things is what disputes are about, and
+        # how a coordinator closes is what claims are about.
+        often = [a for a in acts if "hospital" in a or "closes" in a]
+        name = data.draw(st.sampled_from([*sorted(acts), *often]))
         getattr(self, name)(**{key: data.draw(value) for key, value in acts[name].items()})
 
     def bad_hospital_delivers(self, variant: int, at: set[int], opens: int) -> None:
@@ -424,7 +436,11 @@ class Misbehaviour(RuleBasedStateMachine):
             self.close_honestly()
             self.expect("closed")
         elif self.phase == "closed":
-            self.end_closed()
+            silent = [node for node in self.honest_nodes() if node not in self.stated]
+            if silent:
+                self.attest_honestly(silent[0])
+            else:
+                self.end_closed()
         elif self.phase == "aggregated":
             for validator in range(VALIDATORS):
                 if validator not in (BAD_VALIDATOR, *self.attested):
@@ -448,6 +464,12 @@ class Misbehaviour(RuleBasedStateMachine):
             words = [commitment.words() for commitment in good]
             self.attempt(("commit_batch", (self.number, words, True)))
 
+    def attest_honestly(self, node: int) -> None:
+        """What it gave receipts for, once hospitals that were left out had their time."""
+        self.wait()
+        opened = [hospital for hospital, place in self.receipts if place == node]
+        assert self.attempt(self.state(node, opened))
+
     def end_closed(self) -> None:
         """Record what all nodes signed; a node that signs nothing has the round abandoned."""
         if self.node_is_bad and BAD_NODE not in self.stated:
@@ -462,13 +484,26 @@ class Misbehaviour(RuleBasedStateMachine):
         self.expect("aggregated")
 
 
-def test_whoever_follows_the_protocol_is_never_at_fault() -> None:
+def witness_of(client: LedgerClient, file: Path) -> Witness:
+    """The audit's witness of the chain so far."""
+    client.export(file)
+    report = AuditReport(file)
+    witness = _replay(export.read(file), report)
+    assert report.faults + witness.faults == []
+    return witness
+
+
+def test_whoever_follows_the_protocol_is_never_at_fault(tmp_path: Path) -> None:
     machine = Misbehaviour
     machine.clients = {mode: small_chain(seed=12, mode=mode) for mode in ("each", "merkle")}
+    machine.witnesses = {
+        mode: witness_of(client, tmp_path / f"{mode}.jsonl")
+        for mode, client in machine.clients.items()
+    }
     machine.seen = Counter()
     machine.TestCase.settings = settings(
         max_examples=6,
-        stateful_step_count=24,
+        stateful_step_count=28,
         deadline=None,
         derandomize=True,
         database=None,

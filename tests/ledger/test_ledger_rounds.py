@@ -1,16 +1,19 @@
 """Rounds that go as they should, seen through the client."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 import ledger
 from ledger.administration import pair
+from ledger.audit import audit
 from ledger.client import LedgerClient
 from ledger.contract import Event
 from ledger.keys import simulation_key
 from ledger.members import COORDINATOR, HOSPITAL, NODE, VALIDATOR
 from ledger.parameters import Parameters
+from ledger.report import render
 from tests.ledger.conftest import (
     CANDIDATE,
     GOOD,
@@ -123,6 +126,32 @@ def test_the_initial_model_can_be_the_baseline(client: LedgerClient) -> None:
     assert (start.round, start.status, start.model) == (0, "accepted", MODEL)
     outcome = play_round(client, 1, metrics=[(0.2, 0.5, 0.7)] * 3)
     assert (outcome.status, outcome.model) == ("abnormal", MODEL)
+
+
+def test_an_initial_model_without_a_quorum_is_abandoned(
+    client: LedgerClient, tmp_path: Path
+) -> None:
+    """What one validator attested of it counts in no later round; nor can it be put again."""
+    with pytest.raises(ledger.Reverted, match="below the quorum"):
+        client.attest_initial(MODEL, [*GOOD[:1], None, None])
+    client.abandon_round(0)
+    with pytest.raises(ledger.Reverted, match="rounds have begun"):
+        client.attest_initial(CANDIDATE, GOOD)
+    outcome = play_round(client, 1, metrics=[(0.2, 0.5, 0.7)] * 3)
+    assert (outcome.status, outcome.model) == ("accepted", digest("model", 1))
+    assert outcome.accuracy == 0.2
+    client.export(tmp_path / "chain.jsonl")
+    report = audit(tmp_path / "chain.jsonl")
+    assert (report.faults, [r.status for r in report.rounds]) == ([], ["abandoned", "accepted"])
+    assert "Round 0" in render(report)
+
+
+def test_an_attested_initial_model_stands(client: LedgerClient) -> None:
+    client.connection.send([("propose_initial", (MODEL,))])
+    client.attest(0, GOOD, MODEL)
+    with pytest.raises(ledger.Reverted, match="the outcome stands"):
+        client.abandon_round(0)
+    assert client.finalize(0).status == "accepted"
 
 
 def test_suspension_reinstatement_and_probation(client: LedgerClient) -> None:
