@@ -52,8 +52,9 @@ def minimum_hospitals(
 ) -> int:
     """Fewest hospitals that are combined in a run, of `malicious` malicious hospitals.
 
-    Two more than may collude, so that these learn no more than the sum of two others. Colluders
-    count as being among those combined: a suspended hospital need not be one of them.
+    Two more than may collude, so that two others remain: of a mean colluders learn no more than
+    the sum of these, of a median or a trimmed mean it may be one's value, coordinate by coordinate.
+    Colluders count as being among those combined: a suspended hospital need not be one of them.
     """
     colluders = malicious if defence.colluders is None else defence.colluders
     asked = MINIMUM_HOSPITALS if defence.minimum_hospitals is None else defence.minimum_hospitals

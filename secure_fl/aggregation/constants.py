@@ -48,3 +48,8 @@ def ratio(coarse: float, fine: float) -> int:
     quotient = coarse / fine
     require(quotient == int(quotient), "units", "related by a whole factor", (coarse, fine))
     return int(quotient)
+
+
+def extra_bits(factor: int) -> int:
+    """Return by how many bits numbers get wider, times a whole factor: ceil(log2(factor))."""
+    return (factor - 1).bit_length()

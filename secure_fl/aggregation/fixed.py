@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from secure_fl.aggregation.constants import extra_bits
 from secure_fl.aggregation.fixedpoint import FixedPointOps, encode
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import Updates, middle_ranks
@@ -90,11 +91,11 @@ class ClearOps(FixedPointOps):
         return a[:, None].expand(-1, count) if axis == 1 else a[None].expand(count, -1)
 
     def _open_ring(self, a: torch.Tensor, permit: Permit) -> torch.Tensor:
-        permit.spend()
+        permit.spend(tuple(a.shape), is_bit=False)
         return a.clone()
 
     def _open_bits(self, a: torch.Tensor, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
-        permit.spend()
+        permit.spend(shape, is_bit=True)
         return a.clone().reshape(shape)
 
     def _bits(self, x: ClearMatrix) -> int:
@@ -109,6 +110,9 @@ class ClearOps(FixedPointOps):
 
     def _sum(self, x: ClearMatrix, y: ClearMatrix, bits: int) -> ClearMatrix:
         return ClearMatrix(x.values + y.values, bits)
+
+    def _finer_rows(self, x: ClearMatrix, factor: int) -> ClearMatrix:
+        return ClearMatrix(x.values * factor, x.bits + extra_bits(factor))
 
     def _norms(self, x: ClearMatrix) -> torch.Tensor:
         return x.values.square().sum(dim=1)
@@ -151,7 +155,7 @@ class ClearOps(FixedPointOps):
     ) -> ClearMatrix:
         rest = torch.zeros((), dtype=torch.int64) if other is None else other
         values = torch.where(mask, x.values * factor, rest)
-        return ClearMatrix(values, x.bits + factor.bit_length() - 1)
+        return ClearMatrix(values, x.bits + extra_bits(factor))
 
     def _weigh(self, x: ClearMatrix, weights: torch.Tensor) -> torch.Tensor:
         return weights @ x.values

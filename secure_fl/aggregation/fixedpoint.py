@@ -19,7 +19,13 @@ from typing import NamedTuple
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
 
-from secure_fl.aggregation.constants import differences, log2_steps, ratio, unit_direction
+from secure_fl.aggregation.constants import (
+    differences,
+    extra_bits,
+    log2_steps,
+    ratio,
+    unit_direction,
+)
 from secure_fl.aggregation.integer_ring import IntegerRing, Ring
 from secure_fl.aggregation.openings import Permit
 from secure_fl.aggregation.ops import (
@@ -91,25 +97,35 @@ class FixedPointOps(IntegerRing, Ops):
 
     # --- updates ---
 
-    def rows(self, x: Updates, indices: Sequence[int]) -> Updates:
-        data = self._rows(x.data, list(indices))
+    def _kept(self, x: Updates, indices: list[int]) -> Updates:
+        data = self._rows(x.data, indices)
         return Updates(data, (len(indices), x.shape[1]), x.unit, x.norm_bound)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
-        require(len({part.unit for part in parts}) == 1, "units", "equal", parts[0].unit)
-        data = self._join([part.data for part in parts])
+        unit = min(part.unit for part in parts)
+        data = self._join([self._in_steps(part, unit).data for part in parts])
         rows = sum(part.shape[0] for part in parts)
-        return Updates(data, (rows, parts[0].shape[1]), parts[0].unit, largest_norm_bound(parts))
+        return Updates(data, (rows, parts[0].shape[1]), unit, largest_norm_bound(parts))
 
     def accumulate(self, total: Updates | None, x: Updates) -> Updates:
         if total is None:
             return x
-        require(total.unit == x.unit, "unit of the updates", "that of the total", x.unit)
+        unit = min(total.unit, x.unit)
+        total, x = self._in_steps(total, unit), self._in_steps(x, unit)
         bound = total.norm_bound + x.norm_bound
         bits = max(self._bits(total.data), self._bits(x.data)) + 1
         if math.isfinite(bound):
             bits = min(bits, math.ceil(math.log2(bound / x.unit)) + 2)
         return Updates(self._sum(total.data, x.data, bits), x.shape, x.unit, bound)
+
+    def _in_steps(self, x: Updates, unit: float) -> Updates:
+        """The same rows in steps of a finer unit, exactly."""
+        factor = ratio(x.unit, unit)
+        if factor == 1:
+            return x
+        bits = self._bits(x.data) + extra_bits(factor)
+        require(bits < 64, "bits of rows in finer steps", "at most 63", bits)
+        return replace(x, data=self._finer_rows(x.data, factor), unit=unit)
 
     def _check_norm_range(self, x: Updates, rows: int = 1, unit: float | None = None) -> None:
         """Squared norms stay below 2^61: by the coordinates' width, or by the rows' norm.
@@ -248,7 +264,7 @@ class FixedPointOps(IntegerRing, Ops):
         data = self._scale_rows(x.data, factor, FRACTION_BITS)
         return Updates(data, x.shape, x.unit, public)
 
-    def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
+    def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
         values = self._order(x.data, tuple(ranks))
         span = self._coordinates(x)
         return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
@@ -293,19 +309,19 @@ class FixedPointOps(IntegerRing, Ops):
         span = within(a.span, unit, "a number beside a finer one")
         return self._wrap(self._times(a.data, ratio(a.unit, unit)), a.shape, unit, span)
 
-    def add(self, a: Secret, b: Secret | float) -> Secret:
+    def _add(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
         shape = np.broadcast_shapes(left.shape, right.shape)
         span = within(left.span.plus(right.span), left.unit, "a sum")
         return self._wrap(self._plus(left.data, right.data), tuple(shape), left.unit, span)
 
-    def subtract(self, a: Secret, b: Secret | float) -> Secret:
+    def _subtract(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
         shape = np.broadcast_shapes(left.shape, right.shape)
         span = within(left.span.minus(right.span), left.unit, "a difference")
         return self._wrap(self._minus(left.data, right.data), tuple(shape), left.unit, span)
 
-    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+    def _multiply(self, a: Secret, b: Secret | float) -> Secret:
         if isinstance(b, Secret):
             factor = self._bits_to_ring(b.data) if b.is_bit else b.data
             shape = tuple(np.broadcast_shapes(a.shape, b.shape))
@@ -324,7 +340,7 @@ class FixedPointOps(IntegerRing, Ops):
             scaled = self._floor_shift(scaled, rounded.denominator.bit_length() - 1)
         return self._wrap(scaled, a.shape, a.unit, span)
 
-    def less(self, a: Secret, b: Secret | float) -> Secret:
+    def _less(self, a: Secret, b: Secret | float) -> Secret:
         if not isinstance(b, Secret):
             # Beyond what a can be, the outcome is the same as at its end.
             slack = a.unit + a.span.size * 2.0**-40
@@ -332,21 +348,21 @@ class FixedPointOps(IntegerRing, Ops):
         difference = self.subtract(a, b)
         return self._below_zero(difference.data, difference.shape)
 
-    def both(self, a: Secret, b: Secret) -> Secret:
+    def _both(self, a: Secret, b: Secret) -> Secret:
         return Secret(self, self._and(a.data, b.data), a.shape, is_bit=True)
 
-    def invert(self, a: Secret) -> Secret:
+    def _invert(self, a: Secret) -> Secret:
         return Secret(self, self._not(a.data), a.shape, is_bit=True)
 
-    def sum_last(self, a: Secret) -> Secret:
+    def _total(self, a: Secret) -> Secret:
         span = within(a.span.scaled(a.shape[-1]), a.unit, "a sum")
         return self._wrap(self._sum_last(a.data), a.shape[:-1], a.unit, span)
 
-    def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+    def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         values = self._kth(a.data, tuple(ranks))
         return [self._wrap(value, (1,), a.unit, a.span) for value in values]
 
-    def _scaled(self, a: Secret, factor: float) -> Secret:
+    def _rescaled(self, a: Secret, factor: float) -> Secret:
         return self._wrap(a.data, a.shape, a.unit * factor, a.span.scaled(factor))
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:

@@ -108,6 +108,10 @@ class IntegerRing(ABC):
     def _sum(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
 
     @abstractmethod
+    def _finer_rows(self, x: Matrix, factor: int) -> Matrix:
+        """Return x times a public factor, `extra_bits` wider."""
+
+    @abstractmethod
     def _norms(self, x: Matrix) -> Ring: ...
 
     @abstractmethod

@@ -141,8 +141,15 @@ class Permit:
     exits: Exits
     opening: Opening
 
-    def spend(self) -> None:
-        """Use it; see `Exits.spend`."""
+    def spend(self, shape: tuple[int, ...], is_bit: bool) -> None:
+        """Use it for a value of this shape and kind; see `Exits.spend`.
+
+        Raises:
+            InputError: the permit is not for such a value, not the one given out last, or spent.
+        """
+        name, wanted = self.opening.name, (self.opening.shape, self.opening.unit is None)
+        rule = f"for shape and is_bit {wanted}, as permitted"
+        require((shape, is_bit) == wanted, f"what is opened as {name!r}", rule, (shape, is_bit))
         self.exits.spend(self)
 
 

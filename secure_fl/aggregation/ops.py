@@ -47,8 +47,8 @@ class Secret:
         unit: the public value of one integer step (1 in the plain backend).
         step: the value of one step as it is opened, where that is another: a mean's sum leaves as
             it is and is divided in public, a median's two middle values leave as their sum.
-        rows: how many rows with real weight are in it, where a public weight decided that; None
-            for all that were in play. Kept by the operators.
+        rows: how many rows, with real weight where public weights decide, were combined in it; None
+            for what is no combination of rows. Kept by every operation on Secrets: the fewest.
         span: public range of the numbers; anything in the plain backend.
     """
 
@@ -62,13 +62,13 @@ class Secret:
     span: Span = Span()  # noqa: RUF009
 
     def __add__(self, other: Secret | float) -> Secret:
-        return _of_fewest_rows(self.ops.add(self, other), self, other)
+        return self.ops.add(self, other)
 
     def __sub__(self, other: Secret | float) -> Secret:
-        return _of_fewest_rows(self.ops.subtract(self, other), self, other)
+        return self.ops.subtract(self, other)
 
     def __mul__(self, other: Secret | float) -> Secret:
-        return _of_fewest_rows(self.ops.multiply(self, other), self, other)
+        return self.ops.multiply(self, other)
 
     __rmul__ = __mul__
 
@@ -141,17 +141,25 @@ class Ops(ABC):
 
     # --- updates ---
 
-    @abstractmethod
     def rows(self, x: Updates, indices: Sequence[int]) -> Updates:
-        """Keep the rows with these public indices."""
+        """Keep the rows with these public indices, each once.
+
+        Raises:
+            InputError: an index is given twice, so that rows would seem more than they are.
+        """
+        require(len(set(indices)) == len(indices), "indices of rows", "distinct", list(indices))
+        return self._kept(x, list(indices))
+
+    @abstractmethod
+    def _kept(self, x: Updates, indices: list[int]) -> Updates: ...
 
     @abstractmethod
     def join(self, parts: Sequence[Updates]) -> Updates:
-        """Stack the rows of several updates of one unit."""
+        """Stack the rows of several updates; integers are brought to the finest unit, exactly."""
 
     @abstractmethod
     def accumulate(self, total: Updates | None, x: Updates) -> Updates:
-        """Return total + x, row by row; None counts as zero."""
+        """Return total + x, row by row, in the finer unit; None counts as zero."""
 
     @abstractmethod
     def squared_norms(self, x: Updates) -> Secret:
@@ -174,9 +182,12 @@ class Ops(ABC):
         `norm_bound` is a public bound on a secret bound's root, for later range checks.
         """
 
-    @abstractmethod
     def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
         """Return for each 0-based rank k the k-th smallest of every coordinate, (d,)."""
+        return [replace(v, rows=x.shape[0]) for v in self._order_statistics(x, ranks)]
+
+    @abstractmethod
+    def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]: ...
 
     @abstractmethod
     def middle(self, x: Updates, trim: int) -> Secret:
@@ -213,37 +224,68 @@ class Ops(ABC):
 
     # --- small arrays ---
 
-    @abstractmethod
     def add(self, a: Secret, b: Secret | float) -> Secret:
         """Return a + b."""
+        return _of_fewest_rows(self._add(a, b), a, b)
 
-    @abstractmethod
     def subtract(self, a: Secret, b: Secret | float) -> Secret:
         """Return a - b."""
+        return _of_fewest_rows(self._subtract(a, b), a, b)
 
-    @abstractmethod
     def multiply(self, a: Secret, b: Secret | float) -> Secret:
         """Return a * b; b may be a bit."""
+        return _of_fewest_rows(self._multiply(a, b), a, b)
 
-    @abstractmethod
     def less(self, a: Secret, b: Secret | float) -> Secret:
         """Return bits [a < b]."""
+        return _of_fewest_rows(self._less(a, b), a, b)
 
-    @abstractmethod
     def both(self, a: Secret, b: Secret) -> Secret:
         """Return bits a and b."""
+        return _of_fewest_rows(self._both(a, b), a, b)
 
-    @abstractmethod
     def invert(self, a: Secret) -> Secret:
         """Return bits not a."""
+        return _of_fewest_rows(self._invert(a), a)
 
-    @abstractmethod
     def sum_last(self, a: Secret) -> Secret:
         """Sum over the last axis."""
+        return _of_fewest_rows(self._total(a), a)
 
-    @abstractmethod
     def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         """Return for each rank k the k-th smallest element of a (m,), shape (1,)."""
+        return [_of_fewest_rows(value, a) for value in self._ranked(a, ranks)]
+
+    def _scaled(self, a: Secret, factor: float) -> Secret:
+        """Return a * factor for a power of two, exactly."""
+        return _of_fewest_rows(self._rescaled(a, factor), a)
+
+    @abstractmethod
+    def _add(self, a: Secret, b: Secret | float) -> Secret: ...
+
+    @abstractmethod
+    def _subtract(self, a: Secret, b: Secret | float) -> Secret: ...
+
+    @abstractmethod
+    def _multiply(self, a: Secret, b: Secret | float) -> Secret: ...
+
+    @abstractmethod
+    def _less(self, a: Secret, b: Secret | float) -> Secret: ...
+
+    @abstractmethod
+    def _both(self, a: Secret, b: Secret) -> Secret: ...
+
+    @abstractmethod
+    def _invert(self, a: Secret) -> Secret: ...
+
+    @abstractmethod
+    def _total(self, a: Secret) -> Secret: ...
+
+    @abstractmethod
+    def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]: ...
+
+    @abstractmethod
+    def _rescaled(self, a: Secret, factor: float) -> Secret: ...
 
     @abstractmethod
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
@@ -273,10 +315,6 @@ class Ops(ABC):
         total = values[0] + values[1]
         # Half the unit instead of half the integer: exact. The sum is what leaves.
         return replace(self._scaled(total, 0.5), step=total.unit)
-
-    @abstractmethod
-    def _scaled(self, a: Secret, factor: float) -> Secret:
-        """Return a * factor for a power of two, exactly."""
 
     def absolute(self, a: Secret) -> Secret:
         """Return |a|: a - 2 a [a < 0]."""

@@ -321,10 +321,41 @@ def run(
 
 
 def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Context, State]:
-    """Run a stage, and hold what it opens to what it declares."""
+    """Run a stage; hold what it opens to what it declares, and what it leaves to what it was given.
+
+    Raises:
+        InputError: it opened something else, or left rows that are not those of hospitals in play.
+    """
     exits, rows = context.ops.exits, len(context.hospitals)
     since = len(exits.opened)
     exits.allow(step.opens, rows, dim)
-    result = step.apply(context, state)
+    left, following = step.apply(context, state)
     exits.finish(step.opens, rows, dim, since)
-    return result
+    return _held(step, context, left, dim), following
+
+
+def _held(step: Stage, before: Context, after: Context, dim: int) -> Context:
+    """What a stage may change of a context: the rows, whose they are, flags and the update.
+
+    All else stays as it was, the minimum above all, whatever the stage returns.
+    """
+    name = step.config[0]
+    remaining = iter(before.hospitals)
+    in_order = all(hospital in remaining for hospital in after.hospitals)
+    rule = f"among {before.hospitals}, in this order"
+    require(in_order, f"hospitals that stage {name} leaves", rule, after.hospitals)
+    shape = (len(after.hospitals), dim)
+    rule = f"{shape}, a row for each hospital that it leaves"
+    require(
+        after.x.shape == shape,
+        f"shape of the updates that stage {name} leaves",
+        rule,
+        after.x.shape,
+    )
+    return replace(
+        before,
+        x=after.x,
+        hospitals=after.hospitals,
+        accepted=after.accepted,
+        update=after.update,
+    )

@@ -34,11 +34,11 @@ class PlainOps(Ops):
         return Secret(self, data, tuple(data.shape), is_bit=is_bit)
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
-        permit.spend()
+        permit.spend(secret.shape, secret.is_bit)
         return secret.data.clone()
 
-    def rows(self, x: Updates, indices: Sequence[int]) -> Updates:
-        data = x.data[list(indices)]
+    def _kept(self, x: Updates, indices: list[int]) -> Updates:
+        data = x.data[indices]
         return Updates(data, (len(data), x.shape[1]), norm_bound=x.norm_bound)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
@@ -73,7 +73,7 @@ class PlainOps(Ops):
         factors = torch.where(norms > bound, bound / norms.clamp_min(1e-300), 1.0)
         return Updates(x.data * factors[:, None], x.shape, norm_bound=public)
 
-    def order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
+    def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
         ordered = x.data.sort(dim=0).values
         return [self._secret(ordered[k]) for k in ranks]
 
@@ -100,32 +100,32 @@ class PlainOps(Ops):
         weights = weights.to(torch.float64)
         return self._secret(weights @ x.data / (weights.sum() if divisor is None else divisor))
 
-    def add(self, a: Secret, b: Secret | float) -> Secret:
+    def _add(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(a.data + _value(b))
 
-    def subtract(self, a: Secret, b: Secret | float) -> Secret:
+    def _subtract(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(a.data - _value(b))
 
-    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+    def _multiply(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(a.data * _value(b))
 
-    def less(self, a: Secret, b: Secret | float) -> Secret:
+    def _less(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(a.data < _value(b), is_bit=True)
 
-    def both(self, a: Secret, b: Secret) -> Secret:
+    def _both(self, a: Secret, b: Secret) -> Secret:
         return self._secret(a.data & b.data, is_bit=True)
 
-    def invert(self, a: Secret) -> Secret:
+    def _invert(self, a: Secret) -> Secret:
         return self._secret(~a.data, is_bit=True)
 
-    def sum_last(self, a: Secret) -> Secret:
+    def _total(self, a: Secret) -> Secret:
         return self._secret(a.data.sum(dim=-1))
 
-    def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+    def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         ordered = a.data.sort().values
         return [self._secret(ordered[k : k + 1]) for k in ranks]
 
-    def _scaled(self, a: Secret, factor: float) -> Secret:
+    def _rescaled(self, a: Secret, factor: float) -> Secret:
         return self._secret(a.data * factor)
 
 

@@ -20,7 +20,7 @@ class _KeepingOps(ClearOps):
     """Opens every flag as set: later stages then have all rows, and the widest ranges."""
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
-        permit.spend()
+        permit.spend(secret.shape, secret.is_bit)
         if secret.is_bit:
             return torch.ones(secret.shape, dtype=torch.bool)
         return torch.zeros(secret.shape, dtype=torch.float64)

@@ -12,6 +12,7 @@ the carries and floors exactly.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from secure_fl.aggregation.openings import Permit
+from secure_fl.errors import require
 from secure_fl.mpc import disclosure
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
@@ -31,7 +33,7 @@ from secure_fl.mpc.planning import Network, block_width, cheapest
 from secure_fl.mpc.prg import KEY_BYTES, Nonces
 from secure_fl.mpc.transport import Exchange, Mesh
 from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
-from secure_fl.mpc.words import to_planes, unpack_bits
+from secure_fl.mpc.words import to_planes, unpack_bits, word_count
 
 _INT = np.int64
 
@@ -94,10 +96,10 @@ class Ring(ABC):
         """Return x in the clear, at every node: three rounds, 8 bytes an element and 96.
 
         Raises:
-            InputError: the permit was not given for this opening.
+            InputError: the permit is not for this opening, its shape or its kind.
             NodeFailure: see `disclosure.exchange`.
         """
-        permit.spend()
+        permit.spend(x.shape, is_bit=False)
         return disclosure.add(self.mesh, x, self._nonces)
 
     def _masked_opened(self, x: np.ndarray) -> np.ndarray:
@@ -113,10 +115,14 @@ class Ring(ABC):
         """Return the words in the clear, at every node: three rounds, 8 bytes a word and 96.
 
         Raises:
-            InputError: the permit was not given for this opening.
+            InputError: the permit is not for this opening, its shape or its kind.
             NodeFailure: see `disclosure.exchange`.
         """
-        permit.spend()
+        *rows, columns = shape = permit.opening.shape
+        words = math.prod(rows), word_count(columns)
+        found = wires.masked.shape
+        require(found == words, f"words opened as {permit.opening.name!r}", f"{words}", found)
+        permit.spend(shape, is_bit=True)
         return disclosure.xor(self.mesh, wires.masked, wires.share, self._nonces)
 
     def decompose(

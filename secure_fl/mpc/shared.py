@@ -7,6 +7,7 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
+from secure_fl.aggregation.constants import extra_bits
 from secure_fl.aggregation.fixedpoint import FixedPointOps
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
@@ -264,6 +265,9 @@ class SharedOps(FixedPointOps):
     def _sum(self, x: SharedMatrix, y: SharedMatrix, bits: int) -> SharedMatrix:
         return SharedMatrix(self.lifted(x) + self.lifted(y), bits, lifted=True)
 
+    def _finer_rows(self, x: SharedMatrix, factor: int) -> SharedMatrix:
+        return SharedMatrix(self.lifted(x) * _INT(factor), x.bits + extra_bits(factor), lifted=True)
+
     def _norms(self, x: SharedMatrix) -> ArithmeticSharedTensor:
         return _ring(self.ring.squared_norms(self._under_mask(x)))
 
@@ -312,7 +316,7 @@ class SharedOps(FixedPointOps):
         other: ArithmeticSharedTensor | None,
         factor: int,
     ) -> SharedMatrix:
-        bits = x.bits + factor.bit_length() - 1
+        bits = x.bits + extra_bits(factor)
         chosen = self.ring.choose(mask.wires, self._under_mask(x)) * _INT(factor)
         if other is not None:
             # mask x + (1 - mask) other = mask x - mask other + other

@@ -21,7 +21,7 @@ from secure_fl.aggregation.weights import WEIGHT_BITS, apportion, real_rows
 from secure_fl.errors import InputError
 from tests.secure_fl.aggregation.oracles import KINDS, case
 from tests.secure_fl.aggregation.test_rules_common import UNITS
-from tests.secure_fl.aggregation.unruly import WAYS, unruly
+from tests.secure_fl.aggregation.unruly import AT_THE_RING, WAYS, unruly
 
 STEP = Fraction(1, 2**16)
 
@@ -187,7 +187,7 @@ def test_rows_of_hardly_any_weight_do_not_count() -> None:
 
 
 @pytest.mark.parametrize("backend", ["plain", "fixed"])
-@pytest.mark.parametrize("way", sorted(WAYS.keys() - {"by_crypten"}))
+@pytest.mark.parametrize("way", sorted(WAYS.keys() - AT_THE_RING))
 def test_a_stage_is_held_to_its_word(way: str, backend: str) -> None:
     x = 0.1 * torch.ones(5, 3)
     with pytest.raises(InputError, match=WAYS[way][2]):

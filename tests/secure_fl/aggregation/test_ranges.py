@@ -11,7 +11,9 @@ import pytest
 import torch
 
 import secure_fl
-from secure_fl.aggregation import Opens, Pipeline, Stage, build_rule, make_stage, rule_names
+from secure_fl.aggregation import Opens, Pipeline, Stage, build_rule, fixed, make_stage, rule_names
+from secure_fl.aggregation.constants import extra_bits
+from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import Context, State
 from secure_fl.aggregation.ranges import MOST_STEPS, Span, point, shortest, within
 from secure_fl.aggregation.rehearsal import rehearse_ranges
@@ -271,3 +273,33 @@ def test_ranges_are_those_of_the_values() -> None:
     for span, values in seen:
         assert span.low <= float(values.min())
         assert float(values.max()) <= span.high < 1e3
+
+
+def test_rows_of_two_units_are_brought_to_the_finer_one_exactly() -> None:
+    ops = fixed.ClearOps()
+    coarse = fixed.wrap(torch.tensor([[1.0, -2.0], [0.25, 2.0**-16]], dtype=torch.float64), 18)
+    odd = Updates(fixed.ClearMatrix(torch.tensor([[3, -1], [5, 7]]), 19), (2, 2), 2.0**-17)
+    scaled = coarse.data.values * 2
+    for total, x in ((coarse, odd), (odd, coarse)):
+        added = ops.accumulate(total, x)
+        assert (added.unit, added.data.bits) == (2.0**-17, 20)
+        assert torch.equal(added.data.values, scaled + odd.data.values)
+    joined = ops.join([coarse, odd])
+    assert (joined.unit, joined.shape, joined.data.bits) == (2.0**-17, (4, 2), 19)
+    assert torch.equal(joined.data.values, torch.cat([scaled, odd.data.values]))
+
+
+def test_rows_that_a_finer_unit_would_make_too_wide_are_refused() -> None:
+    ops = fixed.ClearOps()
+    coarse = fixed.wrap(torch.ones(1, 1, dtype=torch.float64), 40)
+    one = fixed.ClearMatrix(torch.ones(1, 1, dtype=torch.int64), 18)
+    assert ops.join([coarse, Updates(one, (1, 1), 2.0**-39)]).data.bits == 63
+    finer = Updates(one, (1, 1), 2.0**-40)
+    with pytest.raises(InputError, match="bits of rows in finer steps must be at most 63; got 64"):
+        ops.join([coarse, finer])
+    with pytest.raises(InputError, match="bits of rows in finer steps must be at most 63; got 64"):
+        ops.accumulate(coarse, finer)
+
+
+def test_a_factor_that_is_no_power_of_two_widens_by_whole_bits() -> None:
+    assert [extra_bits(factor) for factor in (1, 2, 3, 4, 5, 8)] == [0, 1, 2, 2, 3, 3]

@@ -61,6 +61,31 @@ def test_as_many_hospitals_as_settings_allow(cluster: Backend) -> None:
         compare(cluster, name, *case("plain", 500, 2))
 
 
+def test_history_in_the_finer_of_two_units(cluster: Backend) -> None:
+    """Trimming an even number of rows halves the unit, and the history takes rows of both."""
+    stages = [
+        {"trim_to_median": {"beta": 0.2}},
+        "trust_screen",
+        {"weighted_mean": {"by": "uniform"}},
+    ]
+    rule = build_rule({"max_abs": 2.0, "stages": stages})
+    n, d = 6, 5
+    x, _, _ = case("plain", n, d)
+    for counts in ((6, 5, 6), (5, 6, 4, 3), (4, 5, 6)):
+        where = [cluster, open_backend("fixed"), open_backend("plain")]
+        sessions = [backend.session(rule, n, d) for backend in where]
+        for number, count in enumerate(counts):
+            present, updates = [i < count for i in range(n)], x * (1 - number / 4)
+            shared, clear, plain = (
+                session.aggregate(session.submit(updates, present), reference=x.mean(axis=0))
+                for session in sessions
+            )
+            same(shared, clear)
+            assert torch.equal(clear.accepted, plain.accepted)
+            torch.testing.assert_close(clear.update, plain.update, atol=2**-12, rtol=0)
+        sessions[0].close()
+
+
 def test_weights_by_numbers_of_rows(cluster: Backend) -> None:
     x, _, _ = case("plain", 7, 65)
     rule = build_rule({"stages": [{"weighted_mean": {"by": "samples"}}]})

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from secure_fl.aggregation import Pipeline, fixed
+from secure_fl.aggregation import Pipeline, Stage, fixed
 from secure_fl.aggregation.pipeline import make_stage
 from secure_fl.backends import open_backend
 from secure_fl.errors import InputError
 from secure_fl.sessions import Backend
+from tests.secure_fl.aggregation.unruly import TOO_FEW, too_few
 from tests.secure_fl.mpc.found import same
 
 N, D, MINIMUM = 6, 4, 3
@@ -22,7 +23,8 @@ N, D, MINIMUM = 6, 4, 3
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[dict[str, Backend]]:
     options: dict[str, Any] = {"minimum_hospitals": MINIMUM}
-    with open_backend("mpc", nodes=2, timeout=60, **options) as nodes:
+    own = ("tests.secure_fl.aggregation.unruly:too_few",)
+    with open_backend("mpc", nodes=2, timeout=60, allow=own, **options) as nodes:
         yield {name: open_backend(name, **options) for name in ("plain", "fixed")} | {"mpc": nodes}
 
 
@@ -113,9 +115,61 @@ def test_arithmetic_does_not_hide_how_few_rows_there_are() -> None:
     x = fixed.wrap(torch.ones(3, 2, dtype=torch.float64), 18)
     one = ops.weighted_mean(x, torch.tensor([1.0, 0.0, 0.0]))
     everybody = ops.median(x)
-    assert (one.rows, everybody.rows) == (1, None)
-    for mixed in (one + everybody, everybody - one, one * 0.5, 2.0 * one, (one + 0.25) - everybody):
+    assert (one.rows, everybody.rows) == (1, 3)
+    bit = everybody < 2.0
+    for mixed in (
+        one + everybody,
+        everybody - one,
+        one * 0.5,
+        2.0 * one,
+        (one + 0.25) - everybody,
+        ops.add(one, 0.0),
+        ops.subtract(everybody, one),
+        ops.multiply(one, bit),
+        ops.mean_of([everybody, one]),
+        ops.mean_of([one]),
+        ops.absolute(one),
+        ops.maximum(everybody, one),
+        ops.minimum(one, everybody),
+        ops.both(bit, one < 2.0),
+        ops.invert(one < 2.0),
+        ops.sum_last(one),
+        ops.median_of(one),
+        *ops.order_statistics(ops.rows(x, [2]), [0]),
+    ):
         assert mixed.rows == 1
+
+
+@pytest.mark.parametrize("way", sorted(TOO_FEW))
+def test_a_stage_that_errs_does_not_make_one_row_seem_more(
+    worlds: dict[str, Backend], way: str
+) -> None:
+    """Refused by name, or the public zero stands for the update: in every backend."""
+    rule = Pipeline((too_few(way), *after(way)), 2.0)
+    message = TOO_FEW[way][1]
+    if message is None:
+        result = everywhere(worlds, rule, rows(*[1] * N))
+        assert not result.update.any()
+        assert [opening.name for opening in result.opened] == ["update"]  # no flag of too few
+        return
+    for backend in worlds.values():
+        session = backend.session(rule, N, D)
+        with pytest.raises(InputError, match=message):
+            session.aggregate(session.submit(rows(*[1] * N)))
+        session.close()
+
+
+def after(way: str) -> tuple[Stage, ...]:
+    """A screen and the median, where a way leaves no update of its own."""
+    own = way.startswith(("mean", "one", "median", "a_minimum"))
+    return (
+        ()
+        if own
+        else (
+            make_stage("cosine_screen", {"reference": "root"}),
+            make_stage("coordinate_median", {}),
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["plain", "fixed"])
