@@ -236,7 +236,7 @@ def predictable(source: str) -> list[str]:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [a.name for a in node.names if a.name in PREDICTABLE_MODULES]
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and node.module != "collections.abc":  # a type
             whole = [f"{node.module}.{a.name}" for a in node.names]
             names = [
                 w
