@@ -5,7 +5,7 @@
 3. Cells' chains: executed again (`ledger.audit`); every round's models, result, verdicts, metrics
    and reputations, and the digest over all rounds and openings, are those on the chain.
 4. Records: checkpoints, results, openings, rows and summary agree with each other, so that a
-   manifest made anew does not cover a change.
+   manifest made anew does not cover a change; they hold nothing that no run writes.
 5. Settings: cells, rounds, contracts, seats and openings are those that `config.yaml` asks for.
 6. Measures: the models are measured again on the data, and give the figures recorded.
 7. Pages: report, explorer and figures are drawn again, and are the same.
@@ -35,6 +35,7 @@ from eval.audit_records import (
     Finding,
     check_against_chain,
     check_failed,
+    check_keys,
     check_models,
     check_rounds,
     check_summary,
@@ -43,6 +44,7 @@ from eval.audit_records import (
 )
 from eval.audit_settings import check_against_settings, check_contract, check_environment
 from eval.manifest import JOB_CHAIN, MANIFEST, entry, listed_files, read_manifest
+from eval.run_lock import HOLDER, LOCK
 from ledger.audit import audit
 from ledger.report import AuditReport
 from secure_fl.config import read_config
@@ -62,6 +64,7 @@ def audit_run(
     *,
     head: str | None = None,
     measures: bool = True,
+    data: Path | None = None,
     processes: int = 1,
     replay: Replay = audit,
     allow: Sequence[str] = (),
@@ -73,6 +76,7 @@ def audit_run(
         run: the folder.
         head: hash, hexadecimal, that the job's chain must end in, if known from elsewhere.
         measures: measure the models again (step 6); needs the data.
+        data: where the data are, of a run with `data.path`, whose own word for it is not followed.
         processes: how many processes execute chains side by side; 1 stays in this one.
         replay: executes a chain file again and reports on it.
         allow: code of somebody's own, "module:name" each, that may be imported to check a run
@@ -110,9 +114,12 @@ def audit_run(
     if config.ledger.keystore is not None:
         report.keys = "Keys are not compared with anybody's, and the job chain's are simulated"
     report.findings += _check_settings(config, run, cells, report)
-    if measures:
+    if measures and not report.anchored:
+        reason = f"config.yaml is not the one on the job's chain ({JOB_CHAIN})"
+        report.unchecked.append(Unchecked("measures", reason))
+    elif measures:
         tell("measuring the models again")
-        report.findings += guarded("measures", _measure(config, run, cells, report))
+        report.findings += guarded("measures", _measure(config, run, cells, report, data))
     else:
         report.unchecked.append(Unchecked("measures", "--no-measure"))
     tell("drawing pages and figures again")
@@ -135,6 +142,8 @@ def _check_files(run: Path, report: RunAudit) -> Iterator[Finding]:
     if not (run / MANIFEST).is_file():
         yield Finding(MANIFEST, "is missing: the run is not complete (secure-fl run --resume)")
         return
+    if (run / LOCK).is_file() and not HOLDER.fullmatch((run / LOCK).read_bytes()):
+        yield Finding(LOCK, "is not in the manifest, and no lock that a run leaves")
     listed, present = read_manifest(run), set(listed_files(run))
     report.files = len(listed)
     for name in sorted(listed.keys() | present):
@@ -172,6 +181,8 @@ def _check_job_chain(
         yield Finding(JOB_CHAIN, f"must hold one entry; it holds {len(chain.rounds)}")
         return
     (record,) = chain.rounds
+    config = run / "config.yaml"
+    report.anchored = config.is_file() and sha256(config.read_bytes()) == record.model.hex()
     signed = {
         "config.yaml": record.model,
         MANIFEST: record.result,
@@ -238,7 +249,7 @@ def _check_cells(folders: Sequence[Path], report: RunAudit) -> list[CellRecords]
             report.findings.append(Finding(place, str(error)))
             continue
         cells.append(cell)
-        for check in (check_models, check_rounds):
+        for check in (check_keys, check_models, check_rounds):
             report.findings += guarded(place, check(cell))
         chain = report.chains.get(folder.name)
         if chain is None:
@@ -296,10 +307,14 @@ def _failed_cells(run: Path) -> dict[str, str]:
 
 
 def _measure(
-    config: ExperimentConfig, run: Path, cells: Sequence[CellRecords], report: RunAudit
+    config: ExperimentConfig,
+    run: Path,
+    cells: Sequence[CellRecords],
+    report: RunAudit,
+    own_data: Path | None,
 ) -> Iterator[Finding]:
     """Step 6."""
     report.measured = Measured()
-    measure(config, run, grid.plan(config), cells, report.measured)
+    measure(config, run, grid.plan(config), cells, report.measured, own_data)
     report.unchecked += [Unchecked(*each) for each in report.measured.skipped]
     yield from report.measured.findings

@@ -7,7 +7,8 @@ The last digits may differ between processors, so that a gap up to `TOLERANCE` p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,22 @@ def measure(
     planned: Sequence[grid.Cell],
     cells: Sequence[CellRecords],
     report: Measured,
+    own_data: Path | None = None,
 ) -> None:
     """Measure all models of all cells into the report.
+
+    Of data that are not shipped `own_data` says where they are. A path in the settings is not
+    used: the folder may come from anybody, and would have any file read.
 
     Data that cannot be read leave all of it out, and an attack that cannot be built what its cells
     say of its success; data of another hash than the records state are a finding.
     """
+    if config.data.path is not None and own_data is None:
+        reason = "the data are not in the package: give yours with --data (data.path of the run)"
+        report.skipped.append(("measures", reason))
+        return
     try:
-        federation = prepare(config)
+        federation = prepare(_with_data(config, own_data))
     except SecureFLError as error:
         report.skipped.append(("measures", str(error)))
         return
@@ -96,6 +105,15 @@ def measure(
                     f"cells/{cell.name}",
                     measure_cell(cell, records[cell.name], run, federation, report),
                 )
+
+
+def _with_data(config: ExperimentConfig, path: Path | None) -> ExperimentConfig:
+    """The settings with the data in another place; what was permitted stays permitted."""
+    if path is None:
+        return config
+    moved = copy(config)
+    moved.data = replace(config.data, path=str(path))
+    return moved
 
 
 def measure_cell(

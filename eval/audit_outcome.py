@@ -39,6 +39,7 @@ class RunAudit:
         unchecked: all that could not be compared.
         files: how many files the manifest covers.
         head: hash of the last block of the job's chain, hexadecimal; empty if it has none.
+        anchored: whether `config.yaml` is the one whose hash the job's chain holds.
         chains: audits of the cells' chains, by cell; cells without a ledger have none.
         cells: number of cells.
         measured: what measuring again found; None if nothing was measured.
@@ -51,6 +52,7 @@ class RunAudit:
     unchecked: list[Unchecked] = field(default_factory=list)
     files: int = 0
     head: str = ""
+    anchored: bool = False
     chains: dict[str, AuditReport] = field(default_factory=dict)
     cells: int = 0
     measured: Measured | None = None
@@ -107,8 +109,8 @@ def _lines(report: RunAudit, verbose: bool) -> Iterator[str]:
         )
         yield "           were executed again, the node's agreement on its blocks was not checked"
     yield (
-        f"manifest   {report.cells - len(report.chains)} cells without a ledger, and of all cells "
-        "cell.json and times:"
+        f"manifest   {report.cells - len(report.chains)} cells without a ledger, of all cells "
+        "cell.json and times, and of\n           environment.json command, machine and versions:"
     )
     yield "           nothing but the manifest and the job chain hold them"
     if report.measured is not None:

@@ -20,15 +20,18 @@ from eval.environment import DRAWING, version
 from eval.records import read_object
 from eval.report import EXPLORER, FIGURES, REPORT, draw_pages
 
+NOT_THERE = "not there (secure-fl report draws it)"
 _PICTURE = re.compile(rb"data:image/png;base64,[A-Za-z0-9+/=]*")
 
 
 def check_pages(run: Path, report: RunAudit) -> Iterator[Finding]:
-    """Compare each page and figure that is there with what the records give."""
+    """Compare each page and figure that is there with what the records give; name the others."""
     present = sorted(_pages(run))
     if not present:
+        report.unchecked.append(Unchecked("pages and figures", NOT_THERE))
         return
     drawn = draw_pages(run)
+    report.unchecked += [Unchecked(name, NOT_THERE) for name in drawn if name not in present]
     other = other_versions(read_object(run / "environment.json"))
     for name in present:
         if name not in drawn:
@@ -46,6 +49,8 @@ def _pages(run: Path) -> Iterator[str]:
     for name in (REPORT, EXPLORER):
         if (run / name).exists():
             yield name
+    if (run / FIGURES).is_file():
+        yield FIGURES
     for path in (run / FIGURES).rglob("*"):
         if not path.is_dir():
             yield path.relative_to(run).as_posix()

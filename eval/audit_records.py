@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from eval import grid
+from eval.records import MALFORMED
 from ledger.parameters import MAX_LOSS, SCALE, from_fixed, loss_to_fixed, to_fixed
 from ledger.report import AuditReport
 from ledger.witness import RoundRecord
@@ -30,6 +31,27 @@ Row = dict[str, Any]
 SAME_SUM = 1e-9
 # Units of 10**-18 allowed between a median of floats and the chain's median of integers.
 SAME_MEDIAN = 1000
+
+
+# Keys of what a run writes: rows of rounds.jsonl, the first and the others, of openings.jsonl, of
+# which large ones have no value, and closing.json.
+_JUDGED = {"accuracy", "loss", "f1", "status", "model_sha256"}
+_OBSERVED = {"test_accuracy", "attack_success"}
+FIRST_KEYS = _JUDGED | _OBSERVED | {"round", "settings_sha256", "data_sha256"}
+ROUND_KEYS = (
+    _JUDGED
+    | _OBSERVED
+    | {"round", "stopped", "accepted", "refused", "unopened", "disputes", "suspended"}
+    | {"reputation", "samples", "seconds", "ledger_ms", "mpc"}
+    | {"update_sha256", "result_sha256", "candidate_sha256"}
+)
+OPENING_KEYS = {"round", "name", "shape", "unit", "sha256"}
+CLOSING_KEYS = _JUDGED | {"entry", "records_sha256", "candidate_sha256", "ledger_ms"}
+TRAFFIC_KEYS = {"rounds", "bytes_online", "bytes_offline"}
+SECONDS_KEYS = {"train", "server", "share", "aggregate", "ledger", "validate"} | {
+    "mpc_online",
+    "mpc_offline",
+}
 
 
 class Finding(NamedTuple):
@@ -117,6 +139,29 @@ def check_models(cell: CellRecords) -> Iterator[Finding]:
     for path in sorted((cell.folder / "models").iterdir()):
         if path not in expected:
             yield Finding(f"{cell.place}/models/{path.name}", "belongs to no round")
+
+
+def check_keys(cell: CellRecords) -> Iterator[Finding]:
+    """Records hold what a run writes and nothing else: nobody compares another key."""
+    first, *played = cell.rounds
+    yield from strange_keys(f"{cell.place}/rounds.jsonl line 1", first, FIRST_KEYS)
+    for number, row in enumerate(played, start=2):
+        place = f"{cell.place}/rounds.jsonl line {number}"
+        yield from strange_keys(place, row, ROUND_KEYS)
+        yield from strange_keys(f"{place}, mpc", row["mpc"], TRAFFIC_KEYS)
+        spent = row["seconds"]
+        yield from strange_keys(f"{place}, seconds", spent, SECONDS_KEYS & spent.keys())
+    for number, row in enumerate(cell.openings, start=1):
+        place = f"{cell.place}/openings.jsonl line {number}"
+        yield from strange_keys(place, row, OPENING_KEYS | (row.keys() & {"value"}))
+    yield from strange_keys(f"{cell.place}/closing.json", cell.closing, CLOSING_KEYS)
+
+
+def strange_keys(place: str, found: Row, written: Collection[str]) -> Iterator[Finding]:
+    """One finding for each key that is missing, or that no run writes."""
+    for key in sorted(found.keys() ^ set(written)):
+        fault = "is missing" if key in written else "is nothing that a run writes"
+        yield Finding(f"{place}, {key}", fault)
 
 
 def check_rounds(cell: CellRecords) -> Iterator[Finding]:
@@ -267,9 +312,7 @@ def check_row(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
     costs = grid.costs(run.defence, run.experiment.privacy, result_of(cell, torch.empty(0)))
     yield from differences(place, cell.row, costs, "the rounds", SAME_SUM)
     written = {*settings, *costs, *grid.MEASURES, "objective", "seconds"}
-    for key in sorted(cell.row.keys() ^ written):
-        fault = "is missing" if key in written else "is nothing that a run writes"
-        yield Finding(f"{place}, {key}", fault)
+    yield from strange_keys(place, cell.row, written)
 
 
 def check_failed(failed: Collection[str], missing: Collection[str]) -> Iterator[Finding]:
@@ -300,8 +343,8 @@ def guarded(place: str, findings: Iterable[Finding]) -> list[Finding]:
     try:
         for finding in findings:
             collected.append(finding)
-    except (KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
-        collected.append(Finding(place, f"is not of the form that a run writes ({error!r})"))
     except (InputError, ValueError, OSError, struct.error) as error:
         collected.append(Finding(place, str(error)))
+    except MALFORMED as error:
+        collected.append(Finding(place, f"is not of the form that a run writes ({error!r})"))
     return collected

@@ -13,7 +13,8 @@ from typing import Any
 
 from eval import grid
 from eval.audit_openings import check_openings
-from eval.audit_records import CellRecords, Finding, Row, check_row, differences
+from eval.audit_records import CellRecords, Finding, Row, check_row, differences, strange_keys
+from eval.environment import environment
 from ledger.members import ADMINISTRATOR, COORDINATOR, HOSPITAL, NODE, ROLE_NAMES, VALIDATOR
 from ledger.report import AuditReport
 from secure_fl.aggregation.pipeline import Pipeline
@@ -157,6 +158,8 @@ def check_environment(
         grid.CONFIG_HASH: sha256((run / "config.yaml").read_bytes()),
     }
     yield from differences(grid.ENVIRONMENT, found, expected, "the settings", 0.0)
+    written = {*environment(config, ""), "run", grid.CONFIG_HASH, grid.DATA_HASH}
+    yield from strange_keys(grid.ENVIRONMENT, found, written)
     data = found.get(grid.DATA_HASH)
     for cell in cells:
         own = cell.rounds[0].get(grid.DATA_HASH)

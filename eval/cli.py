@@ -283,6 +283,12 @@ def _parser() -> argparse.ArgumentParser:
     audit.add_argument(
         "--no-measure", action="store_true", help="do not measure the models on the data again"
     )
+    audit.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="your data, for a run with data.path: an audit follows no path that a folder names",
+    )
     audit.add_argument("--verbose", action="store_true", help="tell what each chain recorded")
     audit.set_defaults(command=audit_command)
     return parser
@@ -343,6 +349,8 @@ def run_command(options: argparse.Namespace) -> int:
         report = write_report(folder)  # before anything about it is printed
         console.print(console_table(rows), crop=False)
         audit = f"audit:  secure-fl audit {quoted(folder)}"
+        if config.data.path is not None:
+            audit += f" --data {quoted(Path(config.data.path))}"
         console.print(f"report: {shown(report)}\n{audit}\nhead:   {job_head(folder)}", **plain)
     if failed:
         again = f"secure-fl run --resume {quoted(folder)}"
@@ -454,6 +462,7 @@ def audit_command(options: argparse.Namespace) -> int:
         options.run,
         head=options.head,
         measures=not options.no_measure,
+        data=options.data,
         processes=os.cpu_count() or 1,
         allow=options.allow,
         tell=lambda line: print(printable(line), file=sys.stderr, flush=True),

@@ -16,6 +16,8 @@ Row = Mapping[str, Any]
 
 # Longest text in a row: a hash, a label.
 MAX_WORDS = 200
+# What reading or drawing raises where a record is not of the form that a run writes.
+MALFORMED = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
 REQUIRED = ("defence", "attack", "malicious_fraction", "accuracy")
 
 

@@ -14,7 +14,7 @@ from eval import figures, metrics, tables
 from eval.completeness import Gaps, find_gaps
 from eval.explorer import explorer_page
 from eval.pages import render_page
-from eval.records import Cell, Row, Run, load_run
+from eval.records import MALFORMED, Cell, Row, Run, load_run
 from eval.run_lock import only_writer
 from eval.style import (
     NO_ATTACK,
@@ -24,6 +24,7 @@ from eval.style import (
     headline_fraction,
     looks,
 )
+from secure_fl.errors import InputError, SecureFLError
 from secure_fl.runfolder import write_atomic
 
 WHOLE = Gaps()
@@ -119,8 +120,21 @@ def draw_pages(run_folder: Path) -> dict[str, bytes]:
     The same files give the same bytes under the same versions, wherever the folder is.
 
     Raises:
-        InputError: the folder is not a finished run; the message names the file at fault.
+        InputError: the folder is not a finished run, the message names the file at fault; or a
+            record is not of the form that a run writes.
     """
+    try:
+        return _draw_pages(run_folder)
+    except SecureFLError:
+        raise
+    except MALFORMED as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"the records in {run_folder} are not of the form that a run writes ({fault})"
+        ) from error
+
+
+def _draw_pages(run_folder: Path) -> dict[str, bytes]:
     run = load_run(run_folder)
     light = figures.draw_all(run)
     pages = {f"{FIGURES}/{name}.png": png for name, png in light.items()}

@@ -18,6 +18,7 @@ import pytest
 from eval import cli
 from eval.audit import Outcome, RunAudit, audit_run, describe
 from eval.manifest import job_head, listed_files, write_manifest
+from eval.report import write_report
 from ledger.audit import audit
 from ledger.report import AuditReport
 from secure_fl.errors import InputError
@@ -96,12 +97,13 @@ def test_an_untouched_run_passes_in_fresh_processes(original: Path) -> None:
     assert report.measured is not None
     assert report.measured.figures > 60
     assert report.measured.largest_gap == 0.0
-    assert report.outcome is Outcome.PASSED
+    assert [each.what for each in report.unchecked] == ["pages and figures"]
+    assert report.outcome is Outcome.INCOMPLETE
 
 
 def test_the_description_says_what_rests_on_what(original: Path) -> None:
     text = describe(quick(original), verbose=True)
-    assert text.startswith(f"audit of {original}: INCOMPLETE, 1 thing(s) not checked; all else")
+    assert text.startswith(f"audit of {original}: INCOMPLETE, 2 thing(s) not checked; all else")
     assert "2 of 4 cells, with a ledger" in text
     assert "2 cells without a ledger" in text
     assert "  not checked: measures: --no-measure\n" in text
@@ -337,6 +339,7 @@ def test_unreadable_settings_are_told(run: Path) -> None:
 
 
 def test_the_command_passes_and_fails(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_report(run)
     assert cli.main(["audit", str(run), "--head", job_head(run)]) == 0
     said = capsys.readouterr()
     assert "PASSED" in said.out

@@ -6,6 +6,7 @@ Whoever changes a run here knows the program: hashes, manifest and job chain are
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -189,7 +190,7 @@ def test_another_tuned_model_is_found_by_tuning_again(tmp_path: Path) -> None:
     settings = ["defences=[guarded]", "attacks=[]", "rounds=1"]
     settings += ["defence.ledger=false", "defence.reputation=false"]
     folder = tiny_job.run(tmp_path / "run", settings)
-    assert audit_run(folder).outcome is Outcome.PASSED
+    assert audit_run(folder).findings == []
     cell = folder / "cells" / "guarded--none"
     shutil.copy(cell / "models" / "round-001.npy", cell / "models" / "final.npy")
     last = rows(cell / "rounds.jsonl")[-1]
@@ -483,7 +484,9 @@ def borrowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.syspath_prepend(home)
         settings = ["attacks=[]", f"attack={MIMIC}", "defences=[fedavg]", "rounds=1"]
         folder = tiny_job.run(home / "run", settings)
-        assert audit_run(folder, allow=[MIMIC]).outcome is Outcome.PASSED
+        whole = audit_run(folder, allow=[MIMIC])
+        assert whole.findings == []
+        assert [each.what for each in whole.unchecked] == ["pages and figures"]
     sys.modules.pop("vanishing", None)
     return folder
 
@@ -497,7 +500,7 @@ def test_without_measures_an_audit_is_incomplete(
         patch.syspath_prepend(borrowed.parent)
         assert cli.main(["audit", str(run), *allow]) == 3
     out = capsys.readouterr().out
-    assert "INCOMPLETE, 1 thing(s) not checked; all else holds\n" in out
+    assert "INCOMPLETE, 2 thing(s) not checked; all else holds\n" in out
     assert "  not checked: measures: --no-measure\n" in out
     (run / "cells" / "fedavg--Mimic" / "closing.json").write_text("{}")
     assert quick(run).outcome is Outcome.FAILED
@@ -543,17 +546,106 @@ def test_data_that_are_not_here_are_named_and_other_data_are_found(tmp_path: Pat
     path = _prepared(tmp_path, 0)
     settings = ["data=mimic3", f"data.path={path}", "attacks=[]", "defences=[fedavg]", "rounds=1"]
     folder = tiny_job.run(tmp_path / "run", settings)
-    assert audit_run(folder).outcome is Outcome.PASSED
-    path.rename(tmp_path / "kept.npz")
-    gone = audit_run(folder)
+    write_report(folder)
+    assert audit_run(folder, data=path).outcome is Outcome.PASSED
+    kept = path.rename(tmp_path / "kept.npz")
+    assert audit_run(folder, data=kept).outcome is Outcome.PASSED
+    gone = audit_run(folder, data=path)
     assert gone.outcome is Outcome.INCOMPLETE
     assert gone.unchecked[0].what == "measures"
     assert "data.path" in gone.unchecked[0].reason
     _prepared(tmp_path, 1).rename(path)
-    other = audit_run(folder)
+    other = audit_run(folder, data=path)
     assert places(other) == ["environment.json, data_sha256"]
     assert [each.what for each in other.unchecked] == ["measures"]
     # A record that says otherwise than the cells is found without the data.
     edit(folder / "environment.json", data_sha256="0" * 64)
     write_manifest(folder)
-    assert places(quick(folder)) == ["cells/fedavg--none/rounds.jsonl line 1, data_sha256"]
+    place = "cells/fedavg--none/rounds.jsonl line 1, data_sha256"
+    assert [found for found in places(quick(folder)) if not found.endswith(".html")] == [place]
+
+
+@pytest.mark.parametrize("place", ["/etc", "/dev/zero", "pipes"])
+def test_an_audit_follows_no_path_that_the_folder_names(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _prepared(tmp_path, 0)
+    settings = ["data=mimic3", f"data.path={path}", "attacks=[]", "defences=[fedavg]", "rounds=1"]
+    folder = tiny_job.run(tmp_path / "run", settings)
+    (tmp_path / "pipes").mkdir()
+    for name in ("PATIENTS", "ADMISSIONS", "ICUSTAYS", "CHARTEVENTS", "LABEVENTS"):
+        os.mkfifo(tmp_path / "pipes" / f"{name}.csv")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace(str(path), str(tmp_path / place)))
+    forge(folder)
+    told = dict(audit_run(folder).unchecked)
+    assert "give yours with --data" in told["measures"]
+    # Named by whoever audits, a folder of pipes is read as one without tables.
+    assert cli.main(["audit", str(folder), "--data", str(tmp_path / "pipes")]) == 1
+    assert "not checked: measures: mimic3: " in capsys.readouterr().out
+
+
+def test_settings_that_the_job_chain_does_not_hold_are_not_measured_with(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("rounds: 3", "rounds: 4"))
+    report = audit_run(run)
+    assert "is not the one on the job's chain" in dict(report.unchecked)["measures"]
+    assert report.measured is None
+
+
+# ---- what nobody would compare
+
+
+def _extra_round(run: Path) -> None:
+    folder = run / "cells" / PLAIN
+    played, opened = rows(folder / "rounds.jsonl"), rows(folder / "openings.jsonl")
+    played[1]["note"] = "an extra key"
+    played[2]["mpc"]["note"] = played[2]["seconds"]["note"] = 1.0
+    opened[0]["note"] = "another"
+    write_rows(folder / "rounds.jsonl", played)
+    write_rows(folder / "openings.jsonl", opened)
+    edit(folder / "closing.json", records_sha256=records_digest(played, opened), note="a third")
+
+
+def test_keys_that_no_run_writes_are_found(run: Path) -> None:
+    _extra_round(run)
+    edit(run / "cells" / CHAINED / "closing.json", note="unsigned")
+    edit(run / "environment.json", note="anything")
+    forge(run)
+    found = {place for place, fault in quick(run).findings if "nothing that a run writes" in fault}
+    assert found == {
+        f"cells/{PLAIN}/rounds.jsonl line 2, note",
+        f"cells/{PLAIN}/rounds.jsonl line 3, mpc, note",
+        f"cells/{PLAIN}/rounds.jsonl line 3, seconds, note",
+        f"cells/{PLAIN}/openings.jsonl line 1, note",
+        f"cells/{PLAIN}/closing.json, note",
+        f"cells/{CHAINED}/closing.json, note",
+        "environment.json, note",
+    }
+
+
+def test_pages_that_are_gone_are_named(drawn: Path) -> None:
+    (drawn / "report.html").unlink()
+    figure = next((drawn / "figures").glob("*.png"))
+    figure.unlink()
+    report = quick(drawn)
+    assert report.findings == []
+    gone = {each.what for each in report.unchecked} - {"measures"}
+    assert gone == {"report.html", f"figures/{figure.name}"}
+
+
+def test_a_file_in_the_place_of_the_figures_or_of_the_lock_is_found(run: Path) -> None:
+    (run / "figures").write_text("anything at all")
+    (run / ".lock").write_text("#!/bin/sh")
+    assert places(quick(run)) == [".lock", "figures"]
+    (run / "figures").unlink()
+    (run / ".lock").write_text("12345")  # of a writer that was killed
+    assert places(quick(run)) == []
+
+
+def test_a_number_that_no_float_holds_is_found(run: Path) -> None:
+    path = run / "cells" / CHAINED / "cell.json"
+    spent = json.loads(path.read_text())["ledger_ms_per_round"]
+    path.write_text(path.read_text().replace(str(spent), "1e999"))
+    write_manifest(run)
+    assert any("too large a number" in finding.fault for finding in quick(run).findings)

@@ -229,6 +229,44 @@ def test_deep_nesting_is_a_fault_of_the_file(
         assert "nested deeper" in said.out + said.err
 
 
+ODD: list[tuple[str, tuple[str, ...], Any]] = [
+    ("summary.json", ("rows", "malicious"), 5),
+    ("summary.json", ("rows", "rounds_run"), "x"),
+    ("summary.json", ("rows", "seed"), []),
+    ("summary.json", ("rows", "auc"), []),
+    ("summary.json", ("rows", "precision"), "x"),
+    ("summary.json", ("rows", "malicious_fraction"), "x"),
+    ("environment.json", ("created",), "\ud800"),
+    ("environment.json", ("packages",), 5),
+    (f"{CELL}/cell.json", ("malicious",), 1.5),
+    (f"{CELL}/cell.json", ("seed",), []),
+    (f"{CELL}/rounds.jsonl", ("seconds",), "x"),
+    (f"{CELL}/rounds.jsonl", ("attack_success",), "x"),
+    (f"{CELL}/rounds.jsonl", ("attack_success",), 10**79),
+    (f"{CELL}/rounds.jsonl", ("mpc", "bytes_online"), []),
+    (f"{CELL}/rounds.jsonl", ("f1",), []),
+    (f"{CELL}/rounds.jsonl", ("round",), "\ud800"),
+]
+
+
+@pytest.mark.parametrize(("name", "keys", "value"), ODD)
+def test_a_report_of_odd_records_is_drawn_or_refused_in_one_line(
+    name: str, keys: tuple[str, ...], value: Any, run: Path, capsys: Capture
+) -> None:
+    path = run / name
+    lines = path.read_text().splitlines() if name.endswith("l") else [path.read_text()]
+    parsed = [json.loads(line) for line in lines]
+    place = parsed[-1]
+    for key in keys[:-1]:
+        place = place[key][0] if isinstance(place[key], list) else place[key]
+    place[keys[-1]] = value
+    path.write_text("\n".join(json.dumps(each) for each in parsed) + "\n")
+    status = cli.main(["report", str(run)])
+    said = capsys.readouterr().err
+    assert (status, said.count("\n")) in {(0, 0), (2, 1)}
+    assert status == 0 or str(run) in said
+
+
 def relabel(run: Path, label: str) -> None:
     """Another label for the method, wherever the run has it."""
     rewrite(run, lambda config: config["defences"][0].update(label=label))
