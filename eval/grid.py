@@ -178,7 +178,13 @@ def check_job(config: ExperimentConfig) -> Federation:
     check_chain(config)
     _check_keys(config)
     for defence in {cell.run.defence.name: cell.run.defence for cell in plan(config)}.values():
-        check_defence(defence, config.privacy, federation.hospitals, federation.initial.numel())
+        check_defence(
+            defence,
+            config.privacy,
+            federation.hospitals,
+            federation.initial.numel(),
+            config.extensions,
+        )
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
         rehearse(make_setting(run, federation))

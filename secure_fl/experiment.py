@@ -387,7 +387,11 @@ def run(
     config = RunConfig(experiment, experiment.defences[0], attack, fraction)
     federation = prepare(experiment)
     check_defence(
-        config.defence, experiment.privacy, federation.hospitals, federation.initial.numel()
+        config.defence,
+        experiment.privacy,
+        federation.hospitals,
+        federation.initial.numel(),
+        experiment.extensions,
     )
     rehearse(make_setting(config, federation))
     check_numbers(experiment, config.defence, federation.model.num_parameters)

@@ -18,6 +18,7 @@ from secure_fl.aggregation.rehearsal import rehearse_ranges
 from secure_fl.backends import ClearBackend
 from secure_fl.checks import check
 from secure_fl.errors import ConfigError, InputError
+from secure_fl.extensions import NONE, Extensions
 from secure_fl.schema import DefenceConfig, ExperimentConfig, PrivacyConfig
 
 # Largest chance that the noise alone puts an honest update outside the rule's range.
@@ -26,13 +27,22 @@ TOLERATED_REFUSALS = 0.01
 _SMALL = 2.0**-7
 
 
-def check_defence(defence: DefenceConfig, privacy: PrivacyConfig, hospitals: int, dim: int) -> None:
+def check_defence(
+    defence: DefenceConfig,
+    privacy: PrivacyConfig,
+    hospitals: int,
+    dim: int,
+    extensions: Extensions = NONE,
+) -> None:
     """Refuse a rule that cannot work with so many hospitals and parameters, or with the noise.
+
+    Args:
+        extensions: code of one's own that was permitted, where the rule is one's own.
 
     Raises:
         ConfigError: naming the defence, the limit and what to change.
     """
-    rule, place = defence.build(), f"defence {defence.name!r}"
+    rule, place = defence.build(extensions), f"defence {defence.name!r}"
     chance = refusal_chance(rule.limit, privacy.noise_sigma, dim)
     if chance > TOLERATED_REFUSALS:
         raise ConfigError(

@@ -40,8 +40,8 @@ def test_each_commitment_stands_at_its_hospital(
     assert root == merkle_root([held.get(i, ABSENT) for i in range(41)])
     hospital = data.draw(st.sampled_from(range(41)))
     proof = posted_proof(commitments, 41, hospital)
-    assert verify(held.get(hospital, ABSENT), hospital, proof, root)
-    assert not verify(keccak(b"another"), hospital, proof, root)
+    assert verify(held.get(hospital, ABSENT), hospital, 41, proof, root)
+    assert not verify(keccak(b"another"), hospital, 41, proof, root)
 
 
 def test_bad_input_is_named() -> None:

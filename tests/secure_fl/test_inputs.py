@@ -128,7 +128,10 @@ def test_what_is_not_clear_is_refused_by_name(form: str) -> None:
 
 def test_not_a_number_is_refused_with_its_hospital() -> None:
     for nothing in (float("nan"), float("inf")):
-        with pytest.raises(InputError, match="hospital 1's update is refused: coordinate 2"):
+        with pytest.raises(
+            InputError,
+            match="hospital 1's update is refused: every coordinate must be a finite number",
+        ):
             secure_fl.aggregate([[0.0, 1.0, 2.0], [0.0, 1.0, nothing]], "median", "fixed")
 
 

@@ -190,7 +190,7 @@ def test_an_update_that_is_not_finite_is_refused_and_the_round_goes_on(
     accepted = [None if i == bad else True for i in range(N)]
     if value != value:  # infinity is held at the largest value that can be sent, and counted
         assert list(played.row["refused"]) == [str(bad)]
-        assert "not a finite number" in played.row["refused"][str(bad)]
+        assert "must be a finite number" in played.row["refused"][str(bad)]
         assert played.row["accepted"] == accepted
     else:
         assert played.row["refused"] == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
@@ -108,7 +109,11 @@ def test_the_dealer_takes_a_nodes_rank_from_its_certificate(keys: Path) -> None:
             end = Tls(keys, name)
             channel = connect(port, TOKEN, claim, 5.0, "dealer", end)
             opened.append(channel)
-            channel.send({"rank": 0}, bytes([len(opened)]) * KEY_BYTES)
+            refused = (
+                contextlib.suppress(NodeFailure) if name != claim else contextlib.nullcontext()
+            )
+            with refused:  # hung up on, perhaps already
+                channel.send({"rank": 0}, bytes([len(opened)]) * KEY_BYTES)
         streams, channels = met.result(timeout=10)
         assert [channel.peer for channel in channels] == nodes
         for stream, key in zip(streams, (3, 2), strict=True):
