@@ -260,7 +260,7 @@ class History(RuleBasedStateMachine):
 def test_random_histories() -> None:
     History.client, History.seen = small_chain(seed=11), Counter()
     History.TestCase.settings = settings(
-        max_examples=24,
+        max_examples=16,
         stateful_step_count=30,
         deadline=None,
         derandomize=True,
