@@ -122,7 +122,6 @@ OPEN |= {"hospitals": 4, "dim": 6, "ties": None}
 AGGREGATE = {"do": "aggregate", "round": 1, "roots": {}, "reputation": [1.0] * 4}
 AGGREGATE |= {"samples": [1.0] * 4, "ruled": []}
 TIES = {"chain_id": 7, "contract": 20 * "00", "hospitals": [20 * "00"] * 4}
-HUGE = 10**400  # above all floats
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,6 @@ HUGE = 10**400  # above all floats
         ("hospitals", ["x", 10**15, 1025, 0, -1, 4.0, True, None], r"a whole number in 1\.\.1024"),
         ("dim", ["x", 2**28 + 1, 0, 6.0, [6]], r"a whole number in 1\.\.268435456"),
         ("rule", ["x", 7, None, ["median"]], "an object of texts, finite numbers and whole"),
-        ("rule", [{"max_abs": HUGE, "stages": []}], "an object of texts, finite numbers and"),
         ("ties", ["x", [], {**TIES, "chain_id": "7"}], "null, or chain_id, contract and hosp"),
         ("ties", [{**TIES, "contract": "zz"}, {**TIES, "hospitals": 4}], "null, or chain_id, con"),
         ("ties", [{**TIES, "hospitals": [20 * "00"] * 1025}, {}], "null, or chain_id, contract"),
@@ -167,8 +165,8 @@ def test_sessions_too_large_to_compute_with(cluster: Any) -> None:
         ("roots", [{"4": 32 * "00"}, {"-1": 32 * "00"}, {"00": 32 * "00"}], "a root of 32 bytes"),
         ("roots", [{"\u0663": 32 * "00"}, {"0": 7}, {"0": 31 * "00" + "  "}], "a root of 32 bytes"),
         ("reputation", ["x", [1.0] * 3, [2.0] * 4, [-1] * 4], r"4 finite numbers in \[0, 1\]"),
-        ("reputation", [["1"] * 4, [True] * 4, [[1.0]] * 4, HUGE], "4 finite numbers in"),
-        ("samples", ["x", [1.0] * 5, [-1.0] * 4, [HUGE] * 4, None], "4 finite numbers >= 0"),
+        ("reputation", [["1"] * 4, [True] * 4, [[1.0]] * 4], "4 finite numbers in"),
+        ("samples", ["x", [1.0] * 5, [-1.0] * 4, None], "4 finite numbers >= 0"),
         (
             "ruled",
             [[1], "x", [[0]], [[4, 0]], [[0, 2]]],
@@ -211,6 +209,7 @@ def test_directions_that_are_none(cluster: Any) -> None:
     [
         b'{"do": "close", "session": Infinity}',
         b'{"do": "close", "session": NaN}',
+        b'{"do": "close", "session": ' + 401 * b"9" + b"}",  # above all floats
         b"{'do': 'close'}",
         b"\xff",
         b"[]",
