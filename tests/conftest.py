@@ -5,11 +5,19 @@ from __future__ import annotations
 import signal
 
 from hypothesis import settings
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 # The suite tries the same cases every time, so that it fails only where something has changed.
 # `--hypothesis-profile nightly` explores: other cases at each run, kept where they failed.
 settings.register_profile("suite", derandomize=True, database=None, deadline=None)
-settings.register_profile("nightly", deadline=None, print_blob=True)
+# Each setting that the variable CI changes by itself is given.
+settings.register_profile(
+    "nightly",
+    derandomize=False,
+    database=DirectoryBasedExampleDatabase(".hypothesis/examples"),
+    deadline=None,
+    print_blob=True,
+)
 settings.load_profile("suite")
 
 
