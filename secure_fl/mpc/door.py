@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,9 @@ from secure_fl.errors import InputError, require
 from secure_fl.mpc.memory import Memory
 from secure_fl.mpc.sharing import SALT_BYTES, ShareMessage, check
 from secure_fl.types import AggregateResult
+
+# Bits of uniform randomness that never come twice.
+CERTAINLY_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class NodeSession:
                 rows[hospital] = check(
                     message, root, self.rank, self.nodes, self.rule.bits, self.dim
                 )
-                digests[hospital] = share_digest(message.salt, message.share)
+                digests[hospital] = self._name(message)
             except (InputError, ValueError) as error:
                 refused[hospital] = f"node {self.rank}: {error}"
         self.inbox.clear()
@@ -137,6 +141,16 @@ class NodeSession:
                 del rows[hospital]
                 refused[hospital] = f"node {self.rank} took this share before"
         return rows, refused
+
+    def _name(self, message: ShareMessage) -> bytes:
+        """What the node remembers a share by, for ever and in all sessions, 32 bytes.
+
+        The share alone, so that no other salt makes it another one. A share of few bits may come
+        again by chance, from another hospital or in a later round: its salt then counts too.
+        """
+        if self.rule.bits * self.dim < CERTAINLY_ONCE:
+            return share_digest(message.salt, message.share)
+        return hashlib.sha256(b"share" + message.share).digest()
 
     def open_commitments(self, number: int, roots: Mapping[int, bytes]) -> Checked:
         """Open the commitments of a round, on the coordinator's word for them.

@@ -146,6 +146,10 @@ class Node:
         session = NodeSession(rule, hospitals, header["dim"], rule.init(), *place)
         if header["ties"] is not None:
             self.notaries[number] = self._notary(session, header["ties"])
+        elif self.signer is not None:
+            raise InputError(
+                f"node {self.mesh.rank} holds a ledger key: it opens no session without a contract"
+            )
         self.sessions[number] = session
         return {}
 

@@ -365,12 +365,13 @@ def test_a_hospital_signs_one_root_a_round(signing: Any) -> None:
 def test_a_node_remembers_over_its_end(tmp_path: Path) -> None:
     """Started again in the same folder it takes neither the round nor the shares again."""
     ties = replace(TIES, promised={})
-    key = b"k" * 32
+    state, key = tmp_path / "state", b"k" * 32
     for again in (False, True):
-        with open_backend("mpc", timeout=60, signers=KEYS, state=tmp_path / "state") as backend:
-            untied = backend.session("mean", N, D, simulation_key=key)
+        with open_backend("mpc", timeout=60, state=state) as backend:
+            untied: Any = backend.session("mean", N, D, simulation_key=key)
             accepted = untied.aggregate(untied.submit(X)).accepted.tolist()
             assert accepted == [not again] * N
+        with open_backend("mpc", timeout=60, signers=KEYS, state=state) as backend:
             session = opened(backend, ties=replace(ties, promised={}))
             if again:
                 with pytest.raises(InputError, match="round 1 of the contract 0x"):
@@ -431,16 +432,29 @@ def test_a_round_is_combined_once_whoever_is_named_the_second_time(cluster: Back
         assert result.update.tolist() == [0.0] * D
 
 
-def test_the_same_shares_in_another_session_are_refused_by_name(cluster: Backend) -> None:
+@pytest.mark.parametrize("salts", ["same salts", "other salts"])
+def test_the_same_shares_in_another_session_are_refused_by_name(
+    cluster: Backend, salts: str
+) -> None:
     """Handed in again with one hospital less they would give its update by subtraction."""
     first: Any = cluster.session("mean", N, D, simulation_key=b"s" * 32)
     first.aggregate(first.submit(X))
     second: Any = cluster.session("mean", N, D, simulation_key=b"s" * 32)
+    draw = second._secrets.draw
+    if salts == "other salts":
+        second._secrets.draw = lambda label, size: draw(label.replace("salt", "salt of"), size)
     submission = second.submit(X, present=[True, True, True, False, True])
     result = second.aggregate(submission)
     assert result.accepted.tolist() == [False] * N
     said = "node 0 took this share before"
     assert submission.refused == dict.fromkeys((0, 1, 2, 4), said)
+
+
+def test_a_node_that_signs_opens_no_session_without_a_contract(signing: Any) -> None:
+    """In one whoever carries shares could hand in what no hospital signed."""
+    with pytest.raises(InputError, match="node 0 holds a ledger key: it opens no session without"):
+        signing.session("mean", N, D)
+    opened(signing).submit(X)
 
 
 def test_checked_shares_are_used_once(signing: Any) -> None:
@@ -515,18 +529,18 @@ def test_a_wrong_password_ends_the_start_and_shows_nothing(
     assert json.loads(path.read_text())["crypto"]["ciphertext"] not in said
 
 
-def test_nodes_without_keys_sign_nothing(cluster: Backend, signing: Any) -> None:
+def test_nodes_without_keys_sign_nothing(cluster: Backend) -> None:
     with pytest.raises(InputError, match="the nodes hold no ledger keys"):
         opened(cluster)
     with pytest.raises(InputError, match="faults must be empty without a contract"):
         cluster.session("median", N, D, faults=[Fault(1, 0, "denial")])
     with pytest.raises(InputError, match="signers must be none or 2; got 1"):
         open_backend("mpc", signers=KEYS[:1])
-    for session in (cluster.session("median", N, D), signing.session("median", N, D)):
-        submission = session.submit(X)
-        assert session.check_shares(submission.commitments) is None
-        assert session.sign_result(CANDIDATE, CANDIDATE) is None
-        assert session.sign_closing(1, CANDIDATE, b"[]") is None
+    session: Any = cluster.session("median", N, D)
+    submission = session.submit(X)
+    assert session.check_shares(submission.commitments) is None
+    assert session.sign_result(CANDIDATE, CANDIDATE) is None
+    assert session.sign_closing(1, CANDIDATE, b"[]") is None
 
 
 def test_no_signature_can_be_made_for_nodes_where_they_are_elsewhere() -> None:
