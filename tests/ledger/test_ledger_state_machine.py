@@ -35,9 +35,7 @@ PARAMETERS = [
 ]
 numbers = st.integers(0, HOSPITALS - 1)
 fractions = st.floats(0, 1, allow_nan=False)
-SIXTEEN = settings(
-    max_examples=16, stateful_step_count=30, suppress_health_check=list(HealthCheck)
-)
+SIXTEEN = settings(max_examples=16, stateful_step_count=30, suppress_health_check=list(HealthCheck))
 verdicts = st.lists(st.sampled_from([True, False, None]), min_size=HOSPITALS, max_size=HOSPITALS)
 
 
