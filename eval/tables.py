@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from eval import participation
-from eval.records import Row, check_rows
-from eval.style import (
+from eval.results import participation
+from eval.results.records import Row, check_rows
+from eval.results.style import (
     NO_ATTACK,
     ROOT_ONLY,
     attack_label,
@@ -24,7 +24,7 @@ from eval.style import (
     headline_fraction,
     looks,
 )
-from secure_fl.privacy import DELTA
+from secure_fl.hospital.privacy import DELTA
 
 DASH = "–"
 # Attacks in columns, up to this many; more of them become lines.

@@ -32,13 +32,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ledger.errors import LedgerError, Reverted
-from ledger.parameters import Parameters
+from ledger.protocol.parameters import Parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ledger.client import LedgerClient, RoundOutcome
-    from ledger.members import Members
+    from ledger.client.client import LedgerClient, RoundOutcome
+    from ledger.members.members import Members
 
 __all__ = [
     "LedgerClient",
@@ -84,10 +84,10 @@ def open_chain(
             By default fresh from the operating system: no two chains take each other's
             signatures. The same salt, seed and calls give the same blocks.
     """
-    from ledger.chain import Genesis, InProcessChain
-    from ledger.client import LedgerClient
-    from ledger.keys import deployer_key
-    from ledger.members import Members
+    from ledger.chains.in_process import Genesis, InProcessChain
+    from ledger.client.client import LedgerClient
+    from ledger.members.keys import deployer_key
+    from ledger.members.members import Members
 
     members = Members.simulated(seed, hospitals, nodes, validators, administrators, threshold)
     deployer = deployer_key(os.urandom(SALT_BYTES) if salt is None else salt)
@@ -110,7 +110,7 @@ def connect(
 
     Args:
         url: of the node's JSON-RPC, ``http://...`` or ``https://...``.
-        members: keys, see `ledger.keystore`; the coordinator's pays for the transactions.
+        members: keys, see `ledger.members.keystore`; the coordinator's pays for the transactions.
         chain_id: EIP-155 chain id that the node must have.
         contract: 20-byte address of the contract; if not given, it is created and all members are
             registered.
@@ -121,9 +121,9 @@ def connect(
     Raises:
         WrongChain, ContractMissing, NoFunds, NodeUnavailable: see `ledger.errors`.
     """
-    from ledger.client import LedgerClient
-    from ledger.connection import Connection
-    from ledger.node import NodeChain
+    from ledger.chains.node import NodeChain
+    from ledger.client.client import LedgerClient
+    from ledger.client.connection import Connection
 
     chain = NodeChain(url, chain_id, patience)
     if contract is None:
@@ -133,7 +133,7 @@ def connect(
 
 def __getattr__(name: str) -> Any:
     if name in ("LedgerClient", "RoundOutcome"):
-        from ledger import client
+        from ledger.client import client
 
         return getattr(client, name)
     raise AttributeError(f"module 'ledger' has no attribute {name!r}")

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from secure_fl.aggregation import build_rule
-    from secure_fl.backends import aggregate, open_backend
-    from secure_fl.config import load_config
+    from secure_fl.backends.aggregate import aggregate, open_backend
     from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
-    from secure_fl.experiment import RunConfig, RunResult, run
+    from secure_fl.settings.config import load_config
+    from secure_fl.simulation.run import RunConfig, RunResult, run
     from secure_fl.types import AggregateResult, Cost, Opening
 
 _HOME = {
@@ -28,14 +28,14 @@ _HOME = {
     "InputError": "errors",
     "NodeFailure": "errors",
     "Opening": "types",
-    "RunConfig": "experiment",
-    "RunResult": "experiment",
+    "RunConfig": "simulation.run",
+    "RunResult": "simulation.run",
     "SecureFLError": "errors",
-    "aggregate": "backends",
+    "aggregate": "backends.aggregate",
     "build_rule": "aggregation",
-    "load_config": "config",
-    "open_backend": "backends",
-    "run": "experiment",
+    "load_config": "settings.config",
+    "open_backend": "backends.aggregate",
+    "run": "simulation.run",
 }
 
 __all__ = [

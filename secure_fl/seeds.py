@@ -3,7 +3,7 @@
 Each purpose has its own branch of NumPy's `SeedSequence`, so adding a draw in one place moves no
 draw elsewhere. No branch depends on the attack or the defence: two runs of one seed train on the
 same batches in the same order (common random numbers), and differ by what is compared alone.
-Secret shares, salts and privacy noise are not drawn here (`secure_fl.run_secret`).
+Secret shares, salts and privacy noise are not drawn here (`secure_fl.simulation.secret`).
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_the_wheel_has_every_file(unpacked: Path, name: str) -> None:
 
 def test_a_run_from_the_wheel_alone(unpacked: Path, tmp_path: Path) -> None:
     settings = "attack=sign_flip defences=[fedavg,paper] rounds=1 data.rows=1200 data.hospitals=4"
-    command = [sys.executable, "-m", "eval.cli", "run", *settings.split(), "--out", "made"]
+    command = [sys.executable, "-m", "eval.cli.main", "run", *settings.split(), "--out", "made"]
     done = subprocess.run(
         command,
         cwd=tmp_path,

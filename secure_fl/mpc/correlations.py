@@ -38,10 +38,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from secure_fl.errors import NodeFailure
+from secure_fl.mpc.bit_slicing import WORD_BITS, unpack_bits, word_count
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.transport import Channel
 from secure_fl.mpc.wires import DealerGates, deal
-from secure_fl.mpc.words import WORD_BITS, unpack_bits, word_count
 
 STEP = "step"  # asked by node 0 alone
 

@@ -26,6 +26,7 @@ from secure_fl.aggregation.ops import FRACTION_BITS, Secret
 from secure_fl.counts import trim_count
 from secure_fl.errors import require
 from secure_fl.inputs import whole_number
+from secure_fl.mpc.bit_slicing import word_count
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.division import divide
 from secure_fl.mpc.provider import ProviderRing
@@ -37,7 +38,6 @@ from secure_fl.mpc.tensors import (
     share_at,
     width,
 )
-from secure_fl.mpc.words import word_count
 
 crypten = import_crypten()
 from crypten.mpc import MPCTensor  # noqa: E402

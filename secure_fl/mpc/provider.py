@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from secure_fl.mpc.bit_slicing import WORD_BITS, unpack_bits
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.gates import BeaverGates, Triple
 from secure_fl.mpc.planning import Network, block_width, counted
 from secure_fl.mpc.ring import Masked, Ring
 from secure_fl.mpc.wires import Wires, blocks, joined
-from secure_fl.mpc.words import WORD_BITS, unpack_bits
 
 crypten = import_crypten()
 

@@ -27,13 +27,13 @@ import numpy as np
 from secure_fl.aggregation.openings import Permit
 from secure_fl.errors import require
 from secure_fl.mpc import disclosure
+from secure_fl.mpc.bit_slicing import to_planes, unpack_bits, word_count
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.planning import Network, block_width, cheapest
 from secure_fl.mpc.prg import KEY_BYTES, Nonces
 from secure_fl.mpc.transport import Exchange, Mesh
 from secure_fl.mpc.wires import EvaluateGates, PrepareGates, Wires, blocks, joined
-from secure_fl.mpc.words import to_planes, unpack_bits, word_count
 
 _INT = np.int64
 

@@ -7,15 +7,15 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
-from secure_fl.aggregation.constants import extra_bits
-from secure_fl.aggregation.fixedpoint import FixedPointOps
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
+from secure_fl.aggregation.worlds.constants import extra_bits
+from secure_fl.aggregation.worlds.fixedpoint import FixedPointOps
+from secure_fl.mpc.bit_slicing import unpack_bits
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import rank_groups
 from secure_fl.mpc.ring import Masked, Rest, Ring
 from secure_fl.mpc.wires import Wires
-from secure_fl.mpc.words import unpack_bits
 
 crypten = import_crypten()
 from crypten.mpc import MPCTensor  # noqa: E402

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from secure_fl.config import load_config
-from tests.eval import sample_run
+from secure_fl.settings.config import load_config
+from tests.support import sample_run
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/extending.md", "docs/reproducing.md", "docs/results.md")

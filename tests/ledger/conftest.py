@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import pytest
 
 import ledger
-from ledger.client import LedgerClient
-from ledger.keys import simulation_key
-from ledger.parameters import Parameters
+from ledger.client.client import LedgerClient
+from ledger.members.keys import simulation_key
+from ledger.protocol.parameters import Parameters
 
 HOSPITALS = 4
 NODES = 2

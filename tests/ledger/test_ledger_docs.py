@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger import contract
-from ledger.parameters import Parameters
-from ledger.typed_data import _TYPES
-from secure_fl.ledger_settings import LedgerConfig
+from ledger.protocol import contract
+from ledger.protocol.parameters import Parameters
+from ledger.protocol.typed_data import _TYPES
+from secure_fl.settings.ledger import LedgerConfig
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import secure_fl
 from secure_fl.counts import share_count, trim_count
 from secure_fl.errors import InputError
-from secure_fl.schema import malicious_count
+from secure_fl.settings.schema import malicious_count
 
 
 @pytest.mark.parametrize(

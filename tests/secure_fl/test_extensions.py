@@ -16,10 +16,10 @@ import attacks
 import secure_fl
 from attacks.imports import kind_of
 from secure_fl.aggregation import build_rule, make_rule, make_stage
-from secure_fl.config import load_config, read_config, save_config
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.extensions import NONE, load_extensions
-from secure_fl.schema import AttackConfig, DefenceConfig
+from secure_fl.settings.config import load_config, read_config, save_config
+from secure_fl.settings.schema import AttackConfig, DefenceConfig
 
 COUNT = itertools.count()
 MODULE = '''
@@ -194,7 +194,7 @@ import os, sys
 from secure_fl.extensions import load_extensions
 load_extensions(["mine:Zero"])
 import ledger, attacks.alie, eval.cli, random, ssl
-from ledger.audit import audit
+from ledger.audit.chain_file import audit
 assert os.path.dirname(os.path.abspath(ledger.__file__)) != os.getcwd()
 print("fine")
 """

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from secure_fl.config import load_config, read_config, save_config
 from secure_fl.errors import ConfigError
 from secure_fl.faults import AT_FAULT, HOSPITAL_KINDS, NODE_KINDS, Fault, build_faults
-from secure_fl.parties import backend_options, minimum_hospitals
-from secure_fl.run_secret import RunSecret
-from tests.eval import tiny_job
+from secure_fl.settings.config import load_config, read_config, save_config
+from secure_fl.simulation.parties import backend_options, minimum_hospitals
+from secure_fl.simulation.secret import RunSecret
+from tests.support import tiny_job
 
 SHARED = ("defences=[paper]", "defence.backend=mpc")
 GOOD = {"round": 2, "hospital": 3, "node": 1, "kind": "denial"}

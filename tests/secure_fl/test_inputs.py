@@ -12,7 +12,7 @@ import scipy.sparse
 import torch
 
 import secure_fl
-from secure_fl.backends import open_backend
+from secure_fl.backends.aggregate import open_backend
 from secure_fl.errors import InputError
 from secure_fl.inputs import as_updates, as_vector, whole_number
 

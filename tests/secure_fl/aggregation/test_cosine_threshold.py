@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 import secure_fl
 from secure_fl.aggregation import build_rule
-from secure_fl.aggregation.constants import unit_direction
+from secure_fl.aggregation.worlds.constants import unit_direction
 
 THRESHOLDS = (-1.0, -0.7, -1e-3, 0.0, 1e-3, 0.3, 0.999, 1.0)
 # What `cosine_at_least` promises where the threshold is not 0.

@@ -13,15 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import secure_fl
-from secure_fl.aggregation import Pipeline, build_rule, fixed
+from secure_fl.aggregation import Pipeline, build_rule
 from secure_fl.aggregation.openings import Opens, Permit, digest
 from secure_fl.aggregation.ops import Secret
 from secure_fl.aggregation.pipeline import run
 from secure_fl.aggregation.weights import WEIGHT_BITS, apportion, real_rows
+from secure_fl.aggregation.worlds import fixed
 from secure_fl.errors import InputError
-from tests.secure_fl.aggregation.oracles import KINDS, case
 from tests.secure_fl.aggregation.test_rules_common import UNITS
-from tests.secure_fl.aggregation.unruly import AT_THE_RING, WAYS, unruly
+from tests.support.oracles import KINDS, case
+from tests.support.unruly import AT_THE_RING, WAYS, unruly
 
 STEP = Fraction(1, 2**16)
 

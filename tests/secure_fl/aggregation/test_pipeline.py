@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import secure_fl
-from secure_fl.aggregation import Pipeline, Stage, build_rule, fixed, make_stage, plain, stage
+from secure_fl.aggregation import Pipeline, Stage, build_rule, make_stage, stage
 from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.pipeline import from_config
+from secure_fl.aggregation.worlds import fixed, plain
 from secure_fl.errors import ConfigError, InputError
-from tests.secure_fl.aggregation.reveal import reveal
+from tests.support.reveal import reveal
 
 X = torch.tensor([[0.5, 1.0], [0.25, -1.0], [0.75, 0.5]], dtype=torch.float64)
 

@@ -11,15 +11,16 @@ import pytest
 import torch
 
 import secure_fl
-from secure_fl.aggregation import Opens, Pipeline, Stage, build_rule, fixed, make_stage, rule_names
-from secure_fl.aggregation.constants import extra_bits
+from secure_fl.aggregation import Opens, Pipeline, Stage, build_rule, make_stage, rule_names
+from secure_fl.aggregation.dry_run import rehearse_ranges
 from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import Context, State
 from secure_fl.aggregation.ranges import MOST_STEPS, Span, point, shortest, within
-from secure_fl.aggregation.rehearsal import rehearse_ranges
-from secure_fl.backends import open_backend
+from secure_fl.aggregation.worlds import fixed
+from secure_fl.aggregation.worlds.constants import extra_bits
+from secure_fl.backends.aggregate import open_backend
+from secure_fl.backends.session import lost_to_rounding
 from secure_fl.errors import ConfigError, InputError
-from secure_fl.sessions import lost_to_rounding
 
 CLEAR = ("plain", "fixed")
 G = torch.tensor([1.0, 0.3, -0.2, 0.5, 0.1, -0.4, 0.2, 0.6], dtype=torch.float64)

@@ -21,7 +21,7 @@ from secure_fl.aggregation import (
 )
 from secure_fl.aggregation.pipeline import from_config
 from secure_fl.errors import ConfigError, InputError
-from tests.secure_fl.aggregation.oracles import case
+from tests.support.oracles import case
 
 CLEAR = ("plain", "fixed")
 

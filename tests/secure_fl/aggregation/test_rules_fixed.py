@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import secure_fl
-from secure_fl.aggregation import build_rule, fixed
-from secure_fl.aggregation.fixedpoint import encode
+from secure_fl.aggregation import build_rule
+from secure_fl.aggregation.worlds import fixed
+from secure_fl.aggregation.worlds.fixedpoint import encode
 from secure_fl.errors import InputError
-from tests.secure_fl.aggregation.oracles import KINDS, ORACLES, case
-from tests.secure_fl.aggregation.reveal import reveal
+from tests.support.oracles import KINDS, ORACLES, case
+from tests.support.reveal import reveal
 
 UNIT = 2.0**-16
 # Largest error of one coordinate of an update, in units. Clipping floors its factor (below 2 units

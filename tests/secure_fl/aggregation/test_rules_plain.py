@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 import secure_fl
 from secure_fl.aggregation import build_rule, rule_names
-from tests.secure_fl.aggregation.oracles import KINDS, ORACLES, Guarded, case
+from tests.support.oracles import KINDS, ORACLES, Guarded, case
 
 SIZES = (*range(1, 22),)
 

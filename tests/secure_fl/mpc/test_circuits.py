@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from secure_fl.mpc import circuits
+from secure_fl.mpc.bit_slicing import from_planes, to_planes, unpack_bits
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.gates import BeaverGates, Gates
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.wires import DealerGates, EvaluateGates, PrepareGates
-from secure_fl.mpc.words import from_planes, to_planes, unpack_bits
 
 
 class ClearGates(Gates):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.secure_fl.mpc.crypten_program import values
+from tests.support.crypten_program import values
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -23,7 +23,7 @@ def program(
     tmp_path: Path, task: str, communicator: str, provider: str = "TFP", parties: int = 2
 ) -> list[Any]:
     """Run a task, or several, with all parties; what each printed, in order of rank."""
-    command = [sys.executable, "-m", "tests.secure_fl.mpc.crypten_program"]
+    command = [sys.executable, "-m", "tests.support.crypten_program"]
     tasks = [task] * parties + ["serve"] * (provider == "TTP")
     commands = [[*command, name, communicator, provider] for name in tasks]
     printed = [json.loads(text.splitlines()[-1]) for text in launch(tmp_path, commands, parties)]

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 import secure_fl
-from eval.slow_link import SlowLink
-from secure_fl.backends import open_backend
+from eval.bench.slow_link import SlowLink
+from secure_fl.backends.aggregate import open_backend
+from secure_fl.backends.session import Backend
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc.handshakes import connect_peers, listen
 from secure_fl.mpc.planning import Network, block_width
-from secure_fl.sessions import Backend
-from tests.secure_fl.aggregation.oracles import case
-from tests.secure_fl.mpc.processes import gone
-from tests.secure_fl.mpc.recording import DEALER, Recorded
-from tests.secure_fl.mpc.test_mpc_equals_fixed import compare
-from tests.secure_fl.mpc.test_mpc_transcripts import CHI_SQUARE_LIMIT, chi_square, fixed_bytes
+from tests.secure_fl.backends.test_mpc_equals_fixed import compare
+from tests.secure_fl.backends.test_mpc_transcripts import CHI_SQUARE_LIMIT, chi_square, fixed_bytes
+from tests.support.oracles import case
+from tests.support.processes import gone
+from tests.support.recording import DEALER, Recorded
 
 
 @pytest.mark.parametrize(("nodes", "lanes"), [(2, 3), (3, 2)])

@@ -18,14 +18,16 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import secure_fl.backends
 import secure_fl.mpc
-from secure_fl.aggregation.fixedpoint import encode
+import secure_fl.nodes
+from secure_fl.aggregation.worlds.fixedpoint import encode
+from secure_fl.backends.session import HospitalSecrets
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.mpc import compat
+from secure_fl.mpc.bit_slicing import from_planes, to_planes, unpack_bits, word_count
 from secure_fl.mpc.prg import Stream, fresh_stream
-from secure_fl.mpc.sharing import ShareMessage, check, commit, split
-from secure_fl.mpc.words import from_planes, to_planes, unpack_bits, word_count
-from secure_fl.sessions import HospitalSecrets
+from secure_fl.nodes.shares import ShareMessage, check, commit, split
 
 # --- the generator --------------------------------------------------------------------------
 
@@ -219,7 +221,8 @@ def test_hospitals_keys_come_from_the_system_unless_a_simulation_says_otherwise(
 
 # --- where randomness comes from --------------------------------------------------------------
 
-SOURCES = sorted(Path(secure_fl.mpc.__path__[0]).glob("*.py"))
+ROOMS = (secure_fl.mpc, secure_fl.nodes, secure_fl.backends)
+SOURCES = sorted(path for room in ROOMS for path in Path(room.__path__[0]).glob("*.py"))
 PREDICTABLE_MODULES = {"random", "numpy.random", "torch.random"}
 PREDICTABLE_CALLS = {
     *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "rand_like"),

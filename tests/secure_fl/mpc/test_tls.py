@@ -12,11 +12,11 @@ import pytest
 
 import secure_fl
 from secure_fl.errors import ConfigError, InputError, NodeFailure
-from secure_fl.mpc.dealer import meet as meet_nodes
 from secure_fl.mpc.handshakes import Reception, connect, listen
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.tls import Tls, make_keys, party_names
 from secure_fl.mpc.transport import Channel
+from secure_fl.nodes.dealer import meet as meet_nodes
 
 TOKEN = b"t" * 32
 

@@ -1,0 +1,171 @@
+"""Measure again: every model of a run on the data, compared with the figures in its records.
+
+Hashes show that nothing changed since the run; this shows that the figures belong to the models.
+The last digits may differ between processors, so that a gap up to `TOLERANCE` passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacks import Attack
+from eval.audit.records import CellRecords, Finding, guarded, result_of
+from eval.jobs import grid
+from eval.jobs.evaluate import Judge
+from eval.results.records import read_object
+from secure_fl.errors import SecureFLError
+from secure_fl.federation import Federation
+from secure_fl.server.validation import validate
+from secure_fl.settings.schema import ExperimentConfig
+from secure_fl.simulation.folder import model_path, read_model
+from secure_fl.simulation.parties import make_server
+from secure_fl.simulation.prepare import prepare
+from secure_fl.simulation.round import measured, model_hash
+from secure_fl.simulation.run import train_options
+from secure_fl.threads import torch_threads
+
+# Largest gap that passes: a few test cases at the threshold, or the last digits of a loss.
+TOLERANCE = 2e-3
+# Largest distance of a tuned model from the same tuned now, as a share of the way it went.
+TUNING_TOLERANCE = 0.05
+
+
+@dataclass
+class Measured:
+    """What measuring again found.
+
+    Attributes:
+        figures: how many were compared.
+        largest_gap: between a recorded figure and the same measured now.
+        skipped: what was not measured, and why.
+    """
+
+    figures: int = 0
+    largest_gap: float = 0.0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+    def compare(self, place: str, found: dict[str, Any], now: dict[str, Any]) -> None:
+        """Compare the figures that were measured now with those of a record."""
+        for key, value in now.items():
+            recorded = found.get(key)
+            self.figures += 1
+            if value is None or recorded is None:
+                close = value is recorded
+            else:
+                gap = abs(float(value) - float(recorded))
+                self.largest_gap = max(self.largest_gap, gap)
+                close = gap <= TOLERANCE * max(1.0, abs(float(value)))
+            if not close:
+                fault = f"is {recorded}; the model, measured again, gives {value}"
+                self.findings.append(Finding(f"{place}, {key}", fault))
+
+
+def measure(
+    config: ExperimentConfig,
+    run: Path,
+    planned: Sequence[grid.Cell],
+    cells: Sequence[CellRecords],
+    report: Measured,
+    own_data: Path | None = None,
+) -> None:
+    """Measure all models of all cells into the report.
+
+    Of data that are not shipped `own_data` says where they are. A path in the settings is not
+    used: the folder may come from anybody, and would have any file read.
+
+    Data that cannot be read leave all of it out, and an attack that cannot be built what its cells
+    say of its success; data of another hash than the records state are a finding.
+    """
+    if config.data.path is not None and own_data is None:
+        reason = "the data are not in the package: give yours with --data (data.path of the run)"
+        report.skipped.append(("measures", reason))
+        return
+    try:
+        federation = prepare(_with_data(config, own_data))
+    except SecureFLError as error:
+        report.skipped.append(("measures", str(error)))
+        return
+    stated = read_object(run / grid.ENVIRONMENT).get(grid.DATA_HASH)
+    if stated != federation.data_sha256:
+        fault = f"is {stated}; the data here have {federation.data_sha256}"
+        report.findings.append(Finding(f"{grid.ENVIRONMENT}, {grid.DATA_HASH}", fault))
+        report.skipped.append(("measures", "the data here are not those of the record"))
+        return
+    records = {cell.folder.name: cell for cell in cells}
+    with torch_threads(config.threads):
+        for cell in planned:
+            if cell.name in records:
+                report.findings += guarded(
+                    f"cells/{cell.name}",
+                    measure_cell(cell, records[cell.name], run, federation, report),
+                )
+
+
+def _with_data(config: ExperimentConfig, path: Path | None) -> ExperimentConfig:
+    """The settings with the data in another place; what was permitted stays permitted."""
+    if path is None:
+        return config
+    moved = copy(config)
+    moved.data = replace(config.data, path=str(path))
+    return moved
+
+
+def measure_cell(
+    cell: grid.Cell, records: CellRecords, run: Path, federation: Federation, report: Measured
+) -> Iterator[Finding]:
+    """Measure the models of one cell into the report; what is not a figure is yielded."""
+    clean = None if cell.run.clean else run / "cells" / cell.clean
+    attack = grid.permitted_attack(cell.run)
+    unknown = attack is None
+    judge = Judge(federation, attack or Attack(), None if unknown else clean)
+    if records.rounds[0]["model_sha256"] != model_hash(federation.initial):
+        fault = "is not the model that the seed gives"
+        yield Finding(f"{records.place}/models/round-000.npy", fault)
+    for number, row in enumerate(records.rounds):
+        model = read_model(model_path(records.folder, number))
+        now = judge.observe(number, model)
+        if row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]:
+            now |= measured(validate(federation, model))
+        place = f"{records.place}/rounds.jsonl line {number + 1}"
+        report.compare(place, row, _known(now, unknown))
+    final = read_model(records.folder / "models" / "final.npy")
+    if records.closing["candidate_sha256"] == records.closing["model_sha256"]:
+        now = dict(measured(validate(federation, final)))
+        report.compare(f"{records.place}/closing.json", records.closing, now)
+        yield from _check_finish(cell, records, final, federation)
+    now = grid.measures(federation, judge, result_of(records, final))
+    report.compare(f"{records.place}/cell.json", records.row, _known(now, unknown))
+
+
+def _check_finish(
+    cell: grid.Cell, records: CellRecords, final: torch.Tensor, federation: Federation
+) -> Iterator[Finding]:
+    """The final model is what the server makes of the last round's: itself, or tuned on the root.
+
+    Tuning follows from that model, the public root and the seed. Its last digits may differ
+    between processors, and training carries them further: a distance up to `TUNING_TOLERANCE` of
+    the way that tuning goes passes.
+    """
+    run = cell.run
+    last = read_model(model_path(records.folder, len(records.rounds) - 1))
+    server = make_server(federation, run.defence, train_options(run), run.experiment.seed)
+    again = server.finish(last, None)
+    way = float(torch.linalg.vector_norm(again - last))
+    apart = float(torch.linalg.vector_norm(again - final))
+    if not apart <= TUNING_TOLERANCE * way:
+        fault = f"is {apart:.3g} from what the last round's model comes to, {way:.3g} from it"
+        yield Finding(f"{records.place}/models/final.npy", fault)
+
+
+def _known(figures: dict[str, Any], unknown_attack: bool) -> dict[str, Any]:
+    """The figures that can be told; of an attack that is not there nothing is known."""
+    if not unknown_attack:
+        return figures
+    return {k: v for k, v in figures.items() if not k.startswith("attack_success")}

@@ -1,0 +1,1 @@
+"""Benchmarks: `secure-fl bench` and `secure-fl compare`."""

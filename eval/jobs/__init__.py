@@ -1,0 +1,1 @@
+"""Jobs: cells run one after another, watched and written down."""

@@ -1,0 +1,60 @@
+"""What a run ran on: versions, machine, command; recorded beside its results."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from secure_fl.settings.schema import ExperimentConfig
+
+# Packages whose versions decide on the bytes of a figure or a page.
+DRAWING = ("secure-fl-crypten", "matplotlib", "pillow", "numpy", "jinja2", "pyyaml")
+PACKAGES = (
+    *DRAWING,
+    "torch",
+    "crypten",
+    "hydra-core",
+    "web3",
+    "py-evm",
+    "coincurve",
+    "scikit-learn",
+)
+
+
+def environment(config: ExperimentConfig, command: str) -> dict[str, Any]:
+    """Describe this process and machine; nothing in it depends on the results."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "seeds": {"root": config.seed},
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "threads": config.threads,
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def version(package: str) -> str | None:
+    """Version of an installed distribution; None if it is not there."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    """Model name of the processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,19 @@
+"""How HTML pages are made from the templates: escaped, and refusing what a template lacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def render_page(template: str, **values: Any) -> str:
+    """Return the page that a template of `eval/report/templates` makes of these values."""
+    environment = Environment(
+        loader=PackageLoader("eval", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,83 @@
+"""Names, order and colours that tables and figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from eval.results.records import Row
+
+ROOT_ONLY = "root_only"
+NO_ATTACK = "none"
+
+# Okabe and Ito (2008): eight colours told apart with every common colour blindness. Yellow is
+# left out, too faint for lines on white; markers and dashes repeat the distinction in grey.
+_LOOKS = (
+    ("#D55E00", "o", "-"),
+    ("#E69F00", "s", (0, (2.5, 2.5))),
+    ("#CC79A7", "^", (0, (1, 1))),
+    ("#0072B2", "D", "-"),
+    ("#009E73", "P", "-"),
+    ("#56B4E9", "v", (0, (3, 1, 1, 1))),
+    ("#7F7F7F", "X", "-"),
+)
+
+HONEST_COLOUR = "#0072B2"
+MALICIOUS_COLOUR = "#D55E00"
+
+
+class Look(NamedTuple):
+    """How one defence is named and drawn."""
+
+    name: str
+    label: str
+    colour: str
+    marker: str
+    dashes: str | tuple[int, tuple[float, ...]]
+
+
+def attack_label(name: str) -> str:
+    """Name of an attack for people: "label_flip" -> "Label flip"."""
+    known = {"none": "No attack", "alie": "ALIE", "ipm": "IPM"}
+    plain = name.rsplit(":", 1)[-1].replace("_", " ")
+    return known.get(name, plain[:1].upper() + plain[1:])
+
+
+def defence_label(row: Row) -> str:
+    """Name of a defence for people: the row's own label, else its name without underscores."""
+    label = row.get("label")
+    if label:
+        return str(label)
+    plain = str(row["defence"]).replace("_", " ")
+    return plain[:1].upper() + plain[1:]
+
+
+def looks(rows: Iterable[Row]) -> list[Look]:
+    """One look for each federated defence, in order of first appearance; root-only has none."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row["defence"] != ROOT_ONLY:
+            first.setdefault(str(row["defence"]), row)
+    chosen = []
+    for index, (name, row) in enumerate(first.items()):
+        colour, marker, dashes = _LOOKS[index % len(_LOOKS)]
+        chosen.append(Look(name, defence_label(row), colour, marker, dashes))
+    return chosen
+
+
+def attack_names(rows: Iterable[Row]) -> list[str]:
+    """Attacks in order of first appearance, without "none"."""
+    return [name for name in dict.fromkeys(str(row["attack"]) for row in rows) if name != NO_ATTACK]
+
+
+def fractions(rows: Iterable[Row]) -> list[float]:
+    """Malicious fractions under attack, ascending."""
+    return sorted({float(r["malicious_fraction"]) for r in rows if r["attack"] != NO_ATTACK})
+
+
+def headline_fraction(rows: Iterable[Row]) -> float | None:
+    """Fraction that tables and bars show: the one most attacked cells share, then the larger."""
+    attacked = [float(r["malicious_fraction"]) for r in rows if r["attack"] != NO_ATTACK]
+    if not attacked:
+        return None
+    return max(set(attacked), key=lambda value: (attacked.count(value), value))

@@ -1,0 +1,1 @@
+"""Chains behind one interface: py-evm in this process, any EVM node by URL."""

@@ -1,0 +1,53 @@
+"""A rule tried out on its ranges alone, before anything runs.
+
+Ranges are public: they follow from the rule, n, d and the round. One column of zeros that declares
+d coordinates goes through the integers' operations, every screen keeping everybody; what could
+wrap in any round is found so, in milliseconds.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from secure_fl.aggregation.openings import UNIT, Permit
+from secure_fl.aggregation.ops import Secret, Updates
+from secure_fl.aggregation.pipeline import Pipeline, run
+from secure_fl.aggregation.worlds.fixed import ClearMatrix, ClearOps
+from secure_fl.errors import InputError, require
+
+
+class _KeepingOps(ClearOps):
+    """Opens every flag as set: later stages then have all rows, and the widest ranges."""
+
+    def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
+        permit.spend(secret.shape, secret.is_bit)
+        if secret.is_bit:
+            return torch.ones(secret.shape, dtype=torch.bool)
+        return torch.zeros(secret.shape, dtype=torch.float64)
+
+
+def rehearse_ranges(rule: Pipeline, hospitals: int, dim: int, rounds: int = 1) -> None:
+    """Check that all numbers of a rule fit the ring in every round, whatever hospitals send.
+
+    Args:
+        rule: to be run in the fixed or mpc backend.
+        hospitals: n, all of whom take part in every round.
+        dim: d.
+        rounds: planned; rules without state are the same in each.
+
+    Raises:
+        InputError: they could wrap; with the first round in which they do.
+    """
+    require(rounds >= 0, "rounds", "at least 0", rounds)
+    everybody, ones = range(hospitals), torch.ones(hospitals)
+    states = rule.init()
+    stateful = any(state is not None for state in states)
+    for number in range(1, (rounds if stateful else min(rounds, 1)) + 1):
+        zeros = ClearMatrix(torch.zeros((hospitals, 1), dtype=torch.int64), rule.bits)
+        x = Updates(zeros, (hospitals, dim), UNIT)
+        try:
+            _, _, states = run(
+                rule, states, _KeepingOps(), x, everybody, ones, ones, dim, torch.ones(1)
+            )
+        except InputError as error:
+            raise InputError(f"round {number} of {rounds}: {error}") from error

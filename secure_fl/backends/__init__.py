@@ -1,0 +1,1 @@
+"""Where a rule runs: in the clear, or between computing nodes."""

@@ -1,0 +1,112 @@
+"""Rules in the clear, by this process: `plain` and `fixed`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from ledger.protocol.merkle import merkle_root, share_digest
+from secure_fl.aggregation.ops import Ops, Updates
+from secure_fl.aggregation.pipeline import run
+from secure_fl.aggregation.rules import build_rule
+from secure_fl.aggregation.worlds import fixed, plain
+from secure_fl.aggregation.worlds.fixedpoint import encode
+from secure_fl.backends.session import (
+    SALT_BYTES,
+    Backend,
+    HospitalSecrets,
+    Session,
+    Submission,
+    refusal,
+)
+from secure_fl.backends.statements import Ties
+from secure_fl.errors import require
+from secure_fl.faults import Fault
+from secure_fl.types import AggregateResult, Cost
+
+
+class ClearBackend(Backend):
+    """Runs rules in this process, in the clear."""
+
+    def __init__(self, name: str, minimum_hospitals: int = 1) -> None:
+        require(name in ("plain", "fixed"), "name", "plain or fixed", name)
+        require(minimum_hospitals >= 1, "minimum_hospitals", "at least 1", minimum_hospitals)
+        self.name = name
+        self.minimum = minimum_hospitals
+
+    def session(
+        self,
+        rule: Any,
+        hospitals: int,
+        dim: int,
+        simulation_key: bytes | None = None,
+        ties: Ties | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> Session:
+        """Open a session in the clear: there are no nodes to sign, or to cheat."""
+        require(not faults, "faults", "empty for a clear backend", len(faults))
+        require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
+        hospital_secrets = HospitalSecrets(simulation_key)
+        return ClearSession(
+            self.name, self.minimum, build_rule(rule), hospitals, dim, hospital_secrets
+        )
+
+
+class ClearSession(Session):
+    """A session in the clear: one share, which is the update."""
+
+    def __init__(self, name: str, minimum: int, *args: Any) -> None:
+        super().__init__(*args)
+        self._name = name
+        self._minimum = minimum
+        self._states = self.rule.init()
+
+    def _refusal(self, row: torch.Tensor) -> str | None:
+        """In floating point nothing is too small."""
+        return super()._refusal(row) if self._name == "fixed" else refusal(row, self.rule.limit)
+
+    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
+        roots = {}
+        for hospital, row in rows.items():
+            salt = self._secrets.draw(f"salt {self._round} {hospital} 0", SALT_BYTES)
+            roots[hospital] = merkle_root([share_digest(salt, encode(row).numpy().tobytes())])
+        return roots, rows
+
+    def _wrap(self, rows: list[torch.Tensor]) -> tuple[Ops, Updates | None]:
+        ops = plain.PlainOps() if self._name == "plain" else fixed.ClearOps()
+        if not rows:
+            return ops, None
+        x = torch.stack(rows)
+        return ops, plain.encode(x) if self._name == "plain" else fixed.wrap(x, self.rule.bits)
+
+    def _aggregate(
+        self,
+        submission: Submission,
+        reputation: torch.Tensor,
+        samples: torch.Tensor,
+        reference: torch.Tensor | None,
+        commitments: dict[int, bytes],
+        ruled: Sequence[tuple[int, int]],
+    ) -> AggregateResult:
+        taken = submission.commitments
+        hospitals = [h for h in submission.shares if commitments.get(h) == taken[h]]
+        start = perf_counter()
+        ops, x = self._wrap([submission.shares[h] for h in hospitals])
+        update, accepted, self._states = run(
+            self.rule,
+            self._states,
+            ops,
+            x,
+            hospitals,
+            reputation,
+            samples,
+            self.dim,
+            reference,
+            self._minimum,
+        )
+        cost = Cost(seconds_online=perf_counter() - start)
+        digests = ops.exits.digests
+        return AggregateResult(update, accepted, ops.opened, ops.values, digests, cost)

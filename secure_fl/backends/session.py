@@ -1,0 +1,283 @@
+"""The two sides of an aggregation: hospitals that hand in, and a place where a rule runs.
+
+A `Session` keeps a rule's state over rounds. `submit` is the hospitals' side: each encodes, splits
+and commits to its own update. `aggregate` is the nodes' side. The backends themselves are in
+`secure_fl.backends.aggregate`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+
+from secure_fl.aggregation.openings import UNIT
+from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.aggregation.ranges import ROUNDING_SHARE
+from secure_fl.backends.statements import Findings, Signed, Ties
+from secure_fl.errors import require
+from secure_fl.faults import Fault
+from secure_fl.inputs import as_updates, as_vector, whole_number
+from secure_fl.types import AggregateResult
+
+BACKENDS = ("plain", "fixed", "mpc")
+# Where correlated randomness comes from: a process of its own, or CrypTen's TFP, inside node 0.
+PREPROCESSING = ("dealer", "first_party")
+SALT_BYTES = 32
+# Longest time limit of a silent node, in seconds: sockets take no endless ones.
+LONGEST = 1_000_000
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What the hospitals handed in for one round.
+
+    Attributes:
+        commitments: 32-byte Merkle root over a hospital's salted share digests, by hospital.
+        refused: why a hospital's update was not taken, by hospital.
+        shares: backend's own, opaque to others.
+    """
+
+    commitments: dict[int, bytes]
+    refused: dict[int, str]
+    shares: Any
+
+
+class HospitalSecrets:
+    """Where hospitals take salts and sharing keys from.
+
+    From the operating system by default. Where one process simulates all hospitals they share a
+    key; whoever knows it can undo their sharing.
+    """
+
+    def __init__(self, simulation_key: bytes | None = None) -> None:
+        self._key = simulation_key
+
+    def draw(self, label: str, size: int) -> bytes:
+        """Return `size` (at most 64) secret bytes for a label that is used once."""
+        if self._key is None:
+            return secrets.token_bytes(size)
+        return hmac.new(self._key, label.encode(), hashlib.sha512).digest()[:size]
+
+
+def refusal(row: torch.Tensor, limit: float) -> str | None:
+    """Return why an update (d,) cannot be encoded, or None if it can.
+
+    The reason is recorded where others read it: it names the rule, and neither a coordinate nor its
+    value.
+    """
+    if not bool(row.isfinite().all()):
+        return "every coordinate must be a finite number"
+    if float(row.abs().max()) >= limit - 2.0**-17:
+        return f"every coordinate must be in (-{limit:g}, {limit:g})"
+    return None
+
+
+def lost_to_rounding(row: torch.Tensor) -> str | None:
+    """Return why an update (d,) does not survive rounding to integers, or None if it does."""
+    steps = row.to(torch.float64) / UNIT
+    largest = float(steps.abs().max())
+    if largest == 0:
+        return None
+    length = largest * float((steps / largest).norm())  # of subnormal numbers too
+    if length > len(steps) ** 0.5 / (2 * ROUNDING_SHARE):
+        return None  # each coordinate moves by half a step at most
+    change = float((steps - steps.round()).norm()) if largest >= 0.5 else length
+    if change <= ROUNDING_SHARE * length:
+        return None
+    return (
+        f"rounding to steps of 2^-16 must change it by at most {ROUNDING_SHARE:.0%} of its length: "
+        "scale updates up, or raise the norm they are clipped to"
+    )
+
+
+class Session(ABC):
+    """One rule over several rounds, for n hospitals and d parameters.
+
+    A round is `submit`, then `aggregate` of what it returned. Threads that share a session take
+    turns call by call; a submission that another thread's has replaced is refused.
+    """
+
+    def __init__(
+        self, rule: Pipeline, hospitals: int, dim: int, hospital_secrets: HospitalSecrets
+    ) -> None:
+        hospitals, dim = whole_number(hospitals, "hospitals"), whole_number(dim, "dim")
+        require(hospitals >= 1, "hospitals", "at least 1", hospitals)
+        require(dim >= 1, "dim", "at least 1", dim)
+        self.rule = rule
+        self.hospitals, self.dim = hospitals, dim
+        self._secrets = hospital_secrets
+        self._round = 0
+        self._submitted: Submission | None = None
+        # Held for a whole call: one thread's shares never mix with another's.
+        self._lock = threading.RLock()
+
+    def submit(self, updates: Any, present: Sequence[bool] | None = None) -> Submission:
+        """Hand in one round's updates.
+
+        Args:
+            updates: float (n, d), in any of the forms of `secure_fl.inputs`.
+            present: which hospitals take part, all by default.
+
+        Hospitals whose update is not finite, out of range or, where the backend computes with
+        integers, too small for their steps are refused by name; the others go on.
+
+        Raises:
+            InputError: wrong shapes.
+        """
+        x = as_updates(updates)
+        shape = (self.hospitals, self.dim)
+        require(tuple(x.shape) == shape, "updates' shape", f"{shape}", tuple(x.shape))
+        flags = [True] * self.hospitals if present is None else [bool(p) for p in present]
+        require(len(flags) == self.hospitals, "present", f"{self.hospitals} flags", len(flags))
+        rows: dict[int, torch.Tensor] = {}
+        refused: dict[int, str] = {}
+        for hospital in (h for h in range(self.hospitals) if flags[h]):
+            reason = self._refusal(x[hospital])
+            if reason is None:
+                rows[hospital] = x[hospital].to(torch.float64)
+            else:
+                refused[hospital] = reason
+        with self._lock:
+            self._round += 1
+            self._submitted = None
+            commitments, shares = self._share(rows)
+            self._submitted = Submission(commitments, refused, shares)
+            return self._submitted
+
+    def aggregate(
+        self,
+        submission: Submission,
+        reputation: Any = None,
+        reference: Any = None,
+        commitments: Mapping[int, bytes] | None = None,
+        ruled: Sequence[tuple[int, int]] = (),
+        samples: Any = None,
+    ) -> AggregateResult:
+        """Combine the submitted updates, once.
+
+        Args:
+            submission: what `submit` returned last.
+            reputation: float (n,), public, in [0, 1]; all ones by default.
+            reference: float (d,), a public root direction, where the rule wants one.
+            commitments: roots as read from the chain; by default those of the submission. A
+                hospital without one, or whose shares do not open it, does not take part. After
+                `check_shares` those that it was given count.
+            ruled: (hospital, node) of shares that the node denied and that opened by the
+                contract's ruling.
+            samples: float (n,), public, >= 0: rows that each hospital counts for, up to a common
+                factor; all equal by default.
+
+        Raises:
+            InputError: wrong shapes or values; another submission than this session's last; under
+                MPC also a round combined already, or fewer hospitals in play than the nodes
+                combine.
+        """
+        trust = self._public("reputation", reputation)
+        good = bool(((trust >= 0) & (trust <= 1)).all())
+        require(good, "reputation", "in [0, 1] (numbers of rows go by samples)", trust.tolist())
+        counts = self._public("samples", samples)
+        good = bool(((counts >= 0) & counts.isfinite()).all())
+        require(good, "samples", "finite and >= 0", counts.tolist())
+        used = samples is None or self.rule.weighs_samples
+        rule = "left out for a rule without {weighted_mean: {by: samples}}, which would ignore them"
+        require(used, "samples", rule, counts.tolist())
+        direction = None if reference is None else as_vector(reference, self.dim, "reference")
+        if direction is not None:
+            require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
+        roots = submission.commitments if commitments is None else commitments
+        with self._lock:
+            mine = submission is self._submitted
+            require(mine, "submission", "what this session's submit returned last", "another")
+            return self._aggregate(submission, trust, counts, direction, dict(roots), ruled)
+
+    def _public(self, name: str, values: Any) -> torch.Tensor:
+        """One public number for each hospital, float64 (n,); all ones for None."""
+        if values is None:
+            return torch.ones(self.hospitals, dtype=torch.float64)
+        return as_vector(values, self.hospitals, name)
+
+    def _refusal(self, row: torch.Tensor) -> str | None:
+        """Why an update (d,) cannot be handed in, or None if it can."""
+        return refusal(row, self.rule.limit) or lost_to_rounding(row)
+
+    @abstractmethod
+    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
+        """Split and commit to float64 rows (d,) by hospital."""
+
+    @abstractmethod
+    def _aggregate(
+        self,
+        submission: Submission,
+        reputation: torch.Tensor,
+        samples: torch.Tensor,
+        reference: torch.Tensor | None,
+        commitments: dict[int, bytes],
+        ruled: Sequence[tuple[int, int]],
+    ) -> AggregateResult: ...
+
+    def check_shares(
+        self, commitments: Mapping[int, bytes], posted_root: bytes = bytes(32)
+    ) -> Findings | None:
+        """What nodes that hold keys found of the shares; None: nobody signs in this session.
+
+        Args:
+            commitments: roots as read from the chain.
+            posted_root: root over them where the chain holds one, else zero.
+        """
+        return None
+
+    def sign_result(self, result_sha256: str, candidate_sha256: str) -> Signed | None:
+        """Nodes' signatures on the last result and the model from it; None: nobody signs."""
+        return None
+
+    def sign_closing(
+        self, entry: int, candidate_sha256: str, records: bytes
+    ) -> tuple[Findings, Signed] | None:
+        """Nodes' signatures on a run's last entry; None: nobody signs."""
+        return None
+
+    def close(self) -> None:  # noqa: B027
+        """Forget the session's state."""
+
+
+class Backend(ABC):
+    """A place where sessions run; a context manager."""
+
+    @abstractmethod
+    def session(
+        self,
+        rule: Any,
+        hospitals: int,
+        dim: int,
+        simulation_key: bytes | None = None,
+        ties: Ties | None = None,
+        faults: Sequence[Fault] = (),
+    ) -> Session:
+        """Open a session.
+
+        Args:
+            rule: anything that `build_rule` takes.
+            hospitals: how many there are.
+            dim: coordinates of an update.
+            simulation_key: hospitals that one process simulates derive their secrets from it; it
+                must serve one session alone. Default: the operating system's randomness.
+            ties: a contract for which hospitals and nodes sign; nodes in the clear sign nothing.
+            faults: cheating to carry out, for nodes that sign.
+        """
+
+    def close(self) -> None:  # noqa: B027
+        """Stop whatever was started."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""What runs at a hospital: training, privacy, what it hands in."""

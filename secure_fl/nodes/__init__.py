@@ -1,0 +1,1 @@
+"""What runs at a computing node and at the dealer."""

@@ -1,0 +1,72 @@
+"""The dealer process: correlated randomness for the computing nodes, and nothing else.
+
+It must not collude with a node: together with one of two nodes it could decrypt. It sees sizes of
+circuits, never a share of data. Started by `secure_fl.backends.shared`.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from secure_fl.errors import NodeFailure
+from secure_fl.mpc.correlations import Dealer, serve
+from secure_fl.mpc.handshakes import Reception, connect, listen
+from secure_fl.mpc.prg import KEY_BYTES, Stream
+from secure_fl.mpc.tls import Tls
+from secure_fl.mpc.transport import Channel
+
+FAILED = 3
+
+
+def main() -> int:
+    """Read the start-up line on standard input, serve one run, return the exit status."""
+    try:
+        _serve(json.loads(sys.stdin.readline()))
+    except NodeFailure as failure:
+        print(f"dealer: {failure}", file=sys.stderr)
+        return FAILED
+    return 0
+
+
+def _serve(options: dict[str, Any]) -> None:
+    token, timeout = bytes.fromhex(options["token"]), float(options["start"])
+    tls = Tls(Path(options["keys"]), "dealer")
+    control = connect(options["port"], token, "dealer", timeout, "coordinator", tls)
+    server = listen()
+    control.send({"port": server.getsockname()[1]})
+    nodes = [f"node {rank}" for rank in range(options["nodes"])]
+    streams, channels = meet(server, token, timeout, tls, nodes)
+    # Between two aggregations nothing is asked, for as long as hospitals train.
+    channels[0].socket.settimeout(None)
+    if options["transcript"]:
+        channels[0].record(f"{options['transcript']}/dealer-from-node-0.bin")
+    serve(Dealer(streams, channels[0].send_array), channels[0])
+
+
+def meet(
+    server: socket.socket, token: bytes, timeout: float, tls: Tls, nodes: Sequence[str]
+) -> tuple[list[Stream], list[Channel]]:
+    """Let every node in once and take its key; who it is, its certificate says.
+
+    Raises:
+        NodeFailure: one is missing, or sent no key.
+    """
+    keys: dict[str, bytes] = {}
+    channels: dict[str, Channel] = {}
+    with Reception(server, token, tls) as reception:
+        while waiting := set(nodes) - set(keys):
+            channel = reception.next({(name, 0) for name in waiting}, timeout)
+            _, key = channel.receive(limit=KEY_BYTES)
+            if len(key) != KEY_BYTES:
+                raise NodeFailure(f"{channel.peer} sent a key of {len(key)} bytes")
+            keys[channel.peer], channels[channel.peer] = bytes(key), channel
+    return [Stream(keys[name]) for name in nodes], [channels[name] for name in nodes]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Rules that fields of messages are held to before anything is done with them."""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from secure_fl.errors import require
+
+MOST_HOSPITALS = 1024
+"""As many as a contract's words have bits for (`ledger.members.members.MAX_HOSPITALS`)."""
+
+MOST_DIM = 1 << 28
+"""Parameters of a model: 2 GiB of words in one update."""
+
+MOST_WORDS = 1 << 31
+"""Hospitals times parameters: 16 GiB of words in one round."""
+
+MOST_ROUND = MOST_SESSION = (1 << 53) - 1
+"""What every reader of JSON takes for a whole number."""
+
+_LARGEST = sys.float_info.max
+_HOSPITAL = re.compile("0|[1-9][0-9]{0,5}")
+
+
+class Rule(NamedTuple):
+    """What a value must be.
+
+    Attributes:
+        words: how an error says it.
+        holds: whether a value, of any type that JSON has, is it.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def check(self, name: str, value: Any) -> None:
+        """Hold a field to the rule.
+
+        Raises:
+            InputError: naming the field, the rule and the value, cut short.
+        """
+        if not self.holds(value):
+            require(False, name, self.words, Short(value))
+
+
+class Short:
+    """A value of any size, whose `repr` is short."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return reprlib.repr(self._value)
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    """False for NaN and infinity, which JSON has by way of 1e999, if the bounds are finite."""
+    return type(value) in (int, float) and low <= value <= high
+
+
+def whole(low: int, high: int) -> Rule:
+    """A whole number in a range, both ends included."""
+    return Rule(f"a whole number in {low}..{high}", lambda value: _is_whole(value, low, high))
+
+
+def numbers(count: int, high: float = _LARGEST) -> Rule:
+    """A list of finite numbers, at least 0 and at most `high`."""
+    return Rule(
+        f"{count} finite numbers" + (" >= 0" if high == _LARGEST else f" in [0, {high:g}]"),
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == count
+            and all(_is_number(one, 0, high) for one in value)
+        ),
+    )
+
+
+def hexadecimal(size: int) -> Rule:
+    """A text of hexadecimal digits in lower case."""
+    digits = re.compile(f"[0-9a-f]{{{2 * size}}}")
+    return Rule(
+        f"{size} bytes in hexadecimal",
+        lambda value: isinstance(value, str) and digits.fullmatch(value) is not None,
+    )
+
+
+HASH, ADDRESS = hexadecimal(32), hexadecimal(20)
+
+
+def roots(hospitals: int) -> Rule:
+    """Merkle roots by number of hospital."""
+    return Rule(
+        f"a root of 32 bytes in hexadecimal by hospital, 0..{hospitals - 1}",
+        lambda value: (
+            isinstance(value, dict)
+            and all(_HOSPITAL.fullmatch(h) and int(h) < hospitals for h in value)
+            and all(HASH.holds(root) for root in value.values())
+        ),
+    )
+
+
+def places(hospitals: int, nodes: int) -> Rule:
+    """Pairs (hospital, node)."""
+    return Rule(
+        f"pairs of a hospital in 0..{hospitals - 1} and a node in 0..{nodes - 1}",
+        lambda value: (
+            isinstance(value, list)
+            and all(
+                isinstance(pair, list)
+                and len(pair) == 2
+                and _is_whole(pair[0], 0, hospitals - 1)
+                and _is_whole(pair[1], 0, nodes - 1)
+                for pair in value
+            )
+        ),
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether all numbers in data, however nested, fit what computes with them."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return isinstance(value, str | bool | None) or (
+        math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 63
+    )
+
+
+RULE = Rule(
+    "an object of texts, finite numbers and whole numbers below 2^63",
+    lambda value: isinstance(value, dict) and _is_plain(value),
+)
+"""A rule's data; stages check what it says themselves."""
+
+
+def _is_contract(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and _is_whole(value.get("chain_id"), 0, (1 << 256) - 1)
+        and ADDRESS.holds(value.get("contract"))
+        and isinstance(value.get("hospitals"), list)
+        and len(value["hospitals"]) <= MOST_HOSPITALS
+        and all(ADDRESS.holds(account) for account in value["hospitals"])
+    )
+
+
+TIES = Rule(
+    "null, or chain_id, contract and hospitals: a whole number and addresses of 20 bytes",
+    lambda value: value is None or _is_contract(value),
+)
+"""A contract and its hospitals, where members sign."""

@@ -1,0 +1,388 @@
+"""A computing node's process: receives one share of every update, runs rules with its peers.
+
+It never holds an update in the clear, unless all nodes pool what they have. Started by
+`secure_fl.backends.shared`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ledger.errors import LedgerError
+from secure_fl.aggregation.ops import Updates
+from secure_fl.aggregation.pipeline import from_config, run
+from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
+from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
+from secure_fl.mpc.communicator import install
+from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.handshakes import connect, connect_peers, listen
+from secure_fl.mpc.planning import Network
+from secure_fl.mpc.prg import KEY_BYTES, Nonces, Stream
+from secure_fl.mpc.provider import ProviderRing
+from secure_fl.mpc.ring import DealerRing, Ring
+from secure_fl.mpc.shared import SharedOps, wrap
+from secure_fl.mpc.tls import Tls
+from secure_fl.mpc.transport import Channel, Mesh, open_private
+from secure_fl.nodes.inbox import NodeSession
+from secure_fl.nodes.memory import Memory
+from secure_fl.nodes.messages import Message, Open, Refused, direction, receive
+from secure_fl.nodes.pulse import Pulse
+from secure_fl.types import AggregateResult
+
+if TYPE_CHECKING:  # a node without a key does not load what signs
+    from ledger.members.keys import Signer
+    from secure_fl.nodes.attestation import Notary
+
+FAILED = 3
+
+
+class Node:
+    """Serves the commands that arrive on the control channel.
+
+    Args:
+        mesh, source, ring: what rules are computed with.
+        minimum: fewest hospitals that this node combines, whoever asks, counted after every stage
+            of a rule and before the update is opened; with fewer nothing more of anybody is.
+        memory: of shares that it took and rounds that it signed for.
+        signer: the node's ledger key; None where nothing is signed.
+        extensions: stages of somebody's own that whoever started the node permitted. A rule that
+            names any other is refused; no message makes a node import anything.
+        faults: how it cheats in a simulation, as `(round, hospital, kind)`; an honest node has
+            none, and no message can give it any.
+    """
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        source: NodeSource,
+        ring: Ring,
+        memory: Memory,
+        minimum: int = 1,
+        signer: Signer | None = None,
+        extensions: Extensions = NONE,
+        faults: Sequence[tuple[int, int, str]] = (),
+    ) -> None:
+        self.mesh = mesh
+        self.source = source
+        self.ring = ring
+        self.minimum = minimum
+        self.memory = memory
+        self.signer = signer
+        self.extensions = extensions
+        self.faults = faults
+        self.sessions: Open[NodeSession] = Open()
+        self.notaries: Open[Notary] = Open()
+
+    def serve(self, control: Channel, pulse: Pulse) -> None:
+        """Answer until told to stop, with signs of life while an answer is worked on.
+
+        A rule's own error (a missing reference, say) is the same at every node and is answered,
+        and so is a message that makes no sense; the node goes on. A lost peer ends it.
+        """
+        while True:
+            try:
+                header, payload = receive(control, self.sessions)
+            except Refused as error:
+                if error.message.get("do") != "share":  # which nobody waits for an answer to
+                    control.send(_refusal(error, error.message))
+                continue
+            if header["do"] == "stop":
+                return
+            if header["do"] == "share":
+                self.sessions[header["session"]].take(header, payload)
+                continue
+            with pulse.working():
+                reply, parts = self._attempt(header, payload)
+            control.send(reply, *parts)
+
+    def _attempt(
+        self, header: Message, payload: bytearray
+    ) -> tuple[dict[str, Any], Sequence[bytes]]:
+        """The answer to a message, or why there is none."""
+        try:
+            reply, parts = self._answer(header["do"], header, payload)
+        except NodeFailure:
+            raise
+        except SecureFLError as error:
+            self.ring.finish()
+            return _refusal(error, header), []
+        return {**reply, "question": header.get("question")}, parts
+
+    def _answer(
+        self, command: str, header: dict[str, Any], payload: bytearray
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        if command == "aggregate":
+            return self._aggregate(header, payload)
+        answers = {
+            "open": self._open,
+            "close": self._close,
+            "receipts": self._receipts,
+            "check": self._check,
+            "sign": self._sign,
+        }
+        start = process_time()
+        reply = answers[command](header, payload)
+        return {**reply, "cpu_ms": 1000 * (process_time() - start)}, []
+
+    def _open(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        rule, number, hospitals = (
+            from_config(header["rule"], self.extensions),
+            header["session"],
+            header["hospitals"],
+        )
+        require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
+        place = (self.mesh.rank, self.mesh.size, self.memory)
+        session = NodeSession(rule, hospitals, header["dim"], rule.init(), *place)
+        if header["ties"] is not None:
+            self.notaries[number] = self._notary(session, header["ties"])
+        elif self.signer is not None:
+            raise InputError(
+                f"node {self.mesh.rank} holds a ledger key: it opens no session without a contract"
+            )
+        self.sessions[number] = session
+        return {}
+
+    def _notary(self, session: NodeSession, ties: dict[str, Any]) -> Notary:
+        if self.signer is None:
+            raise InputError(f"node {self.mesh.rank} was started without a ledger key")
+        if self.faults:
+            from secure_fl.nodes.cheating import CheatingNotary
+
+            return CheatingNotary(self.signer, session, ties, self.faults)
+        from secure_fl.nodes.attestation import Notary
+
+        return Notary(self.signer, session, ties)
+
+    def _close(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        self.sessions.pop(header["session"], None)
+        self.notaries.pop(header["session"], None)
+        return {}
+
+    def _receipts(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        """Sign a receipt for every share that came in."""
+        return {"receipts": self.notaries[header["session"]].receipts(header["round"])}
+
+    def _check(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        """Say whose shares opened, signed, before hearing what others found."""
+        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
+        posted_root = bytes.fromhex(header["posted_root"])
+        session.checked, said = notary.statement(header["round"], _roots(header), posted_root)
+        return {"refused": session.checked.refused, **said}
+
+    def _sign(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
+        """Sign a round's result, or with records as payload the run's last entry."""
+        notary = self.notaries[header["session"]]
+        number, candidate = header["round"], header["candidate"]
+        if payload:
+            return {"signatures": notary.closing(number, candidate, bytes(payload))}
+        return {"signatures": [notary.result(number, header["result"], candidate)]}
+
+    def _agreed(self, session: NodeSession, mine: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Shares that every node has opened; the nodes tell each other, in the clear."""
+        good = np.zeros(session.hospitals, np.uint8)
+        good[list(mine)] = 1
+        # Each node names its own reasons; what a peer refuses is dropped here without one.
+        for theirs in self.mesh.exchange(good):
+            mine = {hospital: row for hospital, row in mine.items() if theirs[hospital]}
+        return mine
+
+    def _aggregate(
+        self, header: dict[str, Any], payload: bytearray
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        session, number, rank = self.sessions[header["session"]], header["round"], self.mesh.rank
+        public = direction(payload)
+        reference = None if public is None else torch.from_numpy(public)
+        reputation, samples = (
+            torch.tensor(header[key], dtype=torch.float64) for key in ("reputation", "samples")
+        )
+        if "roots" in header:
+            signs = header["session"] in self.notaries
+            require(not signs, "roots", "none where the node states whose shares opened", "some")
+            session.open_commitments(number, _roots(header))
+        checked = session.waiting(number)
+        ruled = [hospital for hospital, node in header["ruled"] if node == rank]
+        rows = self._agreed(session, checked.in_play(ruled))
+        checked.rows.clear()
+        start, before = perf_counter(), self._counters()
+        ops = SharedOps(self.ring)
+        hospitals = sorted(rows)
+        update, accepted, session.states = run(
+            session.rule,
+            session.states,
+            ops,
+            _stacked(rows, session.rule.bits),
+            hospitals,
+            reputation,
+            samples,
+            session.dim,
+            reference,
+            self.minimum,
+        )
+        ops.finish()
+        elapsed = perf_counter() - start
+        offline, rounds, sent, received = (
+            after - was for after, was in zip(self._counters(), before, strict=True)
+        )
+        opened = AggregateResult(update, accepted, ops.opened, ops.values, ops.exits.digests)
+        session.result = number, frozenset(hospitals), opened
+        values = {name: value.numpy() for name, value in ops.values.items()}
+        reply = {
+            "accepted": accepted.int().tolist(),
+            "refused": checked.refused,
+            "opened": [[o.name, list(o.shape), o.unit] for o in ops.opened],
+            "digests": ops.exits.digests,
+            "values": [[name, v.dtype.str, list(v.shape)] for name, v in values.items()],
+            "seconds": elapsed,
+            "seconds_offline": offline,
+            "rounds": rounds,
+            "bytes_online": sent,
+            "bytes_offline": received,
+            "peak_mib": peak_mib(),
+        }
+        return reply, [v.tobytes() for v in values.values()]
+
+    def _counters(self) -> tuple[float, int, int, int]:
+        mesh, source = self.mesh, self.source
+        return source.seconds, mesh.rounds, mesh.bytes_sent, source.bytes_received
+
+
+def _refusal(error: SecureFLError, header: Message) -> dict[str, Any]:
+    kind, question = type(error).__name__, header.get("question")
+    return {"error": kind, "message": str(error), "question": question}
+
+
+def _roots(header: dict[str, Any]) -> dict[int, bytes]:
+    return {int(h): bytes.fromhex(root) for h, root in header["roots"].items()}
+
+
+def _stacked(rows: dict[int, np.ndarray], bits: int) -> Updates | None:
+    """Shares as one matrix, in order of hospital; takes them out of `rows`."""
+    if not rows:
+        return None
+    return wrap(np.stack([rows.pop(hospital) for hospital in sorted(rows)]), bits)
+
+
+def peak_mib() -> float:
+    """Return the most memory that this process has used, in MiB.
+
+    Linux's own high-water mark where there is one: `getrusage` inherits the starter's.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def join(
+    options: dict[str, Any], control: Channel, token: bytes, tls: Tls
+) -> tuple[Mesh, Channel, bytes]:
+    """Connect to the other nodes and the dealer; return both, and the key of our stream."""
+    rank, timeout, start = options["rank"], float(options["timeout"]), float(options["start"])
+    server = listen()
+    control.send({"port": server.getsockname()[1]})
+    header, _ = control.receive(limit=0)
+    if "ports" not in header:
+        raise NodeFailure("stopped before the start")
+    lanes = options["network"]["lanes"]
+    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls, lanes, start)
+    dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
+    key = os.urandom(KEY_BYTES)
+    dealer.send({}, key)
+    return mesh, dealer, key
+
+
+def main() -> int:
+    """Read the start-up line on standard input, serve one run, return the exit status."""
+    options = json.loads(sys.stdin.readline())
+    torch.set_num_threads(1)
+    try:
+        _serve(options)
+    except NodeFailure as failure:
+        print(f"node {options['rank']}: {failure}", file=sys.stderr)
+        return FAILED
+    except (SecureFLError, LedgerError) as error:
+        print(f"node {options['rank']}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _signer(options: dict[str, Any]) -> Signer | None:
+    """Take the node's ledger key out of its start-up line."""
+    given = options.pop("signer")
+    if given is None:
+        return None
+    from secure_fl.nodes.attestation import read_signer
+
+    return read_signer(given)
+
+
+def _record(
+    folder: Path, rank: int, key: bytes, control: Channel, dealer: Channel, mesh: Mesh
+) -> None:
+    """Write down from now on all that this node receives, and what it sends, with its key.
+
+    What it sends follows from the rest (`tests/secure_fl/nodes/test_mpc_replay.py`).
+    """
+    with open_private(folder / f"node-{rank}.key") as file:
+        file.write(key)
+    peers = {"control": control, "dealer": dealer}
+    for number, lane in enumerate(mesh.lanes):
+        also = f"-lane-{number}" if number else ""
+        peers |= {f"node-{peer}{also}": channel for peer, channel in lane.channels.items()}
+    for name, channel in peers.items():
+        channel.record(
+            str(folder / f"node-{rank}-from-{name}.bin"), str(folder / f"node-{rank}-to-{name}.out")
+        )
+
+
+def _serve(options: dict[str, Any]) -> None:
+    signer = _signer(options)
+    extensions = load_extensions(options["allow"], options["folders"], ALLOW_NODE)
+    faults = [(number, hospital, kind) for number, hospital, kind in options["faults"]]
+    memory = Memory(Path(options["state"]) / f"node-{options['rank']}.log")
+    token, rank = bytes.fromhex(options["token"]), options["rank"]
+    name, timeout = f"node {rank}", float(options["timeout"])
+    tls = Tls(Path(options["keys"]), name)
+    start = float(options["start"])
+    control = connect(options["port"], token, name, start, "coordinator", tls)
+    mesh, dealer, key = join(options, control, token, tls)
+    # Between two aggregations the control channel is silent for as long as hospitals train.
+    control.socket.settimeout(None)
+    communicator = install(mesh)
+    if options["transcript"]:
+        _record(Path(options["transcript"]), rank, key, control, dealer, mesh)
+    control.send({"ready": rank})
+    source = NodeSource(Stream(key), dealer if rank == 0 else None)
+    network = Network(**options["network"])
+    ring: Ring = DealerRing(mesh, source, network, Nonces(key))
+    if options["preprocessing"] == "first_party":
+        ring = ProviderRing(network)
+    else:
+        communicator.silence()
+    pulse = Pulse(control, timeout)
+    try:
+        node = Node(mesh, source, ring, memory, options["minimum"], signer, extensions, faults)
+        node.serve(control, pulse)
+    except NodeFailure as failure:
+        with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
+            control.send({"error": "NodeFailure", "message": str(failure)})
+        raise
+    if rank == 0:
+        dealer.send({"kind": "stop"})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What the coordinator does in public: new models, the guard, validation."""

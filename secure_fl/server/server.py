@@ -1,0 +1,154 @@
+"""The public part of a defence: root directions before the aggregation, a new model after it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from secure_fl import seeds
+from secure_fl.errors import InputError
+from secure_fl.federation import Federation
+from secure_fl.hospital.training import TrainOptions
+from secure_fl.server.guard import (
+    GateState,
+    GuardOptions,
+    RootDirections,
+    combine,
+    fine_tune,
+    gate,
+    open_gate,
+    root_directions,
+)
+from secure_fl.types import AggregateResult
+
+
+class Step(NamedTuple):
+    """A server's answer to an aggregation.
+
+    Attributes:
+        candidate: float32 (d,), the model that validators test next.
+        state: the server's state for the next round.
+        stopped: whether more rounds promise nothing.
+    """
+
+    candidate: torch.Tensor
+    state: Any
+    stopped: bool
+
+
+class Server(Protocol):
+    """What a server does with public values; its state is passed in and returned."""
+
+    def init(self, model: torch.Tensor) -> Any:
+        """State before the first round."""
+
+    def directions(self, model: torch.Tensor, number: int) -> RootDirections | None:
+        """Directions trained on the public root, for the rule and for `step`; or None."""
+
+    def step(
+        self,
+        model: torch.Tensor,
+        result: AggregateResult,
+        root: RootDirections | None,
+        state: Any,
+    ) -> Step:
+        """Make the next model out of the combined update."""
+
+    def finish(self, model: torch.Tensor, state: Any) -> torch.Tensor:
+        """Return the model to publish after the last round, (d,)."""
+
+
+class AddingServer:
+    """Adds the combined update to the model; trains a root direction where the rule wants one."""
+
+    def __init__(
+        self, federation: Federation, options: TrainOptions, seed: int, reference: bool = False
+    ) -> None:
+        self.federation, self.options, self.seed = federation, options, seed
+        self.wants_reference = reference
+        self.bootstraps = 0
+
+    def init(self, model: torch.Tensor) -> Any:
+        """No state."""
+        return None
+
+    def directions(self, model: torch.Tensor, number: int) -> RootDirections | None:
+        """Train on the validators' public half from the same model, as a hospital would.
+
+        Raises:
+            InputError: the training diverged, so that there is no direction.
+        """
+        if not self.wants_reference:
+            return None
+        root = root_directions(
+            self.federation.model,
+            model,
+            self.federation.data.root,
+            self.options,
+            self.bootstraps,
+            seeds.integer(self.seed, "guard", number),
+        )
+        if not root.update.isfinite().all() or not root.bootstraps.isfinite().all():
+            raise InputError(
+                f"training on the validators' public half diverged in round {number}: lower "
+                f"train.lr; got {self.options.lr:g}"
+            )
+        return root
+
+    def step(
+        self,
+        model: torch.Tensor,
+        result: AggregateResult,
+        root: RootDirections | None,
+        state: Any,
+    ) -> Step:
+        """Return model + update, added in float64 and rounded once."""
+        return Step((model.double() + result.update).float(), None, False)
+
+    def finish(self, model: torch.Tensor, state: Any) -> torch.Tensor:
+        """Publish the last model as it is."""
+        return model
+
+
+class GuardedServer(AddingServer):
+    """Damps, mixes with the root's direction, searches the step on half B, stops early, tunes."""
+
+    def __init__(
+        self, federation: Federation, options: TrainOptions, seed: int, guard: GuardOptions
+    ) -> None:
+        super().__init__(federation, options, seed, reference=True)
+        self.guard, self.bootstraps = guard, guard.bootstraps
+
+    def init(self, model: torch.Tensor) -> GateState:
+        """The gate before the first round."""
+        return open_gate(self.federation.model, model, self.federation.data.holdout)
+
+    def step(
+        self,
+        model: torch.Tensor,
+        result: AggregateResult,
+        root: RootDirections | None,
+        state: GateState,
+    ) -> Step:
+        """Take the best step along the combined direction, or none."""
+        if root is None:
+            raise ValueError("the guarded server needs the root's directions; got None")
+        network, holdout = self.federation.model, self.federation.data.holdout
+        if not torch.equal(state.params, model):  # the chain rolled the gate's model back
+            state = replace(open_gate(network, model, holdout), stale=state.stale + 1)
+        direction = combine(result.update, root, self.guard.damping, self.guard.root_share)
+        following, _ = gate(network, state, direction, holdout, self.guard.steps)
+        return Step(following.params, following, following.finished(self.guard.patience))
+
+    def finish(self, model: torch.Tensor, state: GateState) -> torch.Tensor:
+        """Fine-tune on the root with random features overwritten."""
+        return fine_tune(
+            self.federation.model,
+            model,
+            self.federation.data.root,
+            self.options,
+            self.guard,
+            seeds.integer(self.seed, "guard", 0),
+        )

@@ -1,0 +1,235 @@
+"""Compose an experiment from YAML groups and command-line overrides; refuse what does not fit.
+
+Hydra's compose API reads the groups (`data/ model/ ledger/ experiment/`, and one preset a file in
+`attack/` and `defence/`). Overrides of single values are applied to the typed tree, so each error
+names its key, the rule and the value received. Nothing runs before the whole tree is checked.
+
+Two lists are special. `attacks` and `defences` hold names of presets, or mappings that start from
+a preset: `attacks=[sign_flip, {name: backdoor, params: {...}}]`. `attack=NAME` is short for a list
+of one, and `attack.KEY=VALUE` sets KEY in every selected attack; likewise for `defence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from secure_fl import aggregation
+from secure_fl.checks import check_name
+from secure_fl.errors import ConfigError, InputError, near
+from secure_fl.extensions import is_own, load_extensions
+from secure_fl.files import write_atomic
+from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
+from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
+from secure_fl.settings.yaml_file import read_mapping
+
+GROUPS = ("data", "model", "ledger", "experiment")
+ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
+
+
+def config_root() -> Path:
+    """Folder of the shipped YAML groups, in the repository or in an installed wheel."""
+    spec = find_spec("secure_fl_configs")
+    if spec is not None and spec.submodule_search_locations:
+        return Path(next(iter(spec.submodule_search_locations))).resolve()
+    beside = Path(__file__).resolve().parents[2] / "configs"
+    if beside.is_dir():
+        return beside
+    raise ConfigError("the shipped configuration is missing: reinstall the package")
+
+
+def presets(group: str) -> dict[str, str]:
+    """Names of the YAML files of a group, each with its one-line description."""
+    found = {}
+    for path in sorted((config_root() / group).glob("*.yaml")):
+        tree = OmegaConf.load(path)
+        found[path.stem] = str(tree.get("description", "")) if isinstance(tree, DictConfig) else ""
+    return found
+
+
+def _preset_names(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_root() / group).glob("*.yaml"))
+
+
+def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> ExperimentConfig:
+    """Compose and check an experiment, for the person who wrote the overrides.
+
+    Args:
+        overrides: `group=NAME` or `key=value` (`secure_fl.settings.overrides`), later ones
+            winning. Code of one's own that they name, `module:name`, is thereby permitted and
+            imported.
+        allow: further names to permit.
+
+    Raises:
+        ConfigError: a key, type, value or name that does not exist or is out of range.
+    """
+    parsed = parse_settings(overrides)
+    chosen = [o for o in parsed if o.key in GROUPS]
+    own = [o for o in parsed if o.key.split(".")[0] in ITEM_KINDS]
+    values = [o for o in parsed if o not in chosen and o not in own]
+    tree = _typed(ExperimentConfig, _compose("config", [f"{o.key}={o.value}" for o in chosen]))
+    OmegaConf.set_struct(tree.model.params, False)  # its keys are checked by the model
+    for override in values:
+        _update(tree, override.key, override.value, prefix="")
+    for kind, group in (("attack", "attacks"), ("defence", "defences")):
+        entries = _entries(kind, tree[group], own)
+        settings = [o for o in own if o.key.startswith(kind + ".")]
+        if settings and not entries:
+            raise ConfigError(f"{settings[0].key} needs {kind}=NAME: none is selected")
+        tree[group] = [_item(kind, entry, settings) for entry in entries]
+    config: ExperimentConfig = _built(tree)
+    config.permit(load_extensions([*config.own_names, *allow]))
+    return config
+
+
+def load_defence(name: str) -> DefenceConfig:
+    """Read one shipped defence as it stands."""
+    defence: DefenceConfig = _item("defence", name, [])
+    return defence
+
+
+def save_config(config: ExperimentConfig, path: Path) -> None:
+    """Write the complete checked settings as YAML; `read_config` restores the same object."""
+    write_atomic(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
+
+
+def read_config(path: Path) -> ExperimentConfig:
+    """Read what `save_config` wrote, as data: nothing is imported and nothing is looked up.
+
+    The settings may come from anybody. Code of somebody's own stands in them as a name;
+    `ExperimentConfig.permit` then takes what the person who runs this permits.
+
+    Raises:
+        ConfigError: not the settings of a run, or one that holds `${`.
+    """
+    try:
+        loaded = read_mapping(path)
+    except InputError as error:
+        raise ConfigError(str(error)) from error
+    refuse_lookups(loaded)
+    tree = _typed(ExperimentConfig, OmegaConf.create(loaded))
+    for kind, group in (("attack", "attacks"), ("defence", "defences")):
+        for entry in tree[group]:
+            if not isinstance(entry, DictConfig):
+                raise ConfigError(f"{path}: {group} must be a list of mappings; got {entry!r}")
+        tree[group] = [
+            _typed(ITEM_KINDS[kind], entry, prefix=f"{group}: ") for entry in tree[group]
+        ]
+    config: ExperimentConfig = _built(tree)
+    return config
+
+
+def _compose(name: str, overrides: Iterable[str] = ()) -> Any:
+    """Compose one shipped file with its defaults and the chosen groups."""
+    chosen = tuple(overrides)
+    for override in chosen:
+        group, _, choice = override.partition("=")
+        check_name(group, choice, _preset_names(group))
+    return deepcopy(_composed(config_root(), name, chosen))
+
+
+@cache
+def _composed(root: Path, name: str, overrides: tuple[str, ...]) -> Any:
+    """What Hydra makes of the files; kept, since it takes a tenth of a second each time."""
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(root)):
+            return compose(name, overrides=list(overrides))
+    except HydraException as error:
+        raise ConfigError(f"cannot compose {name!r}: {error}") from error
+
+
+def _entries(kind: str, listed: Any, own: list[Setting]) -> list[Any]:
+    """Selected presets of one kind: the last `kind=NAME` wins over the list of the experiment."""
+    chosen = [o.value for o in own if o.key == kind]
+    if chosen:
+        return [chosen[-1]]
+    return list(OmegaConf.to_object(listed))  # type: ignore[arg-type]
+
+
+def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
+    """Resolve one entry of a list: preset, then its own mapping, then `kind.KEY=VALUE`."""
+    mapping = dict(entry) if isinstance(entry, dict) else {"name": entry}
+    name = mapping.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"{kind} must be a name or a mapping with a name; got {entry!r}")
+    shipped = _preset_names(kind)
+    if name in shipped:
+        tree = _typed(ITEM_KINDS[kind], _compose(f"{kind}/{name}")[kind])
+    elif kind == "attack":
+        tree = _typed(AttackConfig, {"name": name})
+    elif is_own(name):
+        own = {"name": name.rpartition(":")[2], "rule": name, "reference": True}
+        tree = _typed(DefenceConfig, own)
+    elif name in aggregation.rule_names():
+        # A bare rule, in the clear; whether it wants a root direction is not known here.
+        tree = _typed(DefenceConfig, {"name": name, "rule": name, "reference": True})
+    else:
+        allowed = sorted({*shipped, *aggregation.rule_names()})
+        raise ConfigError(
+            f"defence must be one of {', '.join(allowed)}; got {name!r}{near(name, allowed)}"
+        )
+    prefix = f"{kind}."
+    for key, value in mapping.items():
+        if key != "name":
+            _update(tree, str(key), value, prefix)
+    for override in settings:
+        _update(tree, override.key.removeprefix(prefix), override.value, prefix)
+    return _built(tree)
+
+
+def _built(tree: DictConfig) -> Any:
+    """The checked object; a mandatory value left out, or an interpolation, is refused."""
+    try:
+        return OmegaConf.to_object(tree)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def _typed(schema: type, tree: Any, prefix: str = "") -> DictConfig:
+    """Merge an untyped tree into a schema; the merge refuses unknown keys and wrong types."""
+    typed = OmegaConf.structured(schema)
+    try:
+        return OmegaConf.merge(typed, tree)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        _refuse(error, typed, prefix)
+
+
+def _update(tree: DictConfig, key: str, value: Any, prefix: str) -> None:
+    try:
+        OmegaConf.update(tree, key, value, merge=True)
+    except OmegaConfBaseException as error:
+        _refuse(error, tree, prefix)
+
+
+def _refuse(error: OmegaConfBaseException, tree: DictConfig, prefix: str) -> NoReturn:
+    """Turn OmegaConf's error into one that names the key and what is allowed there."""
+    key = str(error.full_key or "")
+    if not key:  # a section that holds a single value says no more
+        raise ConfigError(f"a section of the settings must be a mapping: {error.msg}") from error
+    parent, _, last = key.rpartition(".")
+    schema = _schema_at(tree, parent)
+    allowed = {f.name: str(f.type) for f in fields(schema)} if is_dataclass(schema) else {}
+    if last not in allowed:
+        place = prefix + (parent + "." if parent else "")
+        hint = near(last, allowed).replace("mean ", f"mean {place}")
+        names = ", ".join([*allowed, *(ITEM_KINDS if not (parent or prefix) else ())])
+        raise ConfigError(f"unknown key {prefix}{key}{hint}; allowed here: {names}") from error
+    # None stands for a null that is not allowed, and for a value the library does not tell.
+    raise ConfigError(
+        f"{prefix}{key} must be of type {allowed[last]}; got {error.value!r}"
+    ) from error
+
+
+def _schema_at(tree: DictConfig, key: str) -> Any:
+    node = OmegaConf.select(tree, key) if key else tree
+    return OmegaConf.get_type(node)

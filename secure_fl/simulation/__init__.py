@@ -1,0 +1,1 @@
+"""A federation in one program: parties, rounds, runs and their records."""

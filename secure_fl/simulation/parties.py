@@ -1,0 +1,108 @@
+"""Who holds which key in a run: what the computing nodes are handed at their start.
+
+A node's ledger key goes to its process over standard input, as the simulation's secret or as the
+path of its keystore file with that file's password, and to nobody else: it is no setting and stands
+in no record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ledger.members.keys import Signer, simulation_key
+from secure_fl.backends.aggregate import open_backend
+from secure_fl.backends.session import Backend
+from secure_fl.faults import HOSPITAL_KINDS, NODE_KINDS, Fault
+from secure_fl.federation import Federation
+from secure_fl.hospital.training import TrainOptions
+from secure_fl.server.server import AddingServer, GuardedServer, Server
+from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
+from secure_fl.simulation.secret import RunSecret, public_members_seed
+
+# Fewest hospitals that nodes of a run combine, where there are as many.
+MINIMUM_HOSPITALS = 3
+
+
+def keys_seed(experiment: ExperimentConfig, secret: RunSecret) -> int:
+    """Seed of the members' simulation keys: secret, but on a development node public."""
+    if experiment.ledger.url is not None:
+        return public_members_seed(experiment)
+    return secret.members_seed()
+
+
+def signs(defence: DefenceConfig) -> bool:
+    """Whether the nodes of a defence are processes that sign for a ledger."""
+    return defence.ledger and defence.backend == "mpc"
+
+
+def node_keys(experiment: ExperimentConfig, nodes: int, secret: RunSecret) -> list[Signer | Path]:
+    """Keys of the nodes in order of rank: keystore files, or simulation keys."""
+    keystore = experiment.ledger.keystore
+    if keystore is not None:
+        return [Path(keystore) / f"node-{rank}.json" for rank in range(nodes)]
+    seed = keys_seed(experiment, secret)
+    return [simulation_key(seed, "node", rank) for rank in range(nodes)]
+
+
+def hospital_faults(experiment: ExperimentConfig) -> tuple[Fault, ...]:
+    """Cheating that the hospitals' side of a session carries out; nodes are told at their start."""
+    return tuple(fault for fault in experiment.faults if fault.kind in HOSPITAL_KINDS)
+
+
+def minimum_hospitals(
+    defence: DefenceConfig, experiment: ExperimentConfig, malicious: int = 0
+) -> int:
+    """Fewest hospitals that are combined in a run, of `malicious` malicious hospitals.
+
+    Two more than may collude, so that two others remain: of a mean colluders learn no more than
+    the sum of these, of a median or a trimmed mean it may be one's value, coordinate by coordinate.
+    Colluders count as being among those combined: a suspended hospital need not be one of them.
+    """
+    colluders = malicious if defence.colluders is None else defence.colluders
+    asked = MINIMUM_HOSPITALS if defence.minimum_hospitals is None else defence.minimum_hospitals
+    least = asked if colluders == 0 else max(asked, colluders + 2)
+    return min(least, experiment.data.hospitals)
+
+
+def backend_options(
+    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret, malicious: int = 0
+) -> dict[str, Any]:
+    """Options of the backend on which a defence runs, with so many malicious hospitals.
+
+    Defences that agree in them share a backend: nodes have keys if any of the job's sign.
+    """
+    least = minimum_hospitals(defence, experiment, malicious)
+    if defence.backend != "mpc":
+        return {"minimum_hospitals": least}
+    together = (defence, *experiment.defences)
+    signing = any(signs(each) for each in together)
+    rules = [each.build(experiment.extensions) for each in together]
+    return {
+        "nodes": defence.nodes,
+        "keys": defence.keys,
+        "preprocessing": defence.preprocessing,
+        "insecure_preprocessing": defence.insecure_preprocessing,
+        "minimum_hospitals": least,
+        "timeout": defence.timeout,
+        "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
+        "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
+        "faults": tuple(f for f in experiment.faults if f.kind in NODE_KINDS) if signing else (),
+    }
+
+
+def open_nodes(
+    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret, malicious: int = 0
+) -> Backend:
+    """Open the backend on which a defence runs, with so many malicious hospitals."""
+    options = backend_options(defence, experiment, secret, malicious)
+    return open_backend(defence.backend, **options)
+
+
+def make_server(
+    federation: Federation, defence: DefenceConfig, options: TrainOptions, seed: int
+) -> Server:
+    """Return the server that a defence's `validation` asks for."""
+    if defence.validation == "gate":
+        return GuardedServer(federation, options, seed, defence.guard_options())
+    return AddingServer(federation, options, seed, defence.reference)

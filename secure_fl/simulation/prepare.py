@@ -1,0 +1,95 @@
+"""Make a federation out of settings: data loaded and divided, model built, one initial model."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from secure_fl import data, models, seeds
+from secure_fl.data import Dataset
+from secure_fl.errors import ConfigError
+from secure_fl.federation import Federation
+from secure_fl.files import canonical_json
+from secure_fl.settings.schema import ExperimentConfig
+
+
+def prepare(config: ExperimentConfig) -> Federation:
+    """Load and divide the data, build the model; both depend on the settings and seed alone.
+
+    Raises:
+        SecureFLError: data that are missing or too few, or a model that does not fit them.
+    """
+    settings, seed = config.data, config.seed
+    loaded = data.load(settings.name, settings.path)
+    dataset = _sample(loaded, settings.rows, seed)
+    federated = data.partition(
+        dataset,
+        settings.hospitals,
+        settings.alpha,
+        settings.test_fraction,
+        settings.validation_fraction,
+        settings.validators,
+        seeds.integer(seed, "partition"),
+        minimum_rows=settings.minimum_rows,
+        root_patients=settings.root_patients,
+    )
+    rows = tuple(len(split) for split in federated.hospitals)
+    if settings.balance:
+        balanced = [
+            data.balance_classes(split, seeds.torch_generator(seed, "balance", i))
+            for i, split in enumerate(federated.hospitals)
+        ]
+        federated = replace(federated, hospitals=balanced)
+    if federated.classes != 2:
+        raise ConfigError(
+            f"data.name must be a data set of two classes; got {federated.classes} classes"
+        )
+    if len(federated.test.y.unique()) < 2:
+        raise ConfigError(
+            f"data.test_fraction must leave test rows of both classes; got "
+            f"{settings.test_fraction}, which leaves {len(federated.test.y)} rows of one class"
+        )
+    try:
+        model = models.build(
+            config.model.name, federated.feature_shape, federated.classes, config.model.params
+        )
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"model {config.model.name!r} with params {config.model.params}: {error}"
+        ) from error
+    initial = model.init(seeds.torch_generator(seed, "model"))
+    return Federation(federated, model, initial, data_hash(loaded), rows)
+
+
+def data_hash(dataset: Dataset) -> str:
+    """SHA-256 over a data set's arrays and names, as 64 hexadecimal digits.
+
+    Over canonical JSON of the names, types and shapes, then the bytes of x, y and group.
+    """
+    arrays = (dataset.x, dataset.y, dataset.group)
+    head = {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "arrays": [[array.dtype.str, list(array.shape)] for array in arrays],
+        "features": list(dataset.feature_names),
+        "classes": list(dataset.class_names),
+        "categories": {name: list(values) for name, values in dataset.categories.items()},
+    }
+    digest = hashlib.sha256(canonical_json(head).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _sample(dataset: Dataset, rows: int | None, seed: int) -> Dataset:
+    """About `rows` rows of whole groups, chosen by the seed; all of them for None."""
+    if rows is None or rows >= len(dataset.y):
+        return dataset
+    rng = seeds.numpy_generator(seed, "rows")
+    groups, sizes = np.unique(dataset.group, return_counts=True)
+    order = rng.permutation(len(groups))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1
+    kept = np.flatnonzero(np.isin(dataset.group, groups[order[:enough]]))
+    return replace(dataset, x=dataset.x[kept], y=dataset.y[kept], group=dataset.group[kept])

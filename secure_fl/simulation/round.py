@@ -1,0 +1,377 @@
+"""One federated round, as a function from one explicit state to the next.
+
+1. broadcast     the model whose hash the chain holds
+2. train         every hospital that is not suspended
+3. attack        malicious hospitals craft what they send (their rows were poisoned before)
+4. clip, noise   bound each update's norm, optionally add Gaussian noise
+5. share         hospitals encode and split their updates
+6. commit        signed commitments go on the chain before anything is combined; nodes attest whose
+                 shares opened there, and the contract decides on disputes
+7. aggregate     the defence's rule, on its backend
+8. validate      each validator tests the candidate; the chain keeps it or rolls it back
+9. record        hashes, metrics and verdicts on each hospital
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+from attacks import Attack, AttackView
+from attacks.base import in_sight
+from secure_fl import seeds
+from secure_fl.backends.session import HospitalSecrets, Session
+from secure_fl.data import Split
+from secure_fl.errors import InputError
+from secure_fl.federation import Federation
+from secure_fl.files import sha256
+from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
+from secure_fl.mpc.prg import KEY_BYTES
+from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
+from secure_fl.server.samples import bounded
+from secure_fl.server.server import Server
+from secure_fl.server.validation import Verdict, medians, validate
+from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
+from secure_fl.simulation.folder import model_bytes
+from secure_fl.simulation.parties import minimum_hospitals
+from secure_fl.simulation.round_ledger import Arbiter
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What stays the same over the rounds of a run.
+
+    Attributes:
+        config: settings of the experiment.
+        defence: the defence of this run.
+        federation: data, model and initial parameters.
+        attack: the attack of this run.
+        malicious: indices of the malicious hospitals, ascending.
+        splits: rows that each hospital trains on, poisoned where it is malicious.
+        claims: number of rows that each hospital says it has.
+        options: local training.
+        noise: secret from which hospitals draw their privacy noise; None where nobody trains, or
+            without noise.
+    """
+
+    config: ExperimentConfig
+    defence: DefenceConfig
+    federation: Federation
+    attack: Attack
+    malicious: tuple[int, ...]
+    splits: list[Split]
+    claims: tuple[int, ...]
+    options: TrainOptions
+    noise: HospitalSecrets | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What one round hands to the next.
+
+    Attributes:
+        model: float32 (d,), the last model that was kept.
+        suspended: bool (n,), hospitals that the chain keeps out.
+        reputation: of each hospital on the chain, in [0, 1]; None before round 1 or without one.
+        server: the server's own state.
+        stopped: whether the server expects nothing of further rounds.
+    """
+
+    model: torch.Tensor
+    suspended: torch.Tensor
+    reputation: list[float] | None = None
+    server: Any = None
+    stopped: bool = False
+
+
+class Played(NamedTuple):
+    """One round's outcome: the next state, a row of `rounds.jsonl`, rows of `openings.jsonl`."""
+
+    state: State
+    row: dict[str, Any]
+    openings: list[dict[str, Any]]
+
+
+@dataclass
+class Clock:
+    """Wall-clock seconds by phase of a round."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def taking_part(setting: Setting, state: State) -> list[int]:
+    """Hospitals that send in this round: those not suspended.
+
+    Nobody does where so few are left that the nodes would refuse to combine them.
+    """
+    active = [i for i, out in enumerate(state.suspended.tolist()) if not out]
+    least = minimum_hospitals(setting.defence, setting.config, len(setting.malicious))
+    return active if len(active) >= least else []
+
+
+def local_updates(setting: Setting, state: State, number: int, active: list[int]) -> torch.Tensor:
+    """Steps 2 to 4: what each active hospital would send.
+
+    Args:
+        setting: the run.
+        state: the model to start from.
+        number: the round, which selects the random streams.
+        active: hospitals that take part, ascending.
+
+    Returns:
+        float32 (n, d); rows of absent hospitals are zero.
+    """
+    if not active:
+        return torch.zeros(setting.federation.hospitals, state.model.numel(), dtype=torch.float32)
+    seed = setting.config.seed
+    trained = train(
+        setting.federation.model,
+        state.model,
+        [setting.splits[i] for i in active],
+        setting.options,
+        [seeds.integer(seed, "training", number, i) for i in active],
+    )
+    updates = torch.zeros(setting.federation.hospitals, state.model.numel(), dtype=torch.float32)
+    updates[active] = trained
+    sent = craft(setting, state, number, active, updates)
+    bound = setting.config.privacy
+    clipped = clip_and_noise(
+        sent,
+        bound.clip_norm,
+        bound.noise_sigma,
+        _noise_keys(setting, number),
+    )
+    if not bound.bind_malicious:
+        free = list(setting.malicious)
+        clipped[free] = sent[free]
+    absent = torch.ones(len(clipped), dtype=torch.bool)
+    absent[active] = False
+    clipped[absent] = 0.0  # noise fell on their zero rows too
+    return clipped
+
+
+def _noise_keys(setting: Setting, number: int) -> list[bytes] | None:
+    """A key for each hospital's noise in a round; None without noise."""
+    if setting.noise is None:
+        return None
+    hospitals = range(setting.federation.hospitals)
+    return [setting.noise.draw(f"noise {number} {i}", KEY_BYTES) for i in hospitals]
+
+
+def craft(
+    setting: Setting, state: State, number: int, active: list[int], updates: torch.Tensor
+) -> torch.Tensor:
+    """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d).
+
+    Where no honest hospital takes part, an omniscient attack sees its own updates in their place.
+
+    Raises:
+        InputError: the attack returned another shape.
+    """
+    attackers = [i for i in active if i in setting.malicious]
+    if not attackers:
+        return updates
+    own = updates[attackers]
+    others = [i for i in active if i not in setting.malicious]
+    honest = in_sight(updates[others], own) if setting.attack.knowledge == "omniscient" else own
+    view = AttackView(
+        round=number - 1,
+        num_hospitals=len(active),
+        num_malicious=len(attackers),
+        rng=seeds.torch_generator(setting.config.seed, "craft", number),
+        global_model=state.model,
+        clip_norm=setting.config.privacy.clip_norm,
+        defence=setting.defence.name,
+    )
+    crafted = setting.attack.craft(honest.clone(), own.clone(), view)
+    if tuple(crafted.shape) != tuple(own.shape):
+        raise InputError(
+            f"attack {setting.attack} must return updates of shape {tuple(own.shape)}; "
+            f"got {tuple(crafted.shape)}"
+        )
+    sent = updates.clone()
+    sent[attackers] = crafted.to(sent.dtype)
+    return sent
+
+
+def counted(setting: Setting, in_play: Collection[int]) -> list[float]:
+    """Rows that each hospital counts for in a round: its claim, bounded among those in play."""
+    rows = [0.0] * setting.federation.hospitals
+    claims = [setting.claims[i] for i in in_play]
+    for i, count in zip(in_play, bounded(claims, setting.defence.samples_cap), strict=True):
+        rows[i] = count
+    return rows
+
+
+def model_hash(model: torch.Tensor) -> str:
+    """SHA-256 of the model's file, as it is on the chain and in the run folder."""
+    return sha256(model_bytes(model))
+
+
+def measured(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
+    """Medians of the validators for a row; JSON has no NaN or infinity: null stands for them."""
+    middle = medians(verdicts)._asdict()
+    return {name: value if math.isfinite(value) else None for name, value in middle.items()}
+
+
+def play(
+    setting: Setting,
+    server: Server,
+    arbiter: Arbiter,
+    session: Session,
+    state: State,
+    number: int,
+) -> Played:
+    """Play round `number` (1, 2, ...) from `state`."""
+    clock = Clock()
+    spent_before = arbiter.cost_ms
+    before = model_hash(state.model)
+    active = taking_part(setting, state)
+    with clock.phase("ledger"):
+        arbiter.open_round(number, before)
+    with clock.phase("train"):
+        updates = local_updates(setting, state, number, active)
+    with clock.phase("server"):
+        root = server.directions(state.model, number)
+    with clock.phase("share"):
+        present = [i in active for i in range(len(updates))]
+        submission = session.submit(_saturated(setting, updates, session.rule.limit), present)
+    with clock.phase("ledger"):
+        recorded = arbiter.commit(number, submission.commitments)
+    committed = submission.commitments if recorded is None else recorded
+    with clock.phase("share"):
+        findings = session.check_shares(committed, arbiter.posted_root)
+    with clock.phase("ledger"):
+        settled = arbiter.settle(number, committed, findings)
+    samples = counted(setting, settled.in_play) if session.rule.weighs_samples else None
+    result = session.aggregate(
+        submission,
+        reputation=state.reputation if setting.defence.reputation else None,
+        reference=None if root is None else root.update,
+        commitments=recorded,
+        ruled=settled.ruled,
+        samples=samples,
+    )
+    with clock.phase("server"):
+        step = server.step(state.model, result, root, state.server)
+    candidate = step.candidate
+    with clock.phase("validate"):
+        verdicts = validate(setting.federation, candidate)
+    accepted = verdicts_on_hospitals(result.accepted, settled.in_play)
+    opened = openings(number, result)
+    update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
+    result_sha256 = result_hash(number, accepted, opened, update_sha256)
+    with clock.phase("ledger"):
+        signed = session.sign_result(result_sha256, candidate_sha256)
+        decision = arbiter.decide(
+            number, result_sha256, accepted, candidate_sha256, verdicts, signed
+        )
+    model = candidate if decision.keep else state.model
+    following = State(
+        model, torch.tensor(decision.suspended), decision.reputation, step.state, step.stopped
+    )
+    unopened = sorted(set(committed) - settled.in_play)
+    said = {} if findings is None else findings.refused
+    refused = submission.refused | {h: said[h] for h in unopened if h in said}
+    cost = result.cost
+    shared = setting.defence.backend == "mpc"
+    clock.seconds["mpc_online" if shared else "aggregate"] = cost.seconds_online
+    clock.seconds["mpc_offline"] = cost.seconds_offline
+    row = {
+        "round": number,
+        **measured(verdicts),
+        "status": decision.status,
+        "stopped": step.stopped,
+        "accepted": accepted,
+        "refused": {str(hospital): why for hospital, why in refused.items()},
+        "unopened": unopened,
+        "disputes": [asdict(ruling) for ruling in settled.rulings],
+        "suspended": [i for i, out in enumerate(decision.suspended) if out],
+        "reputation": decision.reputation,
+        "samples": samples,
+        "seconds": clock.seconds,
+        "ledger_ms": arbiter.cost_ms - spent_before,
+        "mpc": {
+            "rounds": cost.rounds,
+            "bytes_online": cost.bytes_online,
+            "bytes_offline": cost.bytes_offline,
+        },
+        "update_sha256": update_sha256,
+        "result_sha256": result_sha256,
+        "candidate_sha256": candidate_sha256,
+        "model_sha256": model_hash(model),
+    }
+    return Played(following, row, opened)
+
+
+def close(
+    setting: Setting,
+    server: Server,
+    arbiter: Arbiter,
+    session: Session,
+    state: State,
+    number: int,
+    records: bytes,
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Finish the model and record it: one more entry on the chain, in which no hospital takes part.
+
+    Args:
+        setting: the run.
+        server: finishes the model.
+        arbiter: the chain, or nobody.
+        state: after the last round.
+        session: whose nodes sign, if they do.
+        number: of the entry, one above the last round.
+        records: all records of the run (`records_content`); the nodes sign their SHA-256.
+
+    Returns:
+        The final model, float32 (d,), and the content of `closing.json`.
+    """
+    spent_before = arbiter.cost_ms
+    final = server.finish(state.model, state.server)
+    verdicts = validate(setting.federation, final)
+    arbiter.open_round(number, model_hash(state.model))
+    arbiter.commit(number, {})
+    absent = [None] * setting.federation.hospitals
+    findings, signed = session.sign_closing(number, model_hash(final), records) or (None, None)
+    arbiter.settle(number, (), findings)
+    digest = sha256(records)
+    decision = arbiter.decide(number, digest, absent, model_hash(final), verdicts, signed)
+    model = final if decision.keep else state.model
+    return model, {
+        "entry": number,
+        **measured(verdicts),
+        "status": decision.status,
+        "records_sha256": digest,
+        "candidate_sha256": model_hash(final),
+        "model_sha256": model_hash(model),
+        "ledger_ms": arbiter.cost_ms - spent_before,
+    }
+
+
+def _saturated(setting: Setting, updates: torch.Tensor, limit: float) -> torch.Tensor:
+    """Malicious rows held inside the range that a share can encode.
+
+    A row outside it is refused at the door and harms nobody; an attacker who wants to be counted
+    sends the largest value that passes. NaN stays NaN, and is refused.
+    """
+    edge = limit - 2.0**-16
+    rows = list(setting.malicious)
+    held = updates.clone()
+    held[rows] = held[rows].clamp(-edge, edge)
+    return held

@@ -1,0 +1,397 @@
+"""A run: the rounds of one defence against one attack, from a federation to a folder of records."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacks import Attack
+from secure_fl import seeds
+from secure_fl.backends.session import Backend, HospitalSecrets, Session
+from secure_fl.backends.statements import Ties
+from secure_fl.data import Split
+from secure_fl.errors import ConfigError, InputError, SecureFLError, require
+from secure_fl.federation import Federation
+from secure_fl.files import append_line, canonical_json, sha256, write_atomic, write_json
+from secure_fl.hospital.training import TrainOptions
+from secure_fl.server.samples import LARGEST_CLAIM
+from secure_fl.server.validation import validate
+from secure_fl.settings.config import load_config
+from secure_fl.settings.feasible import check_defence, check_numbers
+from secure_fl.settings.ledger import PLACES
+from secure_fl.settings.schema import (
+    AttackConfig,
+    DefenceConfig,
+    ExperimentConfig,
+    malicious_count,
+    malicious_fractions,
+)
+from secure_fl.simulation.folder import model_bytes, model_path, records_content
+from secure_fl.simulation.parties import hospital_faults, keys_seed, make_server, open_nodes, signs
+from secure_fl.simulation.prepare import prepare
+from secure_fl.simulation.round import Setting, State, close, craft, measured, model_hash, play
+from secure_fl.simulation.round_ledger import Chain, Nobody
+from secure_fl.simulation.secret import RunSecret
+from secure_fl.threads import torch_threads
+
+Row = dict[str, Any]
+Observe = Callable[[int, torch.Tensor], Row]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Outcome of a run.
+
+    Attributes:
+        model: float32 (d,), the final model.
+        malicious: indices of the malicious hospitals.
+        rows: what `rounds.jsonl` holds, one row a round, the initial model first.
+        openings: what `openings.jsonl` holds, one row an opening.
+        closing: what `closing.json` holds: how the final model was judged and recorded.
+        chain_head: hash of the chain's newest block; None without a ledger.
+        ledger_ms: CPU milliseconds of ledger work in all rounds.
+    """
+
+    model: torch.Tensor
+    malicious: tuple[int, ...]
+    rows: list[Row]
+    openings: list[Row]
+    closing: Row
+    chain_head: str | None
+    ledger_ms: float
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One defence against one attack at one malicious share."""
+
+    experiment: ExperimentConfig
+    defence: DefenceConfig
+    attack: AttackConfig
+    fraction: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        """Whether no hospital is malicious."""
+        return self.attack.name == "none" or self.fraction == 0.0
+
+    @property
+    def malicious(self) -> int:
+        """How many hospitals are."""
+        return 0 if self.clean else malicious_count(self.fraction, self.experiment.data.hospitals)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all settings of this run, which its first record carries.
+
+        Where data, keys and the ledger's node are is no setting; nor are the other cells of the
+        job and its name.
+        """
+        experiment = asdict(self.experiment)
+        for key in ("name", "description", "attacks", "defences", "malicious"):
+            del experiment[key]
+        del experiment["data"]["path"]
+        for key in PLACES:
+            del experiment["ledger"][key]
+        settings = [experiment, asdict(self.defence), asdict(self.attack), self.fraction]
+        return sha256(canonical_json(settings).encode())
+
+
+def choose_malicious(seed: int, hospitals: int, fraction: float) -> tuple[int, ...]:
+    """Malicious hospitals, ascending: the first of one random order, so a larger share holds the
+    smaller one."""
+    order = seeds.numpy_generator(seed, "malicious").permutation(hospitals)
+    return tuple(sorted(int(i) for i in order[: malicious_count(fraction, hospitals)]))
+
+
+def poison(
+    attack: Attack, splits: Sequence[Split], malicious: Sequence[int], seed: int
+) -> list[Split]:
+    """Training rows of every hospital, after the attack changed those of the malicious ones.
+
+    Raises:
+        ConfigError: the attack's parameters do not fit the data.
+    """
+    result = list(splits)
+    for i in malicious:
+        rng = seeds.torch_generator(seed, "poison", i)
+        try:
+            x, y = attack.poison(splits[i].x, splits[i].y, rng)
+        except ValueError as error:
+            raise ConfigError(f"attack {attack}: {error}") from error
+        result[i] = Split(x, y)
+    return result
+
+
+def rehearse(setting: Setting) -> None:
+    """Let the attack act on made-up updates, before anything runs.
+
+    It acts among all hospitals, and as if suspensions had left one honest hospital, none, one
+    malicious hospital, or that one alone.
+
+    Raises:
+        ConfigError: its classes are not those of the data, or it cannot act among so many
+            hospitals.
+        InputError: it returned updates of another shape, or values that are not finite.
+    """
+    federation, attack = setting.federation, setting.attack
+    classes = range(federation.data.classes)
+    for key in ("source_class", "target_class"):
+        value = getattr(attack, key, None)
+        if value is not None and value not in classes:
+            raise ConfigError(
+                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the data"
+            )
+    nobody = torch.zeros(federation.hospitals, dtype=torch.bool)
+    state = State(federation.initial, nobody)
+    shape = (federation.hospitals, federation.model.num_parameters)
+    updates = 0.01 * torch.randn(
+        shape, generator=seeds.torch_generator(0, "craft", 0), dtype=torch.float32
+    )
+    for active in _rehearsed(setting.malicious, federation.hospitals):
+        malicious = sum(i in setting.malicious for i in active)
+        place = f"among {len(active)} hospitals, {malicious} of them malicious"
+        try:
+            sent = craft(setting, state, 1, active, updates)
+        except SecureFLError:
+            raise
+        except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+            raise ConfigError(f"attack {attack}, {place}: {error}") from error
+        if not sent.isfinite().all():
+            raise InputError(f"attack {attack} must return finite values; it does not {place}")
+
+
+def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
+    """Whom to rehearse with: everybody, and what suspensions may leave."""
+    everybody = list(range(hospitals))
+    honest = [i for i in everybody if i not in malicious]
+    few = [[*honest[:1], *malicious], [*malicious], [*malicious[:1], *honest], [*malicious[:1]]]
+    return [everybody, *(sorted(active) for active in few)]
+
+
+def train_options(config: RunConfig) -> TrainOptions:
+    """How hospitals, and the server on its root, train in a run."""
+    options = TrainOptions(**asdict(config.experiment.train))
+    if config.defence.proximal_mu is not None:
+        options = replace(options, proximal_mu=config.defence.proximal_mu)
+    return options
+
+
+def make_setting(
+    config: RunConfig, federation: Federation, noise_key: bytes | None = None
+) -> Setting:
+    """Everything about a run that its rounds share; with noise they need the key of it."""
+    seed = config.experiment.seed
+    attack = config.attack.build(config.experiment.extensions)
+    malicious = (
+        () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
+    )
+    return Setting(
+        config=config.experiment,
+        defence=config.defence,
+        federation=federation,
+        attack=attack,
+        malicious=malicious,
+        splits=poison(attack, federation.data.hospitals, malicious, seed),
+        claims=tuple(
+            LARGEST_CLAIM if config.attack.overstate and i in malicious else rows
+            for i, rows in enumerate(federation.rows)
+        ),
+        options=train_options(config),
+        noise=None if noise_key is None else HospitalSecrets(noise_key),
+    )
+
+
+def open_session(
+    config: RunConfig,
+    federation: Federation,
+    backend: Backend,
+    sharing_key: bytes | None,
+    ties: Ties | None = None,
+) -> Session:
+    """A session of the defence's rule.
+
+    Args:
+        config: what to run.
+        federation: data and model.
+        backend: where the rule runs.
+        sharing_key: of this cell alone, from which all simulated hospitals draw their masks and
+            salts; None: each draws from the operating system.
+        ties: the contract for which hospitals and nodes sign.
+    """
+    return backend.session(
+        config.defence.build(config.experiment.extensions),
+        federation.hospitals,
+        federation.model.num_parameters,
+        simulation_key=sharing_key,
+        ties=ties,
+        faults=() if ties is None else hospital_faults(config.experiment),
+    )
+
+
+def run_rounds(
+    config: RunConfig,
+    federation: Federation,
+    backend: Backend,
+    folder: Path,
+    secret: RunSecret,
+    observe: Observe | None = None,
+    report: Callable[[Row], None] | None = None,
+) -> RunResult:
+    """Play all rounds, writing each as it ends.
+
+    Args:
+        config: what to run.
+        federation: data, model, initial parameters.
+        backend: where the rule runs (`secure_fl.simulation.parties.open_nodes`); it stays open.
+        folder: existing folder, for the files of a cell (see `secure_fl.simulation.folder`).
+        secret: of the run; the nodes' keys are from the same one.
+        observe: extra fields of a row from (round, model kept after it), for figures on data that
+            the federation itself must not see.
+        report: called with every row.
+    """
+    experiment = config.experiment
+    own = secret.cell(config.sha256, federation.data_sha256)
+    setting = make_setting(config, federation, own.noise)
+    server = make_server(federation, config.defence, setting.options, experiment.seed)
+    arbiter: Chain | Nobody = Nobody(federation.hospitals)
+    ties = None
+    if config.defence.ledger:
+        arbiter = Chain(
+            experiment.ledger,
+            federation.hospitals,
+            len(federation.data.validators),
+            config.defence.nodes,
+            keys_seed(experiment, secret),
+            own.chain,
+        )
+        ties = arbiter.entrust_nodes() if signs(config.defence) else None
+    records = Records(folder, observe, report)
+    session = open_session(config, federation, backend, own.sharing, ties)
+    try:
+        state = State(
+            model=federation.initial,
+            suspended=torch.zeros(federation.hospitals, dtype=torch.bool),
+            server=server.init(federation.initial),
+        )
+        records.add(first_row(config, federation), [], state.model)
+        for number in range(1, experiment.rounds + 1):
+            state, row, opened = play(setting, server, arbiter, session, state, number)
+            records.add(row, opened, state.model)
+            if state.stopped:
+                break
+        entry = len(records.rows)
+        model, closing = close(setting, server, arbiter, session, state, entry, records.content())
+    finally:
+        session.close()
+    records.finish(closing, model)
+    if isinstance(arbiter, Chain):
+        arbiter.export(folder / "chain.jsonl")
+    return RunResult(
+        model=model,
+        malicious=setting.malicious,
+        rows=records.rows,
+        openings=records.openings,
+        closing=closing,
+        chain_head=arbiter.head if isinstance(arbiter, Chain) else None,
+        ledger_ms=arbiter.cost_ms,
+    )
+
+
+class Records:
+    """Writes what a run leaves behind, row by row."""
+
+    def __init__(
+        self, folder: Path, observe: Observe | None, report: Callable[[Row], None] | None
+    ) -> None:
+        self.folder, self.observe, self.report = folder, observe, report
+        self.rows: list[Row] = []
+        self.openings: list[Row] = []
+        (folder / "models").mkdir(exist_ok=True)
+        (folder / "openings.jsonl").touch()
+
+    def add(self, row: Row, opened: Sequence[Row], model: torch.Tensor) -> None:
+        """Write a round: its row, its openings, and the model kept after it."""
+        if self.observe:
+            row = row | self.observe(row["round"], model)
+        write_atomic(model_path(self.folder, row["round"]), model_bytes(model))
+        append_line(self.folder / "rounds.jsonl", row)
+        for opening in opened:
+            append_line(self.folder / "openings.jsonl", opening)
+        self.rows.append(row)
+        self.openings.extend(opened)
+        if self.report:
+            self.report(row)
+
+    def finish(self, closing: Row, model: torch.Tensor) -> None:
+        """Write the final model and how it was recorded."""
+        write_atomic(self.folder / "models" / "final.npy", model_bytes(model))
+        write_json(self.folder / "closing.json", closing)
+
+    def content(self) -> bytes:
+        """The rounds and openings written so far, whose hash is the chain's closing entry."""
+        return records_content(self.rows, self.openings)
+
+
+def first_row(config: RunConfig, federation: Federation) -> Row:
+    """The row of round 0: hashes of settings, data and initial model, before anybody trained."""
+    verdicts = validate(federation, federation.initial)
+    return {
+        "round": 0,
+        **measured(verdicts),
+        "status": "initial",
+        "settings_sha256": config.sha256,
+        "data_sha256": federation.data_sha256,
+        "model_sha256": model_hash(federation.initial),
+    }
+
+
+def run(
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    observe: Observe | None = None,
+) -> RunResult:
+    """Run one defence against one attack; for notebooks. The command line runs whole grids.
+
+    Args:
+        overrides: as on the command line, e.g. `["defence=robust", "attack=backdoor"]`. The first
+            defence and the first attack are run at the smallest malicious share.
+        folder: new folder for the records; a temporary one by default, removed at the end.
+        observe: see `run_rounds`.
+
+    Raises:
+        SecureFLError: settings that do not fit, data that are missing, a folder that exists.
+
+    Example:
+        >>> result = run(["data.rows=1500", "data.hospitals=4", "rounds=1", "defence=robust"])
+        >>> [row["status"] for row in result.rows]
+        ['initial', 'unchecked']
+    """
+    experiment = load_config(overrides)
+    attack = experiment.attacks[0] if experiment.attacks else AttackConfig()
+    fraction = malicious_fractions(experiment.malicious)[0]
+    config = RunConfig(experiment, experiment.defences[0], attack, fraction)
+    federation = prepare(experiment)
+    check_defence(
+        config.defence,
+        experiment.privacy,
+        federation.hospitals,
+        federation.initial.numel(),
+        experiment.extensions,
+    )
+    rehearse(make_setting(config, federation))
+    check_numbers(experiment, config.defence, federation.model.num_parameters)
+    with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "run" if folder is None else Path(folder)
+        require(not target.exists(), "folder", "one that does not exist yet", str(target))
+        target.mkdir(parents=True)
+        defence = config.defence
+        secret = RunSecret(experiment)
+        with open_nodes(defence, experiment, secret, config.malicious) as backend:
+            return run_rounds(config, federation, backend, target, secret, observe)
