@@ -1,4 +1,4 @@
-"""Find data sets by file name: a module of this package with a `load` function is a data set."""
+"""Find data sets by file name: each module of `secure_fl.data.sets` is one, its `load` reads it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pkgutil
 from pathlib import Path
 from types import ModuleType
 
-import secure_fl.data as package
+import secure_fl.data.sets as package
 from attacks.descriptions import first_line
 from secure_fl.data.dataset import Dataset
 from secure_fl.errors import InputError, near, require
@@ -16,9 +16,7 @@ from secure_fl.errors import InputError, near, require
 def _modules() -> dict[str, ModuleType]:
     found = {}
     for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
-        if module.__name__ != __name__ and callable(getattr(module, "load", None)):
-            found[info.name] = module
+        found[info.name] = importlib.import_module(f"{package.__name__}.{info.name}")
     return found
 
 
