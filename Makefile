@@ -24,6 +24,7 @@ nightly: setup       ## the same tests on other random cases each time, and the 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
 types: setup
 	$(BIN)/mypy
