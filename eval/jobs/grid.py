@@ -52,7 +52,7 @@ from secure_fl.simulation.folder import (
     refuse_existing,
     writing_cell,
 )
-from secure_fl.simulation.parties import minimum_hospitals, open_nodes
+from secure_fl.simulation.parties import minimum_hospitals, open_nodes, signs
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.run import RunConfig, RunResult, make_setting, rehearse, run_rounds
 from secure_fl.simulation.secret import RunSecret, public_members_seed
@@ -147,6 +147,7 @@ class Backends:
         key: tuple[str | float | None, ...] = (defence.backend, least)
         if defence.backend == "mpc":
             key += (defence.nodes, defence.keys, defence.preprocessing, defence.timeout)
+            key += (signs(defence),)
         if key not in self._open:
             opened = open_nodes(defence, run.experiment, self._secret, run.malicious)
             self._open[key] = self._stack.enter_context(opened)

@@ -70,14 +70,14 @@ def backend_options(
 ) -> dict[str, Any]:
     """Options of the backend on which a defence runs, with so many malicious hospitals.
 
-    Defences that agree in them share a backend: nodes have keys if any of the job's sign.
+    Defences that agree in them share a backend. Nodes have keys where the defence signs: with one
+    they would open no session without a contract.
     """
     least = minimum_hospitals(defence, experiment, malicious)
     if defence.backend != "mpc":
         return {"minimum_hospitals": least}
-    together = (defence, *experiment.defences)
-    signing = any(signs(each) for each in together)
-    rules = [each.build(experiment.extensions) for each in together]
+    signing = signs(defence)
+    rules = [each.build(experiment.extensions) for each in (defence, *experiment.defences)]
     return {
         "nodes": defence.nodes,
         "keys": defence.keys,

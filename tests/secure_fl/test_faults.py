@@ -100,6 +100,9 @@ def test_what_nodes_are_handed() -> None:
     assert given == {"minimum_hospitals": 4}
     silent = tiny_job.config("defences=[secure_aggregation]", "defence.backend=mpc")
     assert backend_options(silent.defences[0], silent, RunSecret(silent))["signers"] == ()
+    both = tiny_job.config("defences=[secure_aggregation, paper]", "defence.backend=mpc")
+    handed = [backend_options(each, both, RunSecret(both))["signers"] for each in both.defences]
+    assert [len(keys) for keys in handed] == [0, 2]
 
 
 @pytest.mark.parametrize(

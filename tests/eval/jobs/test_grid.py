@@ -99,6 +99,15 @@ def test_a_whole_job_audits(whole: Path) -> None:
     }
 
 
+def test_nodes_of_defences_with_and_without_a_ledger_serve_one_job(tmp_path: Path) -> None:
+    """Those that hold a ledger's keys open no session without a contract."""
+    settings = ["defences=[secure_aggregation, paper]", "defence.backend=mpc", "attacks=[]"]
+    folder = tiny_job.run(tmp_path / "run", settings)
+    assert grid.failures(folder) == []
+    rows = json.loads((folder / "summary.json").read_text())["rows"]
+    assert [row["cell"] for row in rows] == ["secure_aggregation--none", "paper--none"]
+
+
 @pytest.mark.parametrize("after", [1, 4, 8, 12])
 def test_an_interrupted_job_resumes_to_the_same_files(
     after: int, whole: Path, tmp_path: Path
