@@ -27,6 +27,8 @@ class Backdoor(Attack):
         columns: table columns that the trigger pins; negative ones count from the end.
         patch: side of the square for images, in pixels.
         value: what the trigger writes, in [0, 1].
+        source_class: the one class whose rows get the trigger, and for which success is measured;
+            None: rows of any class.
     """
 
     objective: ClassVar[str] = "backdoor"
@@ -35,6 +37,7 @@ class Backdoor(Attack):
     columns: tuple[int, ...] = (-6, -5, -4)
     patch: int = 3
     value: float = 1.0
+    source_class: int | None = None
 
     def __post_init__(self) -> None:
         require(self.target_class >= 0, "target_class", ">= 0", self.target_class)
@@ -43,6 +46,10 @@ class Backdoor(Attack):
         require(distinct, "columns", "distinct and at least one", self.columns)
         require(self.patch >= 1, "patch", ">= 1", self.patch)
         require(0 <= self.value <= 1, "value", "in [0, 1]", self.value)
+        if self.source_class is not None:
+            require(self.source_class >= 0, "source_class", ">= 0", self.source_class)
+            differ = self.source_class != self.target_class
+            require(differ, "source_class", "different from target_class", self.source_class)
 
     def trigger(self, x: torch.Tensor) -> torch.Tensor:
         """Rows with the trigger put on.
@@ -71,10 +78,13 @@ class Backdoor(Attack):
     def poison(
         self, x: torch.Tensor, y: torch.Tensor, rng: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Trigger and relabel a random share of the rows, at least one."""
-        count = max(1, round(self.fraction * len(y)))
-        chosen = torch.randperm(len(y), generator=rng)[:count]
+        """Trigger and relabel a random share of the rows, at least one where there is any."""
         x, y = x.clone(), y.clone()
+        rows = torch.arange(len(y))
+        if self.source_class is not None:
+            rows = rows[y == self.source_class]
+        count = max(1, round(self.fraction * len(rows)))
+        chosen = rows[torch.randperm(len(rows), generator=rng)[:count]]
         x[chosen] = self.trigger(x[chosen])
         y[chosen] = self.target_class
         return x, y

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.results import participation
-from eval.results.records import Row, check_rows
+from eval.results.records import BY_CLASS, Row, check_rows
 from eval.results.style import (
     NO_ATTACK,
     ROOT_ONLY,
@@ -109,11 +109,33 @@ def quality_sheet(rows: Sequence[Row]) -> Sheet:
     alone = "Root only: the validators' public rows alone, no hospital. Gain in percentage points."
     notes = [
         "" if root is None else alone,
+        averages_note(rows),
         privacy_note(rows),
         repeatable_note(rows),
         participation.note(rows),
     ]
     return Sheet("Quality without attack", header, body, " ".join(note for note in notes if note))
+
+
+def averages_note(rows: Sequence[Row]) -> str:
+    """What precision, recall, F1 and AUC are of more than two classes; empty for two."""
+    if not any(row.get(BY_CLASS) for row in rows):
+        return ""
+    return "Precision, recall, F1 and AUC (each class against the rest) are means over the classes."
+
+
+def class_sheet(rows: Sequence[Row]) -> Sheet | None:
+    """F1 of each class without attack, one line a defence; None of two classes."""
+    clean = {str(r["defence"]): r for r in rows if r["attack"] == NO_ATTACK and r.get(BY_CLASS)}
+    names = list(dict.fromkeys(name for row in clean.values() for name in row[BY_CLASS]))
+    if not names:
+        return None
+    body = []
+    for name, label in _methods(rows, with_root=True):
+        if name in clean:
+            own = clean[name][BY_CLASS]
+            body.append([label, *(percent(own.get(each, {}).get("f1")) for each in names)])
+    return Sheet("F1 of each class without attack", ["Method", *names], body)
 
 
 def privacy_note(rows: Sequence[Row]) -> str:
@@ -143,12 +165,18 @@ def attack_sheet(rows: Sequence[Row]) -> Sheet:
         rows,
         "Attack success over the clean model",
         "Percentage points above the rate of the clean model of the same method; lower is better. "
-        "Every model answers positively as often as the validators' root rows are positive, so an "
-        "attack that only shifts the threshold gains nothing, and below zero the attacked model "
-        "does better than the clean one. Untargeted attacks: share of cases that turn from right "
-        "to wrong, also where as many turn back; D_r is the balance.",
+        f"{calibration_note(rows)}, so an attack that only shifts the threshold gains nothing, and "
+        "below zero the attacked model does better than the clean one. Untargeted attacks: share "
+        "of cases that turn from right to wrong, also where as many turn back; D_r is the balance.",
         lambda name, attack, fraction: _mean(rows, "attack_success_excess", name, attack, fraction),
     )
+
+
+def calibration_note(rows: Sequence[Row]) -> str:
+    """How models are calibrated, without a full stop."""
+    if any(row.get(BY_CLASS) for row in rows):
+        return "Every model names each class as often as it occurs among the validators' root rows"
+    return "Every model answers positively as often as the validators' root rows are positive"
 
 
 def degradation_sheet(rows: Sequence[Row]) -> Sheet:
@@ -276,7 +304,9 @@ def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = (
 def sheets(rows: Iterable[Row], paper: bool = True) -> list[Sheet]:
     """Return the summary's sheets in reading order, empty ones left out."""
     checked = check_rows(rows)
-    chosen = [quality_sheet(checked), attack_sheet(checked), cost_sheet(checked)]
+    each = class_sheet(checked)
+    chosen = [quality_sheet(checked), *([] if each is None else [each])]
+    chosen += [attack_sheet(checked), cost_sheet(checked)]
     beside = paper_sheet(checked) if paper else None
     if beside is not None:
         chosen.append(beside)

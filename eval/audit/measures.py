@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from attacks import Attack
-from eval.audit.records import CellRecords, Finding, guarded, result_of
+from eval.audit.records import CellRecords, Finding, guarded, result_of, strange_keys
 from eval.jobs import grid
 from eval.jobs.evaluate import Judge
-from eval.results.records import read_object
+from eval.results.records import BY_CLASS, read_object
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.server.validation import validate
@@ -52,9 +52,13 @@ class Measured:
     findings: list[Finding] = field(default_factory=list)
 
     def compare(self, place: str, found: dict[str, Any], now: dict[str, Any]) -> None:
-        """Compare the figures that were measured now with those of a record."""
+        """Compare the figures that were measured now with those of a record, group by group."""
         for key, value in now.items():
             recorded = found.get(key)
+            if isinstance(value, dict):
+                group = recorded if isinstance(recorded, dict) else {}
+                self.compare(f"{place}, {key}", group, value)
+                continue
             self.figures += 1
             if value is None or recorded is None:
                 close = value is recorded
@@ -141,7 +145,16 @@ def measure_cell(
         report.compare(f"{records.place}/closing.json", records.closing, now)
         yield from _check_finish(cell, records, final, federation)
     now = grid.measures(federation, judge, result_of(records, final))
-    report.compare(f"{records.place}/cell.json", records.row, _known(now, unknown))
+    place = f"{records.place}/cell.json"
+    report.compare(place, records.row, _known(now, unknown))
+    yield from _strange_classes(place, records.row.get(BY_CLASS, {}), now.get(BY_CLASS, {}))
+
+
+def _strange_classes(place: str, found: Any, now: dict[str, Any]) -> Iterator[Finding]:
+    """Figures of classes that the data do not have, and figures of classes that no run writes."""
+    yield from strange_keys(f"{place}, {BY_CLASS}", found, now)
+    for name in found.keys() & now.keys():
+        yield from strange_keys(f"{place}, {BY_CLASS}, {name}", found[name], now[name])
 
 
 def _check_finish(

@@ -1,8 +1,8 @@
 """Judge the models of a cell: quality on the test rows, and how far the attack got.
 
-All models are treated alike: the decision threshold makes the share of positive answers on the
-validators' root rows equal to their prevalence, so an attack does not "fail" merely because an
-uncalibrated model answers differently. The clean model of the same defence, trained on the same
+All models are treated alike: calibrated so that on the validators' root rows each class is named as
+often as it occurs, so an attack does not "fail" merely because an uncalibrated model answers
+differently. The clean model of the same defence, trained on the same
 random numbers, gives the base rate.
 """
 
@@ -35,17 +35,25 @@ class Judge:
     attack: Attack
     clean: Path | None = None
 
-    def threshold(self, model: torch.Tensor) -> float:
-        """Log-odds above which a case counts as positive; fitted on the root rows alone."""
+    def calibration(self, model: torch.Tensor) -> metrics.Calibration:
+        """How the model is calibrated; fitted on the root rows alone."""
         root = self.federation.data.root
-        scores = metrics.log_odds(self.federation.logits(model, root.x))
-        return metrics.prevalence_threshold(scores, float(root.y.float().mean()))
+        return metrics.calibrate(self.federation.logits(model, root.x), root.y)
 
     def quality(self, model: torch.Tensor) -> metrics.Classification:
         """Quality on the test rows."""
         test = self.federation.data.test
-        scores = metrics.log_odds(self.federation.logits(model, test.x))
-        return metrics.classification(test.y, scores, self.threshold(model))
+        logits = self.federation.logits(model, test.x)
+        return metrics.quality(test.y, logits, self.calibration(model))
+
+    def by_class(self, model: torch.Tensor) -> dict[str, dict[str, float]] | None:
+        """Quality of each class on the test rows, by its name; None of two classes."""
+        data = self.federation.data
+        if data.classes == 2:
+            return None
+        logits = self.federation.logits(model, data.test.x)
+        each = metrics.by_class(data.test.y, logits, self.calibration(model))
+        return {name: own._asdict() for name, own in zip(data.class_names, each, strict=True)}
 
     def predictions(self, model: torch.Tensor) -> np.ndarray:
         """Predictions on the test rows, with the trigger applied if the attack has one: (m,)."""
@@ -53,8 +61,7 @@ class Judge:
         trigger = getattr(self.attack, "trigger", None)  # a backdoor's alone
         if trigger is not None:
             x = trigger(x)
-        scores = metrics.log_odds(self.federation.logits(model, x))
-        return metrics.predict(scores, self.threshold(model))
+        return self.calibration(model).predict(self.federation.logits(model, x))
 
     def success(
         self, model: torch.Tensor, round_number: int | None = None

@@ -26,7 +26,7 @@ from eval.jobs.manifest import write_manifest
 from eval.jobs.progress import Reporter
 from eval.jobs.run_lock import only_writer, refuse_second_writer
 from eval.results.participation import warnings
-from eval.results.records import read_object, read_row
+from eval.results.records import BY_CLASS, read_object, read_row
 from ledger.errors import Reverted
 from secure_fl.backends.session import Backend
 from secure_fl.errors import ConfigError, InputError, SecureFLError
@@ -449,9 +449,11 @@ def identity(cell: Cell, malicious: Sequence[int], acting: Attack | None) -> dic
 def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[str, Any]:
     """What a row says of the final model; it follows from the models and the data."""
     quality, success = judge.quality(result.model), judge.success(result.model)
+    each = judge.by_class(result.model)
     return {
         **quality._asdict(),
-        "threshold": judge.threshold(result.model),
+        **({} if each is None else {BY_CLASS: each}),
+        "threshold": judge.calibration(result.model).threshold,
         "attack_success_raw": None if success is None else success.raw,
         "attack_success_base": None if success is None else success.base,
         "attack_success_excess": None if success is None else success.excess,

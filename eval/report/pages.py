@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 def render_page(template: str, **values: Any) -> str:
     """Return the page that a template of `eval/report/templates` makes of these values."""
     environment = Environment(
-        loader=PackageLoader("eval", "templates"),
+        loader=PackageLoader("eval.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

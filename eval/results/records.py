@@ -19,6 +19,8 @@ Row = Mapping[str, Any]
 MAX_WORDS = 200
 # What reading or drawing raises where a record is not of the form that a run writes.
 MALFORMED = (LookupError, TypeError, AttributeError, ArithmeticError, ValueError)
+# In the row of a cell with more than two classes: the quality of each, by its name.
+BY_CLASS = "by_class"
 REQUIRED = ("defence", "attack", "malicious_fraction", "accuracy")
 
 

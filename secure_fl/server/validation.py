@@ -26,13 +26,11 @@ def validate(federation: Federation, model: torch.Tensor) -> list[Verdict]:
     for split in federation.data.validators:
         logits = federation.logits(model, split.x)
         predicted = logits.argmax(dim=1)
-        hits = int(((predicted == 1) & (split.y == 1)).sum())
-        called, real = int((predicted == 1).sum()), int((split.y == 1).sum())
         verdicts.append(
             Verdict(
                 accuracy=float((predicted == split.y).double().mean()),
                 loss=float(F.cross_entropy(logits.double(), split.y)),
-                f1=2 * hits / (called + real) if called + real else 0.0,
+                f1=f1(predicted, split.y, federation.data.classes),
             )
         )
     return verdicts
@@ -41,3 +39,19 @@ def validate(federation: Federation, model: torch.Tensor) -> list[Verdict]:
 def medians(verdicts: Sequence[Verdict]) -> Verdict:
     """Median of each measurement over the validators."""
     return Verdict(*(float(median(column)) for column in zip(*verdicts, strict=True)))
+
+
+def f1(predicted: torch.Tensor, real: torch.Tensor, classes: int) -> float:
+    """F1 of class 1 of two; of more the mean over those that are called or real.
+
+    Args:
+        predicted, real: int64 (m,).
+        classes: how many there are.
+    """
+    measured = [1] if classes == 2 else torch.cat([predicted, real]).unique().tolist()
+    scores = []
+    for label in measured:
+        hits = int(((predicted == label) & (real == label)).sum())
+        called, there = int((predicted == label).sum()), int((real == label).sum())
+        scores.append(2 * hits / (called + there) if called + there else 0.0)
+    return sum(scores) / len(scores)

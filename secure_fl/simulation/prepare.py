@@ -42,14 +42,12 @@ def prepare(config: ExperimentConfig) -> Federation:
             for i, split in enumerate(federated.hospitals)
         ]
         federated = replace(federated, hospitals=balanced)
-    if federated.classes != 2:
+    present = len(federated.test.y.unique())
+    if present < federated.classes:
+        which = "both classes" if federated.classes == 2 else f"all {federated.classes} classes"
         raise ConfigError(
-            f"data.name must be a data set of two classes; got {federated.classes} classes"
-        )
-    if len(federated.test.y.unique()) < 2:
-        raise ConfigError(
-            f"data.test_fraction must leave test rows of both classes; got "
-            f"{settings.test_fraction}, which leaves {len(federated.test.y)} rows of one class"
+            f"data.test_fraction must leave test rows of {which}; got {settings.test_fraction}, "
+            f"which leaves {len(federated.test.y)} rows of {present}"
         )
     try:
         model = models.build(

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.optimize import linear_sum_assignment
 
 from eval import metrics
 from secure_fl.errors import InputError
@@ -225,3 +226,45 @@ def test_drift_alarm_marks_the_jump_alone() -> None:
 def test_bad_input_is_refused_by_name(call: object, named: str) -> None:
     with pytest.raises(InputError, match=named):
         call()  # type: ignore[operator]
+
+
+def test_two_classes_are_calibrated_by_the_threshold() -> None:
+    rng = np.random.default_rng(0)
+    logits, truth = rng.normal(size=(50, 2)), rng.integers(0, 2, 50)
+    calibration = metrics.calibrate(logits, truth)
+    scores = metrics.log_odds(logits)
+    assert calibration.threshold == metrics.prevalence_threshold(scores, truth.mean())
+    found = metrics.quality(truth, logits, calibration)
+    assert found == metrics.classification(truth, scores, calibration.threshold)
+    each = metrics.by_class(truth, logits, calibration)
+    assert (each[1].precision, each[1].f1, each[1].auc) == (found[1], found[3], found[4])
+
+
+@given(st.integers(3, 6), st.integers(0, 10_000))
+@settings(max_examples=30)
+def test_many_classes_are_named_as_often_as_they_occur(classes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(np.arange(120) % classes)
+    logits = rng.normal(size=(120, classes)) + 3 * rng.normal(size=classes)
+    logits[np.arange(120), truth] += 1
+    predicted = metrics.calibrate(logits, truth).predict(logits)
+    named, there = (np.bincount(v, minlength=classes) for v in (predicted, truth))
+    assert np.abs(named - there).max() <= 1
+    best = metrics.calibrate(logits, truth).offsets
+    assert best[0] == 0.0
+    # The same as the assignment of rows to classes of these sizes with the largest sum.
+    columns = np.repeat(np.arange(classes), there)
+    _, chosen = linear_sum_assignment(-logits[:, columns])
+    assert np.mean(columns[chosen] == predicted) > 0.9
+
+
+def test_a_class_that_calibration_rows_lack_is_not_named_there() -> None:
+    logits = np.random.default_rng(0).normal(size=(40, 3))
+    truth = np.arange(40) % 2
+    assert set(metrics.calibrate(logits, truth).predict(logits)) == {0, 1}
+
+
+def test_a_backdoor_for_one_class_is_measured_on_it() -> None:
+    truth, predicted = [0, 1, 2, 2], [1, 1, 1, 0]
+    assert metrics.backdoor_success(truth, predicted, 1) == pytest.approx(2 / 3)
+    assert metrics.backdoor_success(truth, predicted, 1, source_class=2) == 0.5
