@@ -1,8 +1,8 @@
 """Poisoning attacks, one a file; the file's name is the attack's name.
 
-`names`, `describe` and `load` find them; `attacks.checks.check_attack` tests one of your own.
+`names`, `find` and `load` know them; `attacks.checks.check_attack` tests one of your own.
 """
 
-from attacks.base import Attack, AttackView, attack, build, describe, find, load, names
+from attacks.base import Attack, AttackView, attack, build, find, is_attack, load, names
 
-__all__ = ["Attack", "AttackView", "attack", "build", "describe", "find", "load", "names"]
+__all__ = ["Attack", "AttackView", "attack", "build", "find", "is_attack", "load", "names"]

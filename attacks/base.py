@@ -1,8 +1,8 @@
 """What an attack is, what it may know, and how it is found.
 
 An attack is a frozen dataclass derived from `Attack` and marked `@attack`, alone in a file of this
-package; the file's name is the attack's name. An attack outside the package is named
-"module:Class". Its fields are its parameters.
+package; the file's name is the attack's name. An attack of your own is marked alike, in a file of
+yours. Its fields are its parameters.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Any, ClassVar, TypeVar
 
 import torch
 
-from attacks.descriptions import first_line
-from attacks.imports import import_named, kind_of, mark
 from attacks.parameters import fits, type_words
 
 KNOWLEDGE = ("own", "omniscient")
 OBJECTIVES = ("none", "untargeted", "label_flip", "backdoor")
 
 T = TypeVar("T", bound="type[Attack]")
+
+# What `@attack` marked, by id; holding the class keeps its id its own.
+_MARKED: dict[int, object] = {}
 
 
 def require(condition: bool, name: str, rule: str, value: object) -> None:
@@ -122,7 +123,13 @@ def attack(cls: T) -> T:
             or objective, or an objective without the attributes that its measurement needs.
     """
     _check_class(cls)
-    return mark("attack", cls)
+    _MARKED[id(cls)] = cls
+    return cls
+
+
+def is_attack(thing: object) -> bool:
+    """Whether `@attack` marked this very object; what it says of itself counts for nothing."""
+    return id(thing) in _MARKED
 
 
 def _check_class(cls: type[Attack]) -> None:
@@ -152,7 +159,7 @@ def _found() -> dict[str, type[Attack]]:
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
-            if kind_of(value) == "attack" and value.__module__ == module.__name__:
+            if is_attack(value) and value.__module__ == module.__name__:
                 found[info.name] = value
     return found
 
@@ -162,27 +169,16 @@ def names() -> list[str]:
     return sorted(_found())
 
 
-def describe(name: str) -> str:
-    """The first docstring line of an attack."""
-    return first_line(find(name))
-
-
 def find(name: str) -> type[Attack]:
-    """The class of an attack, by file name or as "module:Class".
-
-    A module is looked for on Python's path and in the current directory, and imported: the name
-    must be the caller's own, never one out of a file or a message.
+    """The class of an attack that ships, by file name.
 
     Raises:
         ValueError: no such attack; the message lists those that exist.
     """
-    if ":" in name:
-        return _external(name)
     found = _found()
     if name not in found:
         choices = ", ".join(sorted(found))
-        hint = _near(name, found)
-        raise ValueError(f'attack must be one of {choices}, or "module:Class"; got {name!r}{hint}')
+        raise ValueError(f"attack must be one of {choices}; got {name!r}{_near(name, found)}")
     return found[name]
 
 
@@ -191,20 +187,11 @@ def _near(name: str, allowed: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _external(name: str) -> type[Attack]:
-    try:
-        found = import_named(name)
-    except ValueError as error:
-        raise ValueError(f"attack {name!r}: {error}") from error
-    require(kind_of(found) == "attack", f"attack {name!r}", "marked with @attack", found)
-    return typing.cast("type[Attack]", found)
-
-
 def load(name: str, params: Mapping[str, Any] | None = None) -> Attack:
-    """Build an attack.
+    """Build an attack that ships.
 
     Args:
-        name: a file name of this package, or "module:Class".
+        name: a file name of this package.
         params: its parameters; those left out take their defaults.
 
     Raises:

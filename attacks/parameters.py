@@ -1,4 +1,4 @@
-"""Types of the parameters of attacks and rules, as errors name them and values are held to them."""
+"""Types of an attack's parameters, as errors name them and values are held to them."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_type_hints
 
-from attacks.parameters import fits, type_words
 from secure_fl.errors import ConfigError, near
+from secure_fl.parameters import fits, type_words
 
 # Longest label or description.
 MAX_WORDS = 200

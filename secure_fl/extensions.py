@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from attacks.imports import NAME, import_named, kind_of
 from secure_fl.errors import ConfigError, NotPermitted
+from secure_fl.imports import NAME, KindOf, import_named, kind_of
 
 ALLOW = "--allow {name}, or allow=({name!r},) in Python, if you trust that code"
 ALLOW_NODE = "start the nodes with allow=({name!r},)"
@@ -24,12 +24,14 @@ class Extensions:
     """Imported objects by the names that were permitted.
 
     Attributes:
-        objects: each carries the mark of `@attack`, `@rule` or `@stage`.
+        objects: each carries a mark.
         how: how a further name is permitted, for the error that refuses it.
+        kind: looks marks up: of rules and stages, and where attacks are known of these.
     """
 
     objects: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     how: str = ALLOW
+    kind: KindOf = kind_of
 
     def get(self, kind: str, name: str) -> Any:
         """The object of a name.
@@ -44,9 +46,9 @@ class Extensions:
         """
         if name not in self.objects:
             raise NotPermitted(name, self.how.format(name=name))
-        found = self.objects[name]
-        if kind_of(found) != kind:
-            raise ConfigError(f"{name!r} must be marked with @{kind}; it is with @{kind_of(found)}")
+        found, marked = self.objects[name], self.kind(self.objects[name])
+        if marked != kind:
+            raise ConfigError(f"{name!r} must be marked with @{kind}; it is with @{marked}")
         return found
 
 
@@ -55,14 +57,17 @@ NONE = Extensions()
 
 
 def load_extensions(
-    names: Iterable[str], folders: Iterable[str] | None = None, how: str = ALLOW
+    names: Iterable[str],
+    folders: Iterable[str] | None = None,
+    how: str = ALLOW,
+    kind: KindOf = kind_of,
 ) -> Extensions:
     """Import what a person permitted.
 
     Args:
         names: "module:name" each.
         folders: where to look after Python's path; default: the current directory.
-        how: see `Extensions`.
+        how, kind: see `Extensions`.
 
     Raises:
         ConfigError: a name that is malformed, cannot be imported, or names something unmarked.
@@ -71,10 +76,10 @@ def load_extensions(
     objects = {}
     for name in dict.fromkeys(names):
         try:
-            objects[name] = import_named(name, places)
+            objects[name] = import_named(name, places, kind)
         except ValueError as error:
             raise ConfigError(f"{name!r}: {error}") from error
-    return Extensions(MappingProxyType(objects), how)
+    return Extensions(MappingProxyType(objects), how, kind)
 
 
 def is_own(name: object) -> bool:

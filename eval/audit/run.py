@@ -48,9 +48,9 @@ from eval.jobs.run_lock import HOLDER, LOCK
 from ledger.audit.chain_file import audit
 from ledger.audit.report import AuditReport
 from secure_fl.errors import ConfigError, InputError, SecureFLError
-from secure_fl.extensions import load_extensions
 from secure_fl.files import read_json, sha256
 from secure_fl.settings.config import read_config
+from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.folder import check_folder
 
@@ -88,7 +88,7 @@ def audit_run(
         InputError: the folder is not that of a run.
         ConfigError: a name in `allow` that cannot be imported.
     """
-    extensions = load_extensions(allow)
+    extensions = permit(allow)
     if not (run / "cells").is_dir():
         raise InputError(f"{run} is not the folder of a run: it has no cells")
     check_folder(run)

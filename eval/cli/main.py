@@ -381,10 +381,11 @@ def list_command(options: argparse.Namespace) -> int:
     """Print every name that a setting can take, with one line each."""
     import attacks
     from secure_fl import aggregation, data, models
+    from secure_fl.descriptions import first_line
     from secure_fl.settings.config import presets
 
     sections = {
-        "attacks (attack=)": {n: attacks.describe(n) for n in attacks.names()},
+        "attacks (attack=)": {n: first_line(attacks.find(n)) for n in attacks.names()},
         "defences (defence=)": presets("defence"),
         "rules (defence= or defence.rule=)": {
             n: aggregation.describe_rule(n) for n in aggregation.rule_names()

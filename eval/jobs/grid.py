@@ -30,13 +30,13 @@ from eval.results.records import BY_CLASS, read_object, read_row
 from ledger.errors import Reverted
 from secure_fl.backends.session import Backend
 from secure_fl.errors import ConfigError, InputError, SecureFLError
-from secure_fl.extensions import load_extensions
 from secure_fl.federation import Federation
 from secure_fl.files import sha256, write_json
 from secure_fl.hospital.privacy import DELTA, epsilon
 from secure_fl.mpc.tls import check_keys
 from secure_fl.settings.config import load_defence, read_config, save_config
 from secure_fl.settings.feasible import check_defence, check_numbers
+from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import (
     AttackConfig,
     DefenceConfig,
@@ -269,7 +269,7 @@ def resume_job(folder: Path, allow: Sequence[str] = ()) -> ExperimentConfig:
             f"{folder / 'config.yaml'} must be as the run wrote it, or its cells would not belong "
             "together; start a new run for other settings"
         )
-    config.permit(load_extensions(allow))
+    config.permit(permit(allow))
     check_chain(config, {path.name for path in (folder / "cells").iterdir()})
     _check_keys(config)
     return config

@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from attacks.imports import mark
 from secure_fl.aggregation.openings import THE_UPDATE, Opens
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS
 from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, InputError, near, require
 from secure_fl.extensions import NONE, Extensions, is_own
+from secure_fl.imports import mark
 from secure_fl.types import Opening
 
 State = Any

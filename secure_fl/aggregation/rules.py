@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from attacks.descriptions import first_line
-from attacks.imports import mark
 from secure_fl.aggregation.pipeline import Pipeline, Stage, from_config, make_stage
 from secure_fl.checks import check_types
+from secure_fl.descriptions import first_line
 from secure_fl.errors import ConfigError, near
 from secure_fl.extensions import NONE, Extensions, is_own, load_extensions, own_names
+from secure_fl.imports import mark
 
 # Wide enough for most uses.
 DEFAULT_MAX_ABS = 128.0

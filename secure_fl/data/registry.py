@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 
 import secure_fl.data.sets as package
-from attacks.descriptions import first_line
 from secure_fl.data.dataset import Dataset
+from secure_fl.descriptions import first_line
 from secure_fl.errors import InputError, near, require
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from attacks.descriptions import first_line
+from secure_fl.descriptions import first_line
 from secure_fl.errors import InputError, near
 from secure_fl.models.cnn import CNN
 from secure_fl.models.mlp import MLP

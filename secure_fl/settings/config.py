@@ -27,9 +27,10 @@ from omegaconf.errors import OmegaConfBaseException
 from secure_fl import aggregation
 from secure_fl.checks import check_name
 from secure_fl.errors import ConfigError, InputError, near
-from secure_fl.extensions import is_own, load_extensions
+from secure_fl.extensions import is_own
 from secure_fl.files import write_atomic
 from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
+from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
 from secure_fl.settings.yaml_file import read_mapping
 
@@ -88,7 +89,7 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
             raise ConfigError(f"{settings[0].key} needs {kind}=NAME: none is selected")
         tree[group] = [_item(kind, entry, settings) for entry in entries]
     config: ExperimentConfig = _built(tree)
-    config.permit(load_extensions([*config.own_names, *allow]))
+    config.permit(permit([*config.own_names, *allow]))
     return config
 
 

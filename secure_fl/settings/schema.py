@@ -23,7 +23,7 @@ from secure_fl.checks import (
     positive,
 )
 from secure_fl.counts import share_count
-from secure_fl.errors import ConfigError, NotPermitted
+from secure_fl.errors import ConfigError, NotPermitted, near
 from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
 from secure_fl.faults import build_faults, check_places
 from secure_fl.server.guard import GuardOptions
@@ -177,15 +177,18 @@ class AttackConfig:
             NotPermitted: code of somebody's own that is not among the extensions.
         """
         own = is_own(self.name)
+        shipped = attacks.names()
+        if not own and self.name not in shipped:
+            known = f'{", ".join(shipped)}, or "module:Class"'
+            hint = near(self.name, shipped)
+            raise ConfigError(f"attack must be one of {known}; got {self.name!r}{hint}")
         cls = extensions.get("attack", self.name) if own else None
         try:
             if cls is None:
                 return attacks.load(self.name, dict(self.params))
             return attacks.build(cls, self.params, self.name)
-        except (ValueError, TypeError, ImportError) as error:
-            text = str(error)  # some errors of a name begin with "attack" themselves
-            place = "" if text.startswith("attack ") else f"attack {self.name!r}: "
-            raise ConfigError(place + text) from error
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"attack {self.name!r}: {error}") from error
 
 
 @dataclass

@@ -11,6 +11,10 @@ import torch
 import attacks
 from attacks import Attack, attack
 from attacks.checks import CHECKS, check_attack
+from secure_fl.descriptions import first_line
+from secure_fl.errors import ConfigError
+from secure_fl.settings.permitted import permit
+from secure_fl.settings.schema import AttackConfig
 
 EXPECTED = {
     *("none", "label_flip", "sign_flip", "backdoor", "model_replacement"),
@@ -41,7 +45,7 @@ def test_every_file_with_an_attack_is_found():
 
 def test_every_attack_is_described():
     for name in attacks.names():
-        line = attacks.describe(name)
+        line = first_line(attacks.find(name))
         assert 20 < len(line) <= 100
 
 
@@ -77,10 +81,11 @@ def outside(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("outside")
 def test_an_attack_from_outside_loads_and_passes_the_checks():
-    mirror = attacks.load("mirror_attack_module:Mirror", {"factor": 2})
+    name = "mirror_attack_module:Mirror"
+    mirror = AttackConfig(name, {"factor": 2}).build(permit([name]))
     own = torch.ones(2, 3)
     assert torch.equal(mirror.craft(own, own, None), -2 * own)
-    assert attacks.describe("mirror_attack_module:Mirror") == "Send the trained update backwards."
+    assert first_line(type(mirror)) == "Send the trained update backwards."
     check_attack(type(mirror))
 
 
@@ -88,18 +93,32 @@ def test_an_attack_from_outside_loads_and_passes_the_checks():
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
+        ("no_such_module:X", {}, r"cannot import 'no_such_module'"),
+        ("broken_attack_module:X", {}, r"no_such_package_at_all"),
+        ("mirror_attack_module:Miror", {}, r"'Miror' of .* is not marked .*; what is: Mirror"),
+        ("mirror_attack_module:Unmarked", {}, r"is not marked with .* @attack"),
+        ("mirror_attack_module:Mirror", {"facter": 1}, r"one of factor; got 'facter'"),
+    ],
+)
+def test_refusals_from_outside(name, params, message):
+    with pytest.raises(ConfigError, match=message):
+        AttackConfig(name, params).build(permit([name]))
+
+
+def test_a_table_of_marks_is_no_mark():
+    assert not any(attacks.is_attack(thing) for thing in (attacks.base._MARKED, {}, None, Attack))
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "message"),
+    [
         (
             "labelflip",
             {},
-            r"attack must be one of adaptive_backdoor, .*sign_flip, or .*; got 'labelflip'",
+            r"attack must be one of adaptive_backdoor, .*sign_flip; got 'labelflip'",
         ),
         ("base", {}, r"got 'base'"),
-        ("no_such_module:X", {}, r"cannot import 'no_such_module'"),
-        (":X", {}, r"must be .module:name.; got ':X'"),
-        ("broken_attack_module:X", {}, r"no_such_package_at_all"),
-        ("mirror_attack_module:Miror", {}, r"'Miror' of .* is not marked .*; what is: Mirror"),
-        ("mirror_attack_module:Unmarked", {}, r"is not marked with @attack"),
-        ("mirror_attack_module:Mirror", {"facter": 1}, r"one of factor; got 'facter'"),
+        ("os:system", {}, r"got 'os:system'"),
         ("none", {"x": 1}, r"none \(it has no parameters\); got 'x'"),
         (
             "sign_flip",

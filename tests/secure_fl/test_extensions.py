@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-import attacks
 import secure_fl
-from attacks.imports import kind_of
 from secure_fl.aggregation import build_rule, make_rule, make_stage
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.extensions import NONE, load_extensions
 from secure_fl.settings.config import load_config, read_config, save_config
+from secure_fl.settings.permitted import kind_of, permit
 from secure_fl.settings.schema import AttackConfig, DefenceConfig
 
 COUNT = itertools.count()
@@ -79,11 +78,13 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_only_what_a_decorator_marked_is_taken(own: str) -> None:
-    marked = load_extensions([f"{own}:{name}" for name in ("Zero", "same", "middle")])
+    marked = permit([f"{own}:{name}" for name in ("Zero", "same", "middle")])
     assert [kind_of(thing) for thing in marked.objects.values()] == ["attack", "stage", "rule"]
     for name in ("Pretends", "pretends", "Derived", "unmarked", "Path", "nothing"):
         with pytest.raises(ConfigError, match=f"'{name}' of {own} .* is not marked"):
-            load_extensions([f"{own}:{name}"])
+            permit([f"{own}:{name}"])
+    with pytest.raises(ConfigError, match=r"'Zero' .* is not marked .*; what is: middle, same$"):
+        load_extensions([f"{own}:Zero"])  # as a node does, which knows of no attack
     assert not Path("called").exists()
 
 
@@ -97,15 +98,15 @@ def test_other_forms_are_no_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["os:system", "subprocess:run", "builtins:exec", "attacks.imports:import_named"]
+    "name", ["os:system", "subprocess:run", "builtins:exec", "secure_fl.imports:import_named"]
 )
 def test_what_ships_with_python_or_with_us_is_not_called(name: str) -> None:
     with pytest.raises(ConfigError, match="is not marked"):
-        load_extensions([name])
+        permit([name])
 
 
 def test_kinds_are_not_taken_for_each_other(own: str) -> None:
-    extensions = load_extensions([f"{own}:Zero", f"{own}:same", f"{own}:middle"])
+    extensions = permit([f"{own}:Zero", f"{own}:same", f"{own}:middle"])
     with pytest.raises(ConfigError, match="must be marked with @rule; it is with @attack"):
         make_rule(f"{own}:Zero", {}, extensions)
     with pytest.raises(ConfigError, match="must be marked with @stage; it is with @rule"):
@@ -150,7 +151,7 @@ def test_who_writes_a_name_permits_it_and_who_reads_it_does_not(own: str, overri
     with pytest.raises(NotPermitted, match=config.own_names[0]):
         again.permit(NONE)
     assert not Path("imported").exists()
-    again.permit(load_extensions(config.own_names))
+    again.permit(permit(config.own_names))
     assert Path("imported").exists()
 
 
@@ -159,7 +160,6 @@ def test_a_caller_who_writes_a_name_permits_it(own: str) -> None:
     for rule in (f"{own}:middle", {"max_abs": 2.0, "stages": [{f"{own}:same": {"times": 2}}]}):
         assert secure_fl.aggregate(updates, rule, "fixed").update.tolist() == [0.5]
     assert build_rule(f"{own}:middle", times=3).own_stages == (f"{own}:same",)
-    assert attacks.load(f"{own}:Zero").knowledge == "own"
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,8 @@ def test_settings_of_a_folder_are_plain_data(settings: str, message: str, tmp_pa
 
 PROGRAM = """
 import os, sys
-from secure_fl.extensions import load_extensions
-load_extensions(["mine:Zero"])
+from secure_fl.settings.permitted import permit
+permit(["mine:Zero"])
 import ledger, attacks.alie, eval.cli, random, ssl
 from ledger.audit.chain_file import audit
 assert os.path.dirname(os.path.abspath(ledger.__file__)) != os.getcwd()

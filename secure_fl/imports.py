@@ -3,9 +3,11 @@
 Settings, records and messages hold names; nothing here is called for a name because it stands in
 one of them. Whoever calls `import_named` was told the name by the person who runs the program.
 
-What is imported must carry a mark of `@attack`, `@rule` or `@stage`, which is looked up before
-the object is called. The mark is the decorator's entry in a table, by identity: an attribute of
-the object says nothing.
+What is imported must carry the mark of a decorator, `@rule` or `@stage` here, which is looked up
+before the object is called. The mark is the decorator's entry in a table, by identity: an attribute
+of the object says nothing. `@attack` has a table of its own, in `attacks.base`, which computing
+nodes do not load: whoever takes attacks too hands in a look-up in both
+(`secure_fl.settings.permitted`).
 """
 
 from __future__ import annotations
@@ -14,13 +16,15 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
+# Which decorator marked an object; None for one without a mark.
+KindOf = Callable[[object], str | None]
 
 # ASCII alone, so that no two names that look alike differ.
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
@@ -33,7 +37,7 @@ def mark(kind: str, made: T) -> T:
     """Enter an object into the table of marks; for the decorators.
 
     Args:
-        kind: "attack", "rule" or "stage".
+        kind: "rule" or "stage".
         made: what the decorator returns.
     """
     _MARKS[id(made)] = (kind, made)
@@ -41,14 +45,14 @@ def mark(kind: str, made: T) -> T:
 
 
 def kind_of(thing: object) -> str | None:
-    """Which decorator marked an object; None for one without a mark."""
+    """Which decorator of this package marked an object; None for one without a mark."""
     kind, marked = _MARKS.get(id(thing), (None, None))
     return kind if marked is thing else None
 
 
-def marked_names(module: ModuleType) -> list[str]:
+def marked_names(module: ModuleType, kind: KindOf = kind_of) -> list[str]:
     """Names in a module whose objects carry a mark, sorted."""
-    return sorted(name for name, value in vars(module).items() if kind_of(value) is not None)
+    return sorted(name for name, value in vars(module).items() if kind(value) is not None)
 
 
 class _Last(MetaPathFinder):
@@ -79,12 +83,13 @@ def look_in(folders: Iterable[str]) -> None:
     importlib.invalidate_caches()  # a file written a moment ago
 
 
-def import_named(name: str, folders: Iterable[str] | None = None) -> object:
+def import_named(name: str, folders: Iterable[str] | None = None, kind: KindOf = kind_of) -> object:
     """Import a marked object.
 
     Args:
         name: "module:name", as the person who runs the program wrote it.
         folders: where to look after Python's path; default: the current directory.
+        kind: looks marks up.
 
     Raises:
         ValueError: not of this form, no such module or name, or without a mark.
@@ -98,11 +103,11 @@ def import_named(name: str, folders: Iterable[str] | None = None) -> object:
     except (ImportError, SyntaxError) as error:
         raise ValueError(f"cannot import {module_name!r}: {error}") from error
     found = vars(module).get(attribute)
-    if kind_of(found) is None:
-        listed = ", ".join(marked_names(module)) or "none"
+    if kind(found) is None:
+        listed = ", ".join(marked_names(module, kind)) or "none"
         place = getattr(module, "__file__", None) or "built in"
         raise ValueError(
-            f"{attribute!r} of {module_name} ({place}) is not marked with @attack, @rule or "
-            f"@stage; what is: {listed}"
+            f"{attribute!r} of {module_name} ({place}) is not marked with @rule or "
+            f"@stage, nor for a run with @attack; what is: {listed}"
         )
     return found
