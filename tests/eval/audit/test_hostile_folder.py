@@ -131,7 +131,7 @@ def test_who_permits_a_name_has_it_imported(run: Path, tmp_path: Path, capsys: C
     assert cli.main(["audit", str(run), "--allow", "strange_code:Strange"]) == 0
     assert "settings   not compared" not in capsys.readouterr().out
     assert cli.main(["audit", str(run), "--allow", "os:system"]) == 2
-    assert "is not marked with @attack" in capsys.readouterr().err
+    assert "is not marked with @rule or @stage" in capsys.readouterr().err
 
 
 # --- files that are not plain -------------------------------------------------------------------
