@@ -107,7 +107,7 @@ def test_a_rule_of_ones_own_is_compared(inside: Path, capsys: pytest.CaptureFixt
 
 def test_figures_do_not_depend_on_a_file_in_the_current_directory(here: Path) -> None:
     program = (
-        "import matplotlib as mpl\nfrom eval.plotting import theme\n"
+        "import matplotlib as mpl\nfrom eval.figures.plotting import theme\n"
         "assert mpl.rcParams['text.usetex']\n"
         "with theme(dark=False):\n    print(mpl.rcParams['text.usetex'])\n"
     )
