@@ -238,7 +238,12 @@ class Ops(ABC):
 
     def less(self, a: Secret, b: Secret | float) -> Secret:
         """Return bits [a < b]."""
-        return _of_fewest_rows(self._less(a, b), a, b)
+        return self.less_each((a, b))[0]
+
+    def less_each(self, *pairs: tuple[Secret, Secret | float]) -> list[Secret]:
+        """Return bits [a < b] of each pair (a, b); those of one size share their rounds."""
+        found = self._less_each(pairs)
+        return [_of_fewest_rows(bits, *pair) for bits, pair in zip(found, pairs, strict=True)]
 
     def both(self, a: Secret, b: Secret) -> Secret:
         """Return bits a and b."""
@@ -270,7 +275,7 @@ class Ops(ABC):
     def _multiply(self, a: Secret, b: Secret | float) -> Secret: ...
 
     @abstractmethod
-    def _less(self, a: Secret, b: Secret | float) -> Secret: ...
+    def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]: ...
 
     @abstractmethod
     def _both(self, a: Secret, b: Secret) -> Secret: ...

@@ -104,7 +104,7 @@ def quantile(x: MPCTensor, q: float, dim: int = 0, max_abs: float = ORDER_MAX_AB
     ranked = rows.ops.order_statistics(rows.updates, [low, low + 1])
     below, above = (value.data.share.numpy() for value in ranked)
     part = (above - below) * np.int64(weight.numerator)
-    step = rows.ops.ring.floor_shift(part[None], weight.denominator.bit_length() - 1)[0]
+    step = rows.ops.ring.protocols.floor_shift(part[None], weight.denominator.bit_length() - 1)[0]
     return rows.tensor(below + step, rows.rest)
 
 
@@ -134,8 +134,8 @@ def topk_mask(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS
     rows = Rows(x, dim, max_abs)
     k = whole_number(k, "k")
     require(1 <= k <= rows.count, "k", f"from 1 to {rows.count}", k)
-    ring = rows.ops.ring
-    planes = rows.ops.planes(rows.matrix)
+    ring = rows.ops.ring.protocols
+    planes = rows.ops.ring.planes(rows.matrix)
     (mask,) = ring.run("largest", planes, count=k)
     ones = ring.inject(mask, rows.matrix.share.shape[1])
     return rows.whole(ones << rows.precision)
@@ -164,8 +164,8 @@ def trimmed_mean(
     left = rows.count - 2 * trim
     bits = width(max_abs, rows.precision, 62 - left.bit_length())
     kept = rows.ops.where(rows.ops.middle(rows.updates, trim), rows.updates, None)
-    total = rows.ops.lifted(kept.data).sum(axis=0)  # (d,)
-    return rows.tensor(divide(rows.ops.ring, total, left << (bits - 1), left), rows.rest)
+    total = rows.ops.ring.lifted(kept.data).sum(axis=0)  # (d,)
+    return rows.tensor(divide(rows.ops.ring.protocols, total, left << (bits - 1), left), rows.rest)
 
 
 def squared_norm(x: MPCTensor, dim: int = 0, max_abs: float = NORM_MAX_ABS) -> MPCTensor:
@@ -243,7 +243,7 @@ def clip_norm(
     if max_norm >= longest:
         return rows.whole(rows.matrix.share)
     clipped = rows.ops.clip(rows.updates, max_norm**2, max_norm)
-    return rows.whole(rows.ops.lifted(clipped.data))
+    return rows.whole(rows.ops.ring.lifted(clipped.data))
 
 
 def bit_planes(x: MPCTensor, max_abs: float = ORDER_MAX_ABS) -> BinarySharedTensor:
@@ -262,8 +262,8 @@ def bit_planes(x: MPCTensor, max_abs: float = ORDER_MAX_ABS) -> BinarySharedTens
     """
     rows = Rows(x, 0, max_abs)
     require(len(x.shape) == 2, "x's shape", "(n, d)", tuple(x.shape))
-    wires = rows.ops.planes(rows.matrix)
-    share = wires.xor_share(rows.ops.ring.leader).view(np.int64)
+    wires = rows.ops.ring.planes(rows.matrix)
+    share = wires.xor_share(rows.ops.ring.protocols.leader).view(np.int64)
     return BinarySharedTensor.from_shares(torch.from_numpy(share), precision=0)
 
 

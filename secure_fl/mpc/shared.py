@@ -1,7 +1,8 @@
-"""The `mpc` backend's operations: `FixedPointOps` on CrypTen's secret-shared tensors."""
+"""The `mpc` backend's operations: `FixedPoint` on CrypTen's secret-shared tensors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from weakref import WeakSet
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
 from secure_fl.aggregation.worlds.constants import extra_bits
-from secure_fl.aggregation.worlds.fixedpoint import FixedPointOps
+from secure_fl.aggregation.worlds.fixedpoint import FixedPoint
+from secure_fl.aggregation.worlds.integer_ring import IntegerRing
 from secure_fl.mpc.bit_slicing import unpack_bits
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import rank_groups
@@ -108,119 +110,132 @@ def wrap(share: np.ndarray, bits: int) -> Updates:
     return Updates(matrix, (share.shape[0], share.shape[1]), UNIT)
 
 
-class SharedOps(FixedPointOps):
-    """The ring of `FixedPointOps` on this node's shares."""
+class SharedRing(IntegerRing):
+    """Integers modulo 2^64 as this node's shares.
 
-    def __init__(self, ring: Ring) -> None:
-        super().__init__()
-        self.ring = ring
+    Args:
+        protocols: what nodes do together.
+    """
+
+    def __init__(self, protocols: Ring) -> None:
+        self.protocols = protocols
         self._known: WeakSet[SharedMatrix] = WeakSet()
 
     def finish(self) -> None:
         """Let the dealer forget its masks, and forget what was opened under them."""
-        self.ring.finish()
+        self.protocols.finish()
         for matrix in self._known:
             matrix.forget()
         self._known.clear()
 
     # --- small arrays ---
 
-    def _constant_like(self, value: int, count: int) -> ArithmeticSharedTensor:
-        return _ring(self.ring.constant(value, (count,)))
+    def constant(self, value: int, count: int) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.constant(value, (count,)))
 
-    def _constant_as(self, like: ArithmeticSharedTensor, value: int) -> ArithmeticSharedTensor:
-        return _ring(self.ring.constant(value, tuple(like.share.shape)))
+    def constant_as(self, like: ArithmeticSharedTensor, value: int) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.constant(value, tuple(like.share.shape)))
 
-    def _plus(self, a: ArithmeticSharedTensor, b: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    def plus(self, a: ArithmeticSharedTensor, b: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         return _ring(_share(a) + _share(b))
 
-    def _minus(
-        self, a: ArithmeticSharedTensor, b: ArithmeticSharedTensor
-    ) -> ArithmeticSharedTensor:
+    def minus(self, a: ArithmeticSharedTensor, b: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         return _ring(_share(a) - _share(b))
 
-    def _times(
+    def times(
         self, a: ArithmeticSharedTensor, factor: int | torch.Tensor
     ) -> ArithmeticSharedTensor:
         other = factor.numpy() if isinstance(factor, torch.Tensor) else _INT(factor)
         return _ring(_share(a) * other)
 
-    def _product(
+    def product(
         self, a: ArithmeticSharedTensor, b: ArithmeticSharedTensor
     ) -> ArithmeticSharedTensor:
-        return _ring(self.ring.product(_share(a), _share(b)))
+        return _ring(self.protocols.product(_share(a), _share(b)))
 
-    def _floor_shift(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
+    def floor_shift(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
         share = _share(a)
         flat = share.reshape(1, -1)
-        return _ring(self.ring.floor_shift(flat, drop).reshape(share.shape))
+        return _ring(self.protocols.floor_shift(flat, drop).reshape(share.shape))
 
-    def _round_down(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
+    def round_down(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
         share = _share(a)
         flat = share.reshape(1, -1)
-        return _ring(self.ring.round_down(flat, drop).reshape(share.shape))
+        return _ring(self.protocols.round_down(flat, drop).reshape(share.shape))
 
     def _packed(self, wires: Wires, columns: int) -> SharedBits:
-        return SharedBits(wires, columns, self.ring.leader)
+        return SharedBits(wires, columns, self.protocols.leader)
 
-    def _negative(self, a: ArithmeticSharedTensor) -> SharedBits:
-        share = _share(a)
-        flat = share.reshape(-1, share.shape[-1])
-        return self._packed(self.ring.on_bits("negative", flat), flat.shape[1])
+    def are_negative(self, arrays: Sequence[ArithmeticSharedTensor]) -> list[SharedBits]:
+        flat = [_share(a).reshape(-1) for a in arrays]
+        sizes = {len(numbers) for numbers in flat}
+        if len(sizes) > 1:  # wires of other widths
+            return [bits for a in arrays for bits in self.are_negative([a])]
+        (size,) = sizes
+        wires = self.protocols.on_bits("negative", np.stack(flat))
+        if len(flat) == 1:
+            return [self._packed(wires, size)]
+        return [self._packed(self.protocols.rows(wires, [i]), size) for i in range(len(flat))]
 
-    def _bits_to_ring(self, bits: SharedBits) -> ArithmeticSharedTensor:
-        ring = self.ring.inject(bits.wires, bits.columns)
+    def bits_to_ring(self, bits: SharedBits) -> ArithmeticSharedTensor:
+        ring = self.protocols.inject(bits.wires, bits.columns)
         return _ring(ring[0] if len(ring) == 1 else ring)
 
-    def _and(self, a: SharedBits, b: SharedBits) -> SharedBits:
-        (wires,) = self.ring.run("both", a.wires, b.wires)
+    def both(self, a: SharedBits, b: SharedBits) -> SharedBits:
+        (wires,) = self.protocols.run("both", a.wires, b.wires)
         return self._packed(wires, a.columns)
 
-    def _not(self, a: SharedBits) -> SharedBits:
+    def invert(self, a: SharedBits) -> SharedBits:
         flipped = Wires(a.wires.number, ~a.wires.masked, a.wires.share)
         return self._packed(flipped, a.columns)
 
-    def _thermometer(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    def powers_of_four(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         share = _share(a).reshape(1, -1)
-        wires = self.ring.on_bits("thermometer", share)
-        ring = self.ring.inject(wires, share.shape[1])  # (31, count)
+        wires = self.protocols.on_bits("thermometer", share)
+        ring = self.protocols.inject(wires, share.shape[1])  # (31, count)
         return _ring(np.ascontiguousarray(ring.T).reshape(*a.share.shape, len(ring)))
 
-    def _kth(
+    def kth(
         self, a: ArithmeticSharedTensor, ranks: tuple[int, ...]
     ) -> list[ArithmeticSharedTensor]:
         """Rank by comparing all pairs, in a number of rounds that hardly grows with m."""
         share = _share(a)  # (m,)
         m = len(share)
         difference = share[:, None] - share[None, :]  # a_j - a_i at [j, i]
-        if self.ring.leader:
+        if self.protocols.leader:
             # Of equal numbers the earlier sorts first: a_j - a_i - 1 < 0 where j < i.
             difference -= np.triu(np.ones((m, m), _INT), 1)
-        wires = self.ring.on_bits("rank_onehot", difference, ranks=list(ranks))
-        onehot = self.ring.inject(wires, m)  # (K, m)
-        values = self.ring.product(onehot, share[None, :]).sum(axis=1)
+        wires = self.protocols.on_bits("rank_onehot", difference, ranks=list(ranks))
+        onehot = self.protocols.inject(wires, m)  # (K, m)
+        values = self.protocols.product(onehot, share[None, :]).sum(axis=1)
         return [_ring(values[k : k + 1]) for k in range(len(ranks))]
 
-    def _sum_last(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    def sum_last(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         return _ring(_share(a).sum(axis=-1))
 
-    def _weigh_last(
+    def weigh_last(
         self, a: ArithmeticSharedTensor, weights: torch.Tensor
     ) -> ArithmeticSharedTensor:
         return _ring((_share(a) * weights.numpy()).sum(axis=-1))
 
-    def _diagonal(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    def joined(self, parts: Sequence[ArithmeticSharedTensor]) -> ArithmeticSharedTensor:
+        return _ring(np.concatenate([_share(part) for part in parts]))
+
+    def part(self, a: ArithmeticSharedTensor, start: int, stop: int) -> ArithmeticSharedTensor:
+        return _ring(_share(a)[start:stop].copy())
+
+    def diagonal(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         return _ring(_share(a).diagonal().copy())
 
-    def _expand(self, a: ArithmeticSharedTensor, axis: int, count: int) -> ArithmeticSharedTensor:
+    def expand(self, a: ArithmeticSharedTensor, axis: int, count: int) -> ArithmeticSharedTensor:
         share = np.expand_dims(_share(a), axis)
         return _ring(np.repeat(share, count, axis=axis))
 
-    def _open_ring(self, a: ArithmeticSharedTensor, permit: Permit) -> torch.Tensor:
-        return torch.from_numpy(self.ring.reveal(_share(a), permit))
+    def open_numbers(self, a: ArithmeticSharedTensor, permit: Permit) -> torch.Tensor:
+        return torch.from_numpy(self.protocols.reveal(_share(a), permit))
 
-    def _open_bits(self, a: SharedBits, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
-        bits = unpack_bits(self.ring.reveal_wires(a.wires, permit), a.columns)
+    def open_bits(self, a: SharedBits, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
+        bits = unpack_bits(self.protocols.reveal_wires(a.wires, permit), a.columns)
         return torch.from_numpy(bits.astype(bool)).reshape(shape)
 
     # --- updates ---
@@ -231,7 +246,7 @@ class SharedOps(FixedPointOps):
 
     def _find(self, x: SharedMatrix) -> tuple[Wires, Rest]:
         narrow = x.tensor is None
-        x.planes, rest = self.ring.decompose(x.share, x.bits, x.drop, carries=narrow)
+        x.planes, rest = self.protocols.decompose(x.share, x.bits, x.drop, carries=narrow)
         x.rest = rest if narrow else None
         self._known.add(x)
         return x.planes, rest
@@ -240,76 +255,76 @@ class SharedOps(FixedPointOps):
         """Return shares modulo 2^64 of the values, (m, d)."""
         if x.tensor is None:
             rest = self._find(x)[1] if x.rest is None else x.rest
-            x.lift(self.ring.compose(x.bits, rest))
+            x.lift(self.protocols.compose(x.bits, rest))
         return x.share
 
     def _under_mask(self, x: SharedMatrix) -> Masked:
         if x.masked is None:
-            x.masked = self.ring.masked(self.lifted(x))
+            x.masked = self.protocols.masked(self.lifted(x))
             self._known.add(x)
         return x.masked
 
-    def _bits(self, x: SharedMatrix) -> int:
+    def width(self, x: SharedMatrix) -> int:
         return x.bits
 
-    def _rows(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
-        kept = x.rows(indices, self.ring)
+    def rows(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
+        kept = x.rows(indices, self.protocols)
         if kept.planes is not None:
             self._known.add(kept)
         return kept
 
-    def _join(self, parts: list[SharedMatrix]) -> SharedMatrix:
+    def join(self, parts: list[SharedMatrix]) -> SharedMatrix:
         share = np.concatenate([self.lifted(part) for part in parts])
         return SharedMatrix(share, max(part.bits for part in parts), lifted=True)
 
-    def _sum(self, x: SharedMatrix, y: SharedMatrix, bits: int) -> SharedMatrix:
+    def add_rows(self, x: SharedMatrix, y: SharedMatrix, bits: int) -> SharedMatrix:
         return SharedMatrix(self.lifted(x) + self.lifted(y), bits, lifted=True)
 
-    def _finer_rows(self, x: SharedMatrix, factor: int) -> SharedMatrix:
+    def finer_rows(self, x: SharedMatrix, factor: int) -> SharedMatrix:
         return SharedMatrix(self.lifted(x) * _INT(factor), x.bits + extra_bits(factor), lifted=True)
 
-    def _norms(self, x: SharedMatrix) -> ArithmeticSharedTensor:
-        return _ring(self.ring.squared_norms(self._under_mask(x)))
+    def squared_norms(self, x: SharedMatrix) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.squared_norms(self._under_mask(x)))
 
-    def _vector_norm(self, v: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        return _ring(self.ring.squared_norms(self.ring.masked(_share(v)[None])))
+    def vector_norm(self, v: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.squared_norms(self.protocols.masked(_share(v)[None])))
 
-    def _gram(self, x: SharedMatrix) -> ArithmeticSharedTensor:
-        return _ring(self.ring.gram(self._under_mask(x)))
+    def gram(self, x: SharedMatrix) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.gram(self._under_mask(x)))
 
-    def _row_dot(self, x: SharedMatrix, v: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        return _ring(self.ring.row_dot(self._under_mask(x), _share(v)))
+    def row_dot(self, x: SharedMatrix, v: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.row_dot(self._under_mask(x), _share(v)))
 
-    def _row_dot_public(self, x: SharedMatrix, v: torch.Tensor) -> ArithmeticSharedTensor:
+    def row_dot_public(self, x: SharedMatrix, v: torch.Tensor) -> ArithmeticSharedTensor:
         return _ring(np.einsum("nd,d->n", self.lifted(x), v.numpy()))
 
-    def _scale_rows(
+    def scale_rows(
         self, x: SharedMatrix, factors: ArithmeticSharedTensor, drop: int
     ) -> SharedMatrix:
-        share = self.ring.row_scale(self._under_mask(x), _share(factors))
+        share = self.protocols.row_scale(self._under_mask(x), _share(factors))
         return SharedMatrix(share, x.bits, drop)
 
-    def _order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
+    def order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
         planes, d = self.planes(x), x.share.shape[1]
-        values = self.ring.constant(-(1 << (x.bits - 1)), (len(ranks), d))
+        values = self.protocols.constant(-(1 << (x.bits - 1)), (len(ranks), d))
         rows = iter(values)
         for group in rank_groups(planes.masked.shape, ranks):
-            (found,) = self.ring.run("order", planes, ranks=group)
+            (found,) = self.protocols.run("order", planes, ranks=group)
             for k, value in zip(range(len(group)), rows, strict=False):
-                ring = self.ring.inject(found, d, (k,))  # (b, d)
+                ring = self.protocols.inject(found, d, (k,))  # (b, d)
                 value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
         return [_ring(value) for value in values]
 
-    def _middle(self, x: SharedMatrix, trim: int) -> SharedBits:
-        (kept,) = self.ring.run("middle", self.planes(x), trim=trim)
+    def middle(self, x: SharedMatrix, trim: int) -> SharedBits:
+        (kept,) = self.protocols.run("middle", self.planes(x), trim=trim)
         return self._packed(kept, x.share.shape[1])
 
-    def _nearest(self, x: SharedMatrix, keep: int) -> SharedBits:
+    def nearest(self, x: SharedMatrix, keep: int) -> SharedBits:
         ranks = list(middle_ranks(len(x.share)))
-        (kept,) = self.ring.run("nearest", self.planes(x), ranks=ranks, keep=keep)
+        (kept,) = self.protocols.run("nearest", self.planes(x), ranks=ranks, keep=keep)
         return self._packed(kept, x.share.shape[1])
 
-    def _mix(
+    def mix(
         self,
         mask: SharedBits,
         x: SharedMatrix,
@@ -317,13 +332,26 @@ class SharedOps(FixedPointOps):
         factor: int,
     ) -> SharedMatrix:
         bits = x.bits + extra_bits(factor)
-        chosen = self.ring.choose(mask.wires, self._under_mask(x)) * _INT(factor)
+        chosen = self.protocols.choose(mask.wires, self._under_mask(x)) * _INT(factor)
         if other is not None:
             # mask x + (1 - mask) other = mask x - mask other + other
             rest = _share(other)
-            chosen += rest - self.ring.choose(mask.wires, self.ring.masked(rest[None]))
+            chosen += rest - self.protocols.choose(mask.wires, self.protocols.masked(rest[None]))
         return SharedMatrix(chosen, bits, lifted=True)
 
-    def _weigh(self, x: SharedMatrix, weights: torch.Tensor) -> ArithmeticSharedTensor:
+    def weigh(self, x: SharedMatrix, weights: torch.Tensor) -> ArithmeticSharedTensor:
         # einsum: NumPy's matrix product of integers takes twice as long
         return _ring(np.einsum("n,nd->d", weights.numpy(), self.lifted(x)))
+
+
+class SharedOps(FixedPoint):
+    """`FixedPoint` on this node's shares."""
+
+    ring: SharedRing
+
+    def __init__(self, protocols: Ring) -> None:
+        super().__init__(SharedRing(protocols))
+
+    def finish(self) -> None:
+        """Let the dealer forget its masks, and forget what was opened under them."""
+        self.ring.finish()

@@ -131,7 +131,7 @@ class Rows:
         share = value.data.share.numpy()
         drop = round(-math.log2(value.unit)) - self.precision
         if drop > 0:
-            share = self.ops.ring.floor_shift(share[None], drop)[0]
+            share = self.ops.ring.protocols.floor_shift(share[None], drop)[0]
         return self.tensor(share << max(0, -drop), self.rest)
 
     def whole(self, share: np.ndarray) -> MPCTensor:

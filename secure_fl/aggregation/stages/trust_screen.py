@@ -70,9 +70,9 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         middle, bar = _middle_and_bar(ops, score, context.minimum)
         spread = ops.median_of(ops.absolute(score - middle))
         limit = ops.maximum(middle * ratio, middle - spread * deviations)
-        kept = score >= limit - SCORE_TOLERANCE
-        accepted = ops.open("accepted", kept)
-        used = ops.open("used", kept & (score >= bar))
+        low, worse = ops.less_each((score, limit - SCORE_TOLERANCE), (score, bar))
+        accepted = ops.open("accepted", ~low)
+        used = ops.open("used", ~low & ~worse)
         flagged = replace(context, x=x).reject(accepted)
         return flagged.keep(used[accepted]), history
 

@@ -14,7 +14,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
@@ -31,18 +30,22 @@ from secure_fl.aggregation.ops import (
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS, Span, point, shortest, within
 from secure_fl.aggregation.weights import apportion
 from secure_fl.aggregation.worlds.constants import (
-    differences,
     extra_bits,
     log2_steps,
     ratio,
     unit_direction,
 )
-from secure_fl.aggregation.worlds.integer_ring import IntegerRing, Ring
+from secure_fl.aggregation.worlds.integer_ring import IntegerRing, Numbers
+from secure_fl.aggregation.worlds.roots import (
+    Root,
+    in_two,
+    inverse_root,
+    normalized,
+    public_root,
+)
 from secure_fl.errors import InputError, require
 
 _COSINE_BITS = 24  # fractional bits of a cosine
-_PAIRS = 31  # a squared norm below 2^62 has 31 pairs of bits
-_NEWTON_STEPS = 3
 _COSINES = Span(-1 - 2.0**-20, 1 + 2.0**-20)  # rounding included
 
 
@@ -51,59 +54,39 @@ def encode(x: torch.Tensor) -> torch.Tensor:
     return torch.round(x.to(torch.float64) * 2**FRACTION_BITS).to(torch.int64)
 
 
-class Normal(NamedTuple):
-    """A non-negative integer s < 2^62 as 4^e u, with e and u secret.
+class FixedPoint(Ops):
+    """`Ops` over integers modulo 2^64, in the clear or shared.
 
-    With 4^(e-1) <= s < 4^e and 1/4 <= u < 1: sqrt(s) = 2^e sqrt(u). All zero for s = 0.
-
-    Attributes:
-        shrink: 2^(31-e).   grow: 2^e.   u: 28 fractional bits.
+    Args:
+        ring: what computes with the integers.
     """
 
-    shrink: Ring
-    grow: Ring
-    u: Ring
+    def __init__(self, ring: IntegerRing) -> None:
+        super().__init__()
+        self.ring = ring
 
-
-class Root(NamedTuple):
-    """A `Normal` and its inverse root.
-
-    Attributes:
-        shrink, grow, u: see `Normal`.
-        y: 1/sqrt(u), 30 fractional bits, relative error below 2^-23.
-    """
-
-    shrink: Ring
-    grow: Ring
-    u: Ring
-    y: Ring
-
-
-class FixedPointOps(IntegerRing, Ops):
-    """`Ops` in terms of a small interface, `IntegerRing`."""
-
-    def _wrap(self, data: Ring, shape: tuple[int, ...], unit: float, span: Span) -> Secret:
+    def _wrap(self, data: Numbers, shape: tuple[int, ...], unit: float, span: Span) -> Secret:
         return Secret(self, data, shape, unit, span=span)
 
     def _coordinates(self, x: Updates) -> Span:
         """Range of a coordinate; of rows without a width, that of what may be submitted."""
-        largest = 2.0 ** (min(self._bits(x.data), WIDTHLESS_BITS) - 1) * x.unit
+        largest = 2.0 ** (min(self.ring.width(x.data), WIDTHLESS_BITS) - 1) * x.unit
         return Span(-largest, largest)
 
     def _longest(self, x: Updates) -> float:
         """A public bound on the rows' norms: what is known of them, or by their width."""
-        by_width = math.sqrt(x.shape[1]) * 2.0 ** (self._bits(x.data) - 1) * x.unit
+        by_width = math.sqrt(x.shape[1]) * 2.0 ** (self.ring.width(x.data) - 1) * x.unit
         return min(x.norm_bound, by_width)
 
     # --- updates ---
 
     def _kept(self, x: Updates, indices: list[int]) -> Updates:
-        data = self._rows(x.data, indices)
+        data = self.ring.rows(x.data, indices)
         return Updates(data, (len(indices), x.shape[1]), x.unit, x.norm_bound)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
         unit = min(part.unit for part in parts)
-        data = self._join([self._in_steps(part, unit).data for part in parts])
+        data = self.ring.join([self._in_steps(part, unit).data for part in parts])
         rows = sum(part.shape[0] for part in parts)
         return Updates(data, (rows, parts[0].shape[1]), unit, largest_norm_bound(parts))
 
@@ -113,19 +96,19 @@ class FixedPointOps(IntegerRing, Ops):
         unit = min(total.unit, x.unit)
         total, x = self._in_steps(total, unit), self._in_steps(x, unit)
         bound = total.norm_bound + x.norm_bound
-        bits = max(self._bits(total.data), self._bits(x.data)) + 1
+        bits = max(self.ring.width(total.data), self.ring.width(x.data)) + 1
         if math.isfinite(bound):
             bits = min(bits, math.ceil(math.log2(bound / x.unit)) + 2)
-        return Updates(self._sum(total.data, x.data, bits), x.shape, x.unit, bound)
+        return Updates(self.ring.add_rows(total.data, x.data, bits), x.shape, x.unit, bound)
 
     def _in_steps(self, x: Updates, unit: float) -> Updates:
         """The same rows in steps of a finer unit, exactly."""
         factor = ratio(x.unit, unit)
         if factor == 1:
             return x
-        bits = self._bits(x.data) + extra_bits(factor)
+        bits = self.ring.width(x.data) + extra_bits(factor)
         require(bits < 64, "bits of rows in finer steps", "at most 63", bits)
-        return replace(x, data=self._finer_rows(x.data, factor), unit=unit)
+        return replace(x, data=self.ring.finer_rows(x.data, factor), unit=unit)
 
     def _check_norm_range(self, x: Updates, rows: int = 1, unit: float | None = None) -> None:
         """Squared norms stay below 2^61: by the coordinates' width, or by the rows' norm.
@@ -135,38 +118,41 @@ class FixedPointOps(IntegerRing, Ops):
         square is at most the sum of theirs.
         """
         scale = 1.0 if unit is None else (x.unit / unit) ** 2
-        by_width = x.shape[1] * 4.0 ** (self._bits(x.data) - 1) * scale
+        by_width = x.shape[1] * 4.0 ** (self.ring.width(x.data) - 1) * scale
         by_norm = rows * (x.norm_bound / x.unit) ** 2 * scale
         if min(by_width, by_norm) > 2.0**61:
             known = "" if math.isinf(x.norm_bound) else f" and norms up to {x.norm_bound:g}"
+            bits = self.ring.width(x.data)
             raise InputError(
                 f"d must be at most 2^61 / 4^(bits - 1) for norms to fit the ring; got "
-                f"d={x.shape[1]} with {self._bits(x.data)}-bit values{known}: lower max_abs, or "
+                f"d={x.shape[1]} with {bits}-bit values{known}: lower max_abs, or "
                 "clip first, to a lower norm"
             )
 
     def squared_norms(self, x: Updates) -> Secret:
         self._check_norm_range(x)
         span = Span(0.0, self._longest(x) ** 2)
-        return self._wrap(self._norms(x.data), (x.shape[0],), x.unit**2, span)
+        return self._wrap(self.ring.squared_norms(x.data), (x.shape[0],), x.unit**2, span)
 
-    def _dots(self, x: Updates, reference: torch.Tensor | Secret) -> Ring:
+    def _dots(self, x: Updates, reference: torch.Tensor | Secret) -> Numbers:
         """x_i . reference, (m,); a public direction is scaled to length 2^30 before."""
         self._check_norm_range(x)
         if isinstance(reference, Secret):
             self._check_norm_range(x, x.shape[0], reference.unit)
-            return self._row_dot(x.data, reference.data)
-        return self._row_dot_public(x.data, unit_direction(reference))
+            return self.ring.row_dot(x.data, reference.data)
+        return self.ring.row_dot_public(x.data, unit_direction(reference))
 
     def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
         dot = self._dots(x, reference)
-        root = self._root(self.squared_norms(x).data)
+        squared = self.squared_norms(x).data
         if isinstance(reference, Secret):
-            other = self._root(self._vector_norm(reference.data))
-            return self._cosine_from(dot, root, other, (x.shape[0],))
+            other = self.ring.vector_norm(reference.data)
+            both = inverse_root(self.ring, self.ring.joined([squared, other]))
+            return self._cosine_from(dot, *in_two(self.ring, both, x.shape[0], 1), (x.shape[0],))
+        root = inverse_root(self.ring, squared)
         # |dot| <= 2^e 2^30, so dot 2^(31-e) stays within 2^61.
-        q = self._floor_shift(self._product(dot, root.shrink), 31)  # 30 fractional bits
-        cosine = self._floor_shift(self._product(q, root.y), 60 - _COSINE_BITS)
+        q = self.ring.floor_shift(self.ring.product(dot, root.shrink), 31)  # 30 fractional bits
+        cosine = self.ring.floor_shift(self.ring.product(q, root.y), 60 - _COSINE_BITS)
         return self._wrap(cosine, (x.shape[0],), 2.0**-_COSINE_BITS, _COSINES)
 
     def cosine_at_least(
@@ -182,53 +168,56 @@ class FixedPointOps(IntegerRing, Ops):
         dot = self._dots(x, reference)
         shape = (x.shape[0],)
         if threshold == 0:
-            return ~self._below_zero(dot, shape)
-        own = self._normal(self.squared_norms(x).data)
+            return ~self._below_zero([dot], shape)[0]
+        ring, squared = self.ring, self.squared_norms(x).data
         if isinstance(reference, Secret):
-            other = self._normal(self._vector_norm(reference.data))
-            q = self._product(self._product(dot, own.shrink), other.shrink)
-            q = self._floor_shift(q, 32)  # as in `_cosine_from`
-            u = self._floor_shift(self._product(own.u, other.u), 28)
+            both = normalized(ring, ring.joined([squared, ring.vector_norm(reference.data)]))
+            own, other = in_two(ring, both, x.shape[0], 1)
+            q = ring.product(ring.product(dot, own.shrink), other.shrink)
+            q = ring.floor_shift(q, 32)  # as in `_cosine_from`
+            u = ring.floor_shift(ring.product(own.u, other.u), 28)
         else:
-            q = self._floor_shift(self._product(dot, own.shrink), 31)
+            own = normalized(ring, squared)
+            q = ring.floor_shift(ring.product(dot, own.shrink), 31)
             u = own.u
         # Both sides have 60 fractional bits and stay below 2^61.
         lowered = threshold - 2.0**-_COSINE_BITS
         if threshold > 0:
             lowered = max(lowered, 0.0)
-        bound = self._times(u, round(lowered**2 * 2**32))
-        square = self._product(q, q)
+        bound = ring.times(u, round(lowered**2 * 2**32))
+        square = ring.product(q, q)
         if threshold > 0:
-            far = self._below_zero(self._minus(square, bound), shape)
-            zero = self._minus(dot, dot)
-            return ~far & self._below_zero(self._minus(zero, dot), shape)
-        beyond = self._below_zero(self._minus(bound, square), shape)
-        return ~(beyond & self._below_zero(dot, shape))
+            zero = ring.minus(dot, dot)
+            far, ahead = self._below_zero([ring.minus(square, bound), ring.minus(zero, dot)], shape)
+            return ~far & ahead
+        beyond, behind = self._below_zero([ring.minus(bound, square), dot], shape)
+        return ~(beyond & behind)
 
-    def _below_zero(self, a: Ring, shape: tuple[int, ...]) -> Secret:
-        return Secret(self, self._negative(a), shape, is_bit=True)
+    def _below_zero(self, arrays: Sequence[Numbers], shape: tuple[int, ...]) -> list[Secret]:
+        found = self.ring.are_negative(arrays)
+        return [Secret(self, bits, shape, is_bit=True) for bits in found]
 
     def pairwise_cosine(self, x: Updates) -> Secret:
         m = x.shape[0]
         self._check_norm_range(x)
-        gram = self._gram(x.data)
-        root = self._root(self._diagonal(gram))
-        row = Root(*(self._expand(part, 1, m) for part in root))
-        column = Root(*(self._expand(part, 0, m) for part in root))
+        gram = self.ring.gram(x.data)
+        root = inverse_root(self.ring, self.ring.diagonal(gram))
+        row = Root(*(self.ring.expand(part, 1, m) for part in root))
+        column = Root(*(self.ring.expand(part, 0, m) for part in root))
         cosine = self._cosine_from(gram, row, column, (m, m))
         off_diagonal = 1 - torch.eye(m, dtype=torch.int64)
-        return self._wrap(self._times(cosine.data, off_diagonal), (m, m), cosine.unit, _COSINES)
+        return self._wrap(self.ring.times(cosine.data, off_diagonal), (m, m), cosine.unit, _COSINES)
 
-    def _cosine_from(self, dot: Ring, a: Root, b: Root, shape: tuple[int, ...]) -> Secret:
+    def _cosine_from(self, dot: Numbers, a: Root, b: Root, shape: tuple[int, ...]) -> Secret:
         """dot / (sqrt(s_a) sqrt(s_b)) = (dot / 2^(e_a + e_b)) y_a y_b.
 
         |dot| <= 2^(e_a + e_b), so dot 2^(31 - e_a) 2^(31 - e_b) stays within 2^62; the product
         of the first two may wrap, which the last undoes.
         """
-        q = self._product(self._product(dot, a.shrink), b.shrink)
-        q = self._floor_shift(q, 32)  # 30 fractional bits, |q| <= sqrt(u_a u_b)
-        q = self._floor_shift(self._product(q, a.y), 30)
-        q = self._floor_shift(self._product(q, b.y), 60 - _COSINE_BITS)
+        q = self.ring.product(self.ring.product(dot, a.shrink), b.shrink)
+        q = self.ring.floor_shift(q, 32)  # 30 fractional bits, |q| <= sqrt(u_a u_b)
+        q = self.ring.floor_shift(self.ring.product(q, a.y), 30)
+        q = self.ring.floor_shift(self.ring.product(q, b.y), 60 - _COSINE_BITS)
         return self._wrap(q, shape, 2.0**-_COSINE_BITS, _COSINES)
 
     def clip(
@@ -243,49 +232,56 @@ class FixedPointOps(IntegerRing, Ops):
         require(public >= least, "a norm bound", rule, public)
         squared = self.squared_norms(x)
         m = x.shape[0]
-        if isinstance(squared_bound, Secret):
-            bound = squared_bound
-        else:
-            bound = self._public(squared_bound, squared.unit)
-        bound, squared = self._aligned(bound, squared)
-        flag = self._bits_to_ring(self.less(bound, squared).data)  # (m,)
-        root = self._root(squared.data)
-        limit = self._root(bound.data)
+        ring = self.ring
         # sqrt(bound / s) = (y sqrt(u_b)) 2^(e_b - e); e_b <= e where s exceeds the bound, and
         # where it does not the factor is replaced before it can wrap.
-        root_u = self._floor_shift(self._product(limit.u, limit.y), 28)  # sqrt(u_b), 30 bits
-        mantissa = self._floor_shift(self._product(root.y, root_u), 34)  # 26 fractional bits
-        scale = self._product(self._product(flag, root.shrink), limit.grow)  # <= 2^31
-        shrunk = self._floor_shift(self._product(mantissa, scale), 41)  # 16 fractional bits
+        if isinstance(squared_bound, Secret):
+            bound, squared = self._aligned(squared_bound, squared)
+            flag = ring.bits_to_ring(self.less(bound, squared).data)  # (m,)
+            # Both roots in the rounds of one.
+            both = inverse_root(ring, ring.joined([squared.data, bound.data]))
+            root, limit = in_two(ring, both, m, 1)
+            root_u = ring.floor_shift(ring.product(limit.u, limit.y), 28)  # sqrt(u_b), 30 bits
+            mantissa = ring.product(root.y, root_u)
+            scale = ring.product(ring.product(flag, root.shrink), limit.grow)
+        else:
+            public_bound = self._public(squared_bound, squared.unit)
+            flag = ring.bits_to_ring(self.less(public_bound, squared).data)
+            root = inverse_root(ring, squared.data)
+            known = public_root(round(squared_bound / squared.unit))
+            mantissa = ring.times(root.y, known.root)
+            scale = ring.times(ring.product(flag, root.shrink), known.grow)
+        mantissa = ring.floor_shift(mantissa, 34)  # 26 fractional bits
+        shrunk = ring.floor_shift(ring.product(mantissa, scale), 41)  # scale <= 2^31; 16 bits
         one = 2**FRACTION_BITS
-        factor = self._plus(
-            shrunk, self._minus(self._constant_like(one, m), self._times(flag, one))
+        factor = self.ring.plus(
+            shrunk, self.ring.minus(self.ring.constant(one, m), self.ring.times(flag, one))
         )
-        data = self._scale_rows(x.data, factor, FRACTION_BITS)
+        data = self.ring.scale_rows(x.data, factor, FRACTION_BITS)
         return Updates(data, x.shape, x.unit, public)
 
     def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
-        values = self._order(x.data, tuple(ranks))
+        values = self.ring.order(x.data, tuple(ranks))
         span = self._coordinates(x)
         return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
 
     def middle(self, x: Updates, trim: int) -> Secret:
-        return Secret(self, self._middle(x.data, trim), x.shape, is_bit=True)
+        return Secret(self, self.ring.middle(x.data, trim), x.shape, is_bit=True)
 
     def nearest(self, x: Updates, keep: int) -> Secret:
-        return Secret(self, self._nearest(x.data, keep), x.shape, is_bit=True)
+        return Secret(self, self.ring.nearest(x.data, keep), x.shape, is_bit=True)
 
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         if otherwise is None:
-            return Updates(self._mix(mask.data, x.data, None, 1), x.shape, x.unit)
+            return Updates(self.ring.mix(mask.data, x.data, None, 1), x.shape, x.unit)
         unit = min(x.unit, otherwise.unit)
         require(otherwise.unit == unit, "unit of otherwise", "at most that of x", otherwise.unit)
         factor = ratio(x.unit, unit)
-        return Updates(self._mix(mask.data, x.data, otherwise.data, factor), x.shape, unit)
+        return Updates(self.ring.mix(mask.data, x.data, otherwise.data, factor), x.shape, unit)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         integers, shift = apportion(weights)
-        total = self._weigh(x.data, torch.tensor(integers))
+        total = self.ring.weigh(x.data, torch.tensor(integers))
         shape = (x.shape[1],)
         if shift:  # rounded down to a coarser step before it leaves (`_reveal`)
             require(divisor is None, "divisor", "None for weights that differ", divisor)
@@ -298,7 +294,7 @@ class FixedPointOps(IntegerRing, Ops):
 
     def _public(self, value: float, unit: float) -> Secret:
         span = within(point(value), unit, "a public number")
-        return self._wrap(self._constant_like(round(value / unit), 1), (1,), unit, span)
+        return self._wrap(self.ring.constant(round(value / unit), 1), (1,), unit, span)
 
     def _aligned(self, a: Secret, b: Secret | float) -> tuple[Secret, Secret]:
         other = b if isinstance(b, Secret) else self._public(b, a.unit)
@@ -307,59 +303,66 @@ class FixedPointOps(IntegerRing, Ops):
 
     def _finer(self, a: Secret, unit: float) -> Secret:
         span = within(a.span, unit, "a number beside a finer one")
-        return self._wrap(self._times(a.data, ratio(a.unit, unit)), a.shape, unit, span)
+        return self._wrap(self.ring.times(a.data, ratio(a.unit, unit)), a.shape, unit, span)
 
     def _add(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
         shape = np.broadcast_shapes(left.shape, right.shape)
         span = within(left.span.plus(right.span), left.unit, "a sum")
-        return self._wrap(self._plus(left.data, right.data), tuple(shape), left.unit, span)
+        return self._wrap(self.ring.plus(left.data, right.data), tuple(shape), left.unit, span)
 
     def _subtract(self, a: Secret, b: Secret | float) -> Secret:
         left, right = self._aligned(a, b)
         shape = np.broadcast_shapes(left.shape, right.shape)
         span = within(left.span.minus(right.span), left.unit, "a difference")
-        return self._wrap(self._minus(left.data, right.data), tuple(shape), left.unit, span)
+        return self._wrap(self.ring.minus(left.data, right.data), tuple(shape), left.unit, span)
 
     def _multiply(self, a: Secret, b: Secret | float) -> Secret:
         if isinstance(b, Secret):
-            factor = self._bits_to_ring(b.data) if b.is_bit else b.data
+            factor = self.ring.bits_to_ring(b.data) if b.is_bit else b.data
             shape = tuple(np.broadcast_shapes(a.shape, b.shape))
             span = a.span.or_zero() if b.is_bit else a.span.times(b.span)
             if not b.is_bit:
                 within(span, a.unit * b.unit, "a product")
-            product = self._product(a.data, factor)
+            product = self.ring.product(a.data, factor)
             if not b.is_bit:
-                product = self._floor_shift(product, log2_steps(b.unit))
+                product = self.ring.floor_shift(product, log2_steps(b.unit))
             return self._wrap(product, shape, a.unit, span)
         rounded = Fraction(round(b * 2**FRACTION_BITS), 2**FRACTION_BITS)  # in lowest terms
         span = a.span.scaled(float(rounded))
         within(a.span.scaled(rounded.numerator), a.unit, f"a product with the public {b:g}")
-        scaled = self._times(a.data, rounded.numerator)
+        scaled = self.ring.times(a.data, rounded.numerator)
         if rounded.denominator > 1:
-            scaled = self._floor_shift(scaled, rounded.denominator.bit_length() - 1)
+            scaled = self.ring.floor_shift(scaled, rounded.denominator.bit_length() - 1)
         return self._wrap(scaled, a.shape, a.unit, span)
 
-    def _less(self, a: Secret, b: Secret | float) -> Secret:
-        if not isinstance(b, Secret):
-            # Beyond what a can be, the outcome is the same as at its end.
-            slack = a.unit + a.span.size * 2.0**-40
-            b = min(max(b, a.span.low - slack), a.span.high + slack)
-        difference = self.subtract(a, b)
-        return self._below_zero(difference.data, difference.shape)
+    def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]:
+        differences = [self.subtract(a, self._in_reach(a, b)) for a, b in pairs]
+        found = self.ring.are_negative([difference.data for difference in differences])
+        return [
+            Secret(self, bits, difference.shape, is_bit=True)
+            for difference, bits in zip(differences, found, strict=True)
+        ]
+
+    def _in_reach(self, a: Secret, b: Secret | float) -> Secret | float:
+        """A public b beyond what a can be: at its end, where the outcome is the same."""
+        if isinstance(b, Secret):
+            return b
+        slack = a.unit + a.span.size * 2.0**-40
+        return min(max(b, a.span.low - slack), a.span.high + slack)
 
     def _both(self, a: Secret, b: Secret) -> Secret:
-        return Secret(self, self._and(a.data, b.data), a.shape, is_bit=True)
+        return Secret(self, self.ring.both(a.data, b.data), a.shape, is_bit=True)
 
     def _invert(self, a: Secret) -> Secret:
-        return Secret(self, self._not(a.data), a.shape, is_bit=True)
+        return Secret(self, self.ring.invert(a.data), a.shape, is_bit=True)
 
     def _total(self, a: Secret) -> Secret:
         span = within(a.span.scaled(a.shape[-1]), a.unit, "a sum")
-        return self._wrap(self._sum_last(a.data), a.shape[:-1], a.unit, span)
+        return self._wrap(self.ring.sum_last(a.data), a.shape[:-1], a.unit, span)
 
     def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
-        values = self._kth(a.data, tuple(ranks))
+        values = self.ring.kth(a.data, tuple(ranks))
         return [self._wrap(value, (1,), a.unit, a.span) for value in values]
 
     def _rescaled(self, a: Secret, factor: float) -> Secret:
@@ -368,34 +371,8 @@ class FixedPointOps(IntegerRing, Ops):
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
         unit = permit.opening.unit
         if secret.is_bit or unit is None:
-            return self._open_bits(secret.data, secret.shape, permit)
+            return self.ring.open_bits(secret.data, secret.shape, permit)
         data, step = secret.data, secret.step or secret.unit
         if step < unit:
-            data = self._round_down(data, math.ceil(math.log2(unit / step)))
-        return self._open_ring(data, permit).to(torch.float64) * secret.unit
-
-    def _normal(self, squared: Ring) -> Normal:
-        """Normalize s in [0, 2^62)."""
-        steps = self._thermometer(squared)  # (..., 31): [s >= 4^(e-1)] for e = 1..31
-        exponent = torch.arange(1, _PAIRS + 1)
-        # One-hot of e is the difference of neighbours; fold it into the weights instead.
-        shrink = self._weigh_last(steps, differences(2 ** (_PAIRS - exponent)))
-        grow = self._weigh_last(steps, differences(2**exponent))
-        square = self._weigh_last(steps, differences(4 ** (_PAIRS - exponent)))
-        u = self._floor_shift(self._product(squared, square), 34)  # s 4^(31-e): 62 -> 28 bits
-        return Normal(shrink, grow, u)
-
-    def _root(self, squared: Ring) -> Root:
-        """Normalize s in [0, 2^62) and find 1/sqrt(u) by Newton's iteration.
-
-        y <- y (3 - u y^2) / 2 from y0 = 2.16 - 1.25 u, whose relative error is at most 0.1;
-        each step leaves 1.5 times the square of the error before.
-        """
-        shrink, grow, u = self._normal(squared)
-        y = self._minus(self._constant_as(u, round(2.16 * 2**30)), self._times(u, 5))
-        for _ in range(_NEWTON_STEPS):
-            square_y = self._floor_shift(self._product(y, y), 30)
-            t = self._floor_shift(self._product(square_y, u), 28)
-            y = self._product(y, self._minus(self._constant_as(t, 3 << 30), t))
-            y = self._floor_shift(y, 31)
-        return Root(shrink, grow, u, y)
+            data = self.ring.round_down(data, math.ceil(math.log2(unit / step)))
+        return self.ring.open_numbers(data, permit).to(torch.float64) * secret.unit

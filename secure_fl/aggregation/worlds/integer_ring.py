@@ -1,148 +1,157 @@
 """What fixed-point arithmetic needs of integers modulo 2^64: `fixed` in the clear, `mpc` on shares.
 
-A `Ring` is a small array of integers, `Bits` an array of bits, a `Matrix` the updates of m
+`Numbers` are a small array of integers, `Bits` an array of bits, a `Matrix` the updates of m
 hospitals, (m, d), each in whatever form the backend keeps it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from secure_fl.aggregation.openings import Permit
 
-Ring = Any
+Numbers = Any
 Bits = Any
 Matrix = Any
 
 
 class IntegerRing(ABC):
-    """Operations that `FixedPointOps` is written in; none rounds at random."""
+    """Operations that `FixedPoint` is written in; none rounds at random."""
 
     @abstractmethod
-    def _constant_like(self, value: int, count: int) -> Ring:
+    def constant(self, value: int, count: int) -> Numbers:
         """Return `count` copies of a public integer."""
 
     @abstractmethod
-    def _constant_as(self, like: Ring, value: int) -> Ring:
+    def constant_as(self, like: Numbers, value: int) -> Numbers:
         """Return a public integer in the shape of `like`."""
 
     @abstractmethod
-    def _plus(self, a: Ring, b: Ring) -> Ring: ...
+    def plus(self, a: Numbers, b: Numbers) -> Numbers: ...
 
     @abstractmethod
-    def _minus(self, a: Ring, b: Ring) -> Ring: ...
+    def minus(self, a: Numbers, b: Numbers) -> Numbers: ...
 
     @abstractmethod
-    def _times(self, a: Ring, factor: int | torch.Tensor) -> Ring:
+    def times(self, a: Numbers, factor: int | torch.Tensor) -> Numbers:
         """Return a times public integers, with broadcasting."""
 
     @abstractmethod
-    def _product(self, a: Ring, b: Ring) -> Ring:
+    def product(self, a: Numbers, b: Numbers) -> Numbers:
         """Return a*b modulo 2^64, elementwise with broadcasting."""
 
     @abstractmethod
-    def _floor_shift(self, a: Ring, drop: int) -> Ring:
+    def floor_shift(self, a: Numbers, drop: int) -> Numbers:
         """Return floor(a / 2^drop) of signed a, exactly."""
 
     @abstractmethod
-    def _round_down(self, a: Ring, drop: int) -> Ring:
+    def round_down(self, a: Numbers, drop: int) -> Numbers:
         """Return 2^drop floor(a / 2^drop) of signed a modulo 2^64, exactly."""
 
     @abstractmethod
-    def _negative(self, a: Ring) -> Bits:
-        """Return [a < 0] for |a| < 2^63."""
+    def are_negative(self, arrays: Sequence[Numbers]) -> list[Bits]:
+        """Return [a < 0] for each array, |a| < 2^63; those of one size share their rounds."""
 
     @abstractmethod
-    def _bits_to_ring(self, bits: Bits) -> Ring: ...
+    def bits_to_ring(self, bits: Bits) -> Numbers: ...
 
     @abstractmethod
-    def _and(self, a: Bits, b: Bits) -> Bits: ...
+    def both(self, a: Bits, b: Bits) -> Bits: ...
 
     @abstractmethod
-    def _not(self, a: Bits) -> Bits: ...
+    def invert(self, a: Bits) -> Bits: ...
 
     @abstractmethod
-    def _thermometer(self, a: Ring) -> Ring:
+    def powers_of_four(self, a: Numbers) -> Numbers:
         """Return [a >= 4^j] for j = 0..30 on a new last axis, for 0 <= a < 2^62."""
 
     @abstractmethod
-    def _kth(self, a: Ring, ranks: tuple[int, ...]) -> list[Ring]:
+    def kth(self, a: Numbers, ranks: tuple[int, ...]) -> list[Numbers]:
         """Return the k-th smallest of a (m,), each (1,)."""
 
     @abstractmethod
-    def _sum_last(self, a: Ring) -> Ring: ...
+    def sum_last(self, a: Numbers) -> Numbers: ...
 
     @abstractmethod
-    def _weigh_last(self, a: Ring, weights: torch.Tensor) -> Ring:
+    def weigh_last(self, a: Numbers, weights: torch.Tensor) -> Numbers:
         """Return the sum over the last axis of a times public integers."""
 
     @abstractmethod
-    def _diagonal(self, a: Ring) -> Ring: ...
+    def joined(self, parts: Sequence[Numbers]) -> Numbers:
+        """Return arrays (m_i,) one after the other, (sum of m_i,)."""
 
     @abstractmethod
-    def _expand(self, a: Ring, axis: int, count: int) -> Ring:
+    def part(self, a: Numbers, start: int, stop: int) -> Numbers:
+        """Return a[start:stop] of a (m,)."""
+
+    @abstractmethod
+    def diagonal(self, a: Numbers) -> Numbers: ...
+
+    @abstractmethod
+    def expand(self, a: Numbers, axis: int, count: int) -> Numbers:
         """Repeat (m,) along a new axis to (m, count) or (count, m)."""
 
     @abstractmethod
-    def _open_ring(self, a: Ring, permit: Permit) -> torch.Tensor:
+    def open_numbers(self, a: Numbers, permit: Permit) -> torch.Tensor:
         """Return the integers in the clear; spends the permit."""
 
     @abstractmethod
-    def _open_bits(self, a: Bits, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
+    def open_bits(self, a: Bits, shape: tuple[int, ...], permit: Permit) -> torch.Tensor:
         """Return the bits in the clear; spends the permit."""
 
     @abstractmethod
-    def _bits(self, x: Matrix) -> int:
+    def width(self, x: Matrix) -> int:
         """Return the public width b: every value v satisfies -2^(b-1) <= v < 2^(b-1)."""
 
     @abstractmethod
-    def _rows(self, x: Matrix, indices: list[int]) -> Matrix: ...
+    def rows(self, x: Matrix, indices: list[int]) -> Matrix: ...
 
     @abstractmethod
-    def _join(self, parts: list[Matrix]) -> Matrix: ...
+    def join(self, parts: list[Matrix]) -> Matrix: ...
 
     @abstractmethod
-    def _sum(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
+    def add_rows(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
 
     @abstractmethod
-    def _finer_rows(self, x: Matrix, factor: int) -> Matrix:
+    def finer_rows(self, x: Matrix, factor: int) -> Matrix:
         """Return x times a public factor, `extra_bits` wider."""
 
     @abstractmethod
-    def _norms(self, x: Matrix) -> Ring: ...
+    def squared_norms(self, x: Matrix) -> Numbers: ...
 
     @abstractmethod
-    def _vector_norm(self, v: Ring) -> Ring:
+    def vector_norm(self, v: Numbers) -> Numbers:
         """Return ||v||^2 as (1,)."""
 
     @abstractmethod
-    def _gram(self, x: Matrix) -> Ring: ...
+    def gram(self, x: Matrix) -> Numbers: ...
 
     @abstractmethod
-    def _row_dot(self, x: Matrix, v: Ring) -> Ring: ...
+    def row_dot(self, x: Matrix, v: Numbers) -> Numbers: ...
 
     @abstractmethod
-    def _row_dot_public(self, x: Matrix, v: torch.Tensor) -> Ring: ...
+    def row_dot_public(self, x: Matrix, v: torch.Tensor) -> Numbers: ...
 
     @abstractmethod
-    def _scale_rows(self, x: Matrix, factors: Ring, drop: int) -> Matrix:
+    def scale_rows(self, x: Matrix, factors: Numbers, drop: int) -> Matrix:
         """Return floor(x_i f_i / 2^drop) for 0 <= f_i <= 2^drop."""
 
     @abstractmethod
-    def _order(self, x: Matrix, ranks: tuple[int, ...]) -> list[Ring]: ...
+    def order(self, x: Matrix, ranks: tuple[int, ...]) -> list[Numbers]: ...
 
     @abstractmethod
-    def _middle(self, x: Matrix, trim: int) -> Bits: ...
+    def middle(self, x: Matrix, trim: int) -> Bits: ...
 
     @abstractmethod
-    def _nearest(self, x: Matrix, keep: int) -> Bits: ...
+    def nearest(self, x: Matrix, keep: int) -> Bits: ...
 
     @abstractmethod
-    def _mix(self, mask: Bits, x: Matrix, other: Ring | None, factor: int) -> Matrix:
+    def mix(self, mask: Bits, x: Matrix, other: Numbers | None, factor: int) -> Matrix:
         """Return `factor` * x where the mask is set, elsewhere `other` or 0."""
 
     @abstractmethod
-    def _weigh(self, x: Matrix, weights: torch.Tensor) -> Ring: ...
+    def weigh(self, x: Matrix, weights: torch.Tensor) -> Numbers: ...

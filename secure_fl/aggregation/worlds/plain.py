@@ -109,8 +109,8 @@ class PlainOps(Ops):
     def _multiply(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(a.data * _value(b))
 
-    def _less(self, a: Secret, b: Secret | float) -> Secret:
-        return self._secret(a.data < _value(b), is_bit=True)
+    def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]:
+        return [self._secret(a.data < _value(b), is_bit=True) for a, b in pairs]
 
     def _both(self, a: Secret, b: Secret) -> Secret:
         return self._secret(a.data & b.data, is_bit=True)

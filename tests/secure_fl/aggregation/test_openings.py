@@ -35,15 +35,17 @@ class Watched(fixed.ClearOps):
     def __init__(self) -> None:
         super().__init__()
         self.left: dict[str, list[Fraction]] = {}
-        self._step = 0.0
+        self._step, numbers = 0.0, self.ring.open_numbers
+
+        def watching(a: torch.Tensor, permit: Permit) -> torch.Tensor:
+            self.left[permit.opening.name] = [v * Fraction(self._step) for v in a.tolist()]
+            return numbers(a, permit)
+
+        self.ring.open_numbers = watching  # type: ignore[method-assign]
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
         self._step = secret.step or secret.unit
         return super()._reveal(secret, permit)
-
-    def _open_ring(self, a: torch.Tensor, permit: Permit) -> torch.Tensor:
-        self.left[permit.opening.name] = [v * Fraction(self._step) for v in a.tolist()]
-        return super()._open_ring(a, permit)
 
 
 def watched(rule: Pipeline, x: np.ndarray, reputation: np.ndarray, root: np.ndarray) -> Watched:
