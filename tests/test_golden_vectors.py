@@ -118,7 +118,5 @@ def test_every_message_is_pinned() -> None:
 def test_a_posted_root() -> None:
     key = simulation_key(1, "hospital", 0)
     signed = SignedCommitment(1, A, key.sign(B))
-    assert (
-        posted_root([signed], 3).hex()
-        == "ba6ae8bcde1903b0236291b8496f64443f742fcab7a14f02074ccd5e92d04640"
-    )
+    root = "ba6ae8bcde1903b0236291b8496f64443f742fcab7a14f02074ccd5e92d04640"
+    assert posted_root([signed], 3).hex() == root
