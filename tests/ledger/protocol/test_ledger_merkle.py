@@ -97,7 +97,7 @@ def test_bad_input_is_named(call: object, message: str) -> None:
 
 def test_hashing_needs_no_chain_library() -> None:
     code = (
-        "import sys, ledger, ledger.merkle, ledger.reputation;"
+        "import sys, ledger, ledger.protocol.merkle, ledger.protocol.reputation;"
         "bad = {'torch', 'crypten', 'web3', 'eth', 'eth_abi', 'coincurve'} & set(sys.modules);"
         "sys.exit(', '.join(sorted(bad)) or 0)"
     )
