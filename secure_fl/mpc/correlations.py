@@ -21,6 +21,7 @@ shares, `NodeSource` only its own. What later requests refer to, the dealer keep
     gram            A A^T, (n, n)                                       8 n^2
     row_dot         b (d,), A b (n,)                                    8 n
     row_scale       b (n,), b_i A_i (n, d)                              8 n d
+    combine         b (k, n), b A (k, d)                                8 k d
     choose          masks r of wires and r A, as ring elements          16 n d
 
 `step` asks for no correlation but how many requests were answered, at the end of every rule.
@@ -130,6 +131,7 @@ class Dealer:
             "gram": self._gram,
             "row_dot": self._row_dot,
             "row_scale": self._row_scale,
+            "combine": self._combine,
             "choose": self._choose,
             STEP: self._step,
         }
@@ -189,6 +191,10 @@ class Dealer:
     def _row_scale(self, number: int) -> None:
         mask = self._kept[number]
         self._correct(mask * self._sum(mask.shape[0])[:, None])
+
+    def _combine(self, number: int, count: int) -> None:
+        mask = self._kept[number]
+        self._correct(np.einsum("kn,nd->kd", self._sum((count, len(mask))), mask))
 
     def _choose(self, number: int, mask: int) -> None:
         words, values = self._kept[number], self._kept[mask]
@@ -336,6 +342,15 @@ class NodeSource:
             self.request(kind, number=number)
             mask = self.stream.ring(other)
             return mask, self._corrected(shape)
+
+    def combination(
+        self, number: int, weights: tuple[int, int], columns: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return shares of a fresh mask (k, n) of weights and of that times the mask, (k, d)."""
+        with self.offline():
+            self.request("combine", number=number, count=weights[0])
+            mask = self.stream.ring(weights)
+            return mask, self._corrected((weights[0], columns))
 
     def choose(
         self, number: int, mask: int, shape: tuple[int, int]

@@ -164,7 +164,7 @@ def trimmed_mean(
     left = rows.count - 2 * trim
     bits = width(max_abs, rows.precision, 62 - left.bit_length())
     kept = rows.ops.where(rows.ops.middle(rows.updates, trim), rows.updates, None)
-    total = rows.ops.ring.lifted(kept.data).sum(axis=0)  # (d,)
+    total = rows.ops.ring.lifted(rows.ops.settled(kept)).sum(axis=0)  # (d,)
     return rows.tensor(divide(rows.ops.ring.protocols, total, left << (bits - 1), left), rows.rest)
 
 
@@ -243,7 +243,7 @@ def clip_norm(
     if max_norm >= longest:
         return rows.whole(rows.matrix.share)
     clipped = rows.ops.clip(rows.updates, max_norm**2, max_norm)
-    return rows.whole(rows.ops.ring.lifted(clipped.data))
+    return rows.whole(rows.ops.ring.lifted(rows.ops.settled(clipped)))
 
 
 def bit_planes(x: MPCTensor, max_abs: float = ORDER_MAX_ABS) -> BinarySharedTensor:

@@ -104,15 +104,21 @@ class ProviderRing(Ring):
 
     def gram(self, x: Masked) -> np.ndarray:
         """Return shares of x x^T, (n, n): opens 16 n d bytes, by one matrix triple."""
-        n, d = x.mask.shape
+        return self._matrix_product(x.mask, x.mask.T)
+
+    def combine(self, x: Masked, weights: np.ndarray) -> np.ndarray:
+        """Return shares of w x, (k, d), for shared weights (k, n): opens 8 n (k + d) bytes."""
+        return self._matrix_product(weights, x.mask)
+
+    def _matrix_product(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         a, b, c = (
             part.share.numpy()
             for part in self._provider.generate_additive_triple(
-                torch.Size((n, d)), torch.Size((d, n)), "matmul"
+                torch.Size(x.shape), torch.Size(y.shape), "matmul"
             )
         )
-        e = self._masked_opened(x.mask - a)
-        f = self._masked_opened(x.mask.T - b)
+        e = self._masked_opened(x - a)
+        f = self._masked_opened(y - b)
         result = c + e @ b + a @ f
         return result + e @ f if self.leader else result
 

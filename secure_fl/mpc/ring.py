@@ -221,6 +221,10 @@ class Ring(ABC):
         """Return shares of x_i f_i, (n, d), for shared factors (n,)."""
 
     @abstractmethod
+    def combine(self, x: Masked, weights: np.ndarray) -> np.ndarray:
+        """Return shares of w x, (k, d), for shared weights (k, n)."""
+
+    @abstractmethod
     def enter(self, own: np.ndarray) -> list[Wires]:
         """Turn words that each node holds (one shape) into wires, one entry a node."""
 
@@ -334,6 +338,19 @@ class DealerRing(Ring):
         result += x.mask * f[:, None]
         if self.leader:
             result += x.opened * f[:, None]
+        return result
+
+    def combine(self, x: Masked, weights: np.ndarray) -> np.ndarray:
+        """Return shares of w x, (k, d), for shared weights (k, n): opens 8 k n bytes.
+
+        1. Take [b] (k, n) and [b A] for x = f + A, f opened before.   2. Open e = w - b.
+        3. Return [b A] + [b] f + e [A] + e f.
+        """
+        b, result = self.source.combination(x.number, weights.shape, x.mask.shape[1])
+        e = self._masked_opened(weights - b)
+        by = b + e if self.leader else b
+        result = result + np.einsum("kn,nd->kd", by, x.opened)
+        result += np.einsum("kn,nd->kd", e, x.mask)
         return result
 
     # --- bits ---

@@ -304,6 +304,16 @@ class SharedRing(IntegerRing):
         share = self.protocols.row_scale(self._under_mask(x), _share(factors))
         return SharedMatrix(share, x.bits, drop)
 
+    def combine(self, x: SharedMatrix, weights: ArithmeticSharedTensor, bits: int) -> SharedMatrix:
+        share = self.protocols.combine(self._under_mask(x), _share(weights))
+        return SharedMatrix(share, bits, lifted=True)
+
+    def row(self, x: SharedMatrix, index: int) -> ArithmeticSharedTensor:
+        return _ring(self.lifted(x)[index].copy())
+
+    def reshaped(self, a: ArithmeticSharedTensor, shape: tuple[int, ...]) -> ArithmeticSharedTensor:
+        return _ring(_share(a).reshape(shape))
+
     def order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
         planes, d = self.planes(x), x.share.shape[1]
         values = self.protocols.constant(-(1 << (x.bits - 1)), (len(ranks), d))

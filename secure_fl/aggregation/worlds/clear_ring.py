@@ -126,6 +126,15 @@ class ClearRing(IntegerRing):
     def scale_rows(self, x: ClearMatrix, factors: torch.Tensor, drop: int) -> ClearMatrix:
         return ClearMatrix((x.values * factors[:, None]) >> drop, x.bits)
 
+    def combine(self, x: ClearMatrix, weights: torch.Tensor, bits: int) -> ClearMatrix:
+        return ClearMatrix(weights @ x.values, bits)
+
+    def row(self, x: ClearMatrix, index: int) -> torch.Tensor:
+        return x.values[index]
+
+    def reshaped(self, a: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        return a.reshape(shape)
+
     def order(self, x: ClearMatrix, ranks: tuple[int, ...]) -> list[torch.Tensor]:
         ordered = x.values.sort(dim=0).values
         return [ordered[k] for k in ranks]

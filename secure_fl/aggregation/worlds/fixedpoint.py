@@ -35,7 +35,7 @@ from secure_fl.aggregation.worlds.constants import (
     ratio,
     unit_direction,
 )
-from secure_fl.aggregation.worlds.integer_ring import IntegerRing, Numbers
+from secure_fl.aggregation.worlds.integer_ring import IntegerRing, Matrix, Numbers
 from secure_fl.aggregation.worlds.roots import (
     Root,
     in_two,
@@ -54,6 +54,21 @@ def encode(x: torch.Tensor) -> torch.Tensor:
     return torch.round(x.to(torch.float64) * 2**FRACTION_BITS).to(torch.int64)
 
 
+class Scaled:
+    """Rows times factors that are put off: who only sums the rows weighs them by the factors.
+
+    Attributes:
+        matrix: the rows, (m, d).
+        factors: (m,), at 16 fractional bits, in [0, 1].
+        settled: the products, rounded down; None until somebody needs them.
+    """
+
+    def __init__(self, matrix: Matrix, factors: Numbers) -> None:
+        self.matrix = matrix
+        self.factors = factors
+        self.settled: Matrix | None = None
+
+
 class FixedPoint(Ops):
     """`Ops` over integers modulo 2^64, in the clear or shared.
 
@@ -68,25 +83,40 @@ class FixedPoint(Ops):
     def _wrap(self, data: Numbers, shape: tuple[int, ...], unit: float, span: Span) -> Secret:
         return Secret(self, data, shape, unit, span=span)
 
+    def settled(self, x: Updates) -> Matrix:
+        """Return the rows, multiplied by the factors that were put off."""
+        data = x.data
+        if not isinstance(data, Scaled):
+            return data
+        if data.settled is None:
+            data.settled = self.ring.scale_rows(data.matrix, data.factors, FRACTION_BITS)
+            data.matrix = data.factors = None  # gone from memory
+        return data.settled
+
+    def _width(self, x: Updates) -> int:
+        """Bits of a coordinate, sign included; factors that were put off change nothing in it."""
+        scaled = isinstance(x.data, Scaled)
+        return self.ring.width(x.data.settled or x.data.matrix if scaled else x.data)
+
     def _coordinates(self, x: Updates) -> Span:
         """Range of a coordinate; of rows without a width, that of what may be submitted."""
-        largest = 2.0 ** (min(self.ring.width(x.data), WIDTHLESS_BITS) - 1) * x.unit
+        largest = 2.0 ** (min(self._width(x), WIDTHLESS_BITS) - 1) * x.unit
         return Span(-largest, largest)
 
     def _longest(self, x: Updates) -> float:
         """A public bound on the rows' norms: what is known of them, or by their width."""
-        by_width = math.sqrt(x.shape[1]) * 2.0 ** (self.ring.width(x.data) - 1) * x.unit
+        by_width = math.sqrt(x.shape[1]) * 2.0 ** (self._width(x) - 1) * x.unit
         return min(x.norm_bound, by_width)
 
     # --- updates ---
 
     def _kept(self, x: Updates, indices: list[int]) -> Updates:
-        data = self.ring.rows(x.data, indices)
+        data = self.ring.rows(self.settled(x), indices)
         return Updates(data, (len(indices), x.shape[1]), x.unit, x.norm_bound)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
         unit = min(part.unit for part in parts)
-        data = self.ring.join([self._in_steps(part, unit).data for part in parts])
+        data = self.ring.join([self.settled(self._in_steps(part, unit)) for part in parts])
         rows = sum(part.shape[0] for part in parts)
         return Updates(data, (rows, parts[0].shape[1]), unit, largest_norm_bound(parts))
 
@@ -96,19 +126,21 @@ class FixedPoint(Ops):
         unit = min(total.unit, x.unit)
         total, x = self._in_steps(total, unit), self._in_steps(x, unit)
         bound = total.norm_bound + x.norm_bound
-        bits = max(self.ring.width(total.data), self.ring.width(x.data)) + 1
+        bits = max(self._width(total), self._width(x)) + 1
         if math.isfinite(bound):
             bits = min(bits, math.ceil(math.log2(bound / x.unit)) + 2)
-        return Updates(self.ring.add_rows(total.data, x.data, bits), x.shape, x.unit, bound)
+        return Updates(
+            self.ring.add_rows(self.settled(total), self.settled(x), bits), x.shape, x.unit, bound
+        )
 
     def _in_steps(self, x: Updates, unit: float) -> Updates:
         """The same rows in steps of a finer unit, exactly."""
         factor = ratio(x.unit, unit)
         if factor == 1:
             return x
-        bits = self.ring.width(x.data) + extra_bits(factor)
+        bits = self._width(x) + extra_bits(factor)
         require(bits < 64, "bits of rows in finer steps", "at most 63", bits)
-        return replace(x, data=self.ring.finer_rows(x.data, factor), unit=unit)
+        return replace(x, data=self.ring.finer_rows(self.settled(x), factor), unit=unit)
 
     def _check_norm_range(self, x: Updates, rows: int = 1, unit: float | None = None) -> None:
         """Squared norms stay below 2^61: by the coordinates' width, or by the rows' norm.
@@ -118,11 +150,11 @@ class FixedPoint(Ops):
         square is at most the sum of theirs.
         """
         scale = 1.0 if unit is None else (x.unit / unit) ** 2
-        by_width = x.shape[1] * 4.0 ** (self.ring.width(x.data) - 1) * scale
+        by_width = x.shape[1] * 4.0 ** (self._width(x) - 1) * scale
         by_norm = rows * (x.norm_bound / x.unit) ** 2 * scale
         if min(by_width, by_norm) > 2.0**61:
             known = "" if math.isinf(x.norm_bound) else f" and norms up to {x.norm_bound:g}"
-            bits = self.ring.width(x.data)
+            bits = self._width(x)
             raise InputError(
                 f"d must be at most 2^61 / 4^(bits - 1) for norms to fit the ring; got "
                 f"d={x.shape[1]} with {bits}-bit values{known}: lower max_abs, or "
@@ -132,15 +164,15 @@ class FixedPoint(Ops):
     def squared_norms(self, x: Updates) -> Secret:
         self._check_norm_range(x)
         span = Span(0.0, self._longest(x) ** 2)
-        return self._wrap(self.ring.squared_norms(x.data), (x.shape[0],), x.unit**2, span)
+        return self._wrap(self.ring.squared_norms(self.settled(x)), (x.shape[0],), x.unit**2, span)
 
     def _dots(self, x: Updates, reference: torch.Tensor | Secret) -> Numbers:
         """x_i . reference, (m,); a public direction is scaled to length 2^30 before."""
         self._check_norm_range(x)
         if isinstance(reference, Secret):
             self._check_norm_range(x, x.shape[0], reference.unit)
-            return self.ring.row_dot(x.data, reference.data)
-        return self.ring.row_dot_public(x.data, unit_direction(reference))
+            return self.ring.row_dot(self.settled(x), reference.data)
+        return self.ring.row_dot_public(self.settled(x), unit_direction(reference))
 
     def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
         dot = self._dots(x, reference)
@@ -200,7 +232,7 @@ class FixedPoint(Ops):
     def pairwise_cosine(self, x: Updates) -> Secret:
         m = x.shape[0]
         self._check_norm_range(x)
-        gram = self.ring.gram(x.data)
+        gram = self.ring.gram(self.settled(x))
         root = inverse_root(self.ring, self.ring.diagonal(gram))
         row = Root(*(self.ring.expand(part, 1, m) for part in root))
         column = Root(*(self.ring.expand(part, 0, m) for part in root))
@@ -257,38 +289,55 @@ class FixedPoint(Ops):
         factor = self.ring.plus(
             shrunk, self.ring.minus(self.ring.constant(one, m), self.ring.times(flag, one))
         )
-        data = self.ring.scale_rows(x.data, factor, FRACTION_BITS)
-        return Updates(data, x.shape, x.unit, public)
+        return Updates(Scaled(self.settled(x), factor), x.shape, x.unit, public)
 
     def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
-        values = self.ring.order(x.data, tuple(ranks))
+        values = self.ring.order(self.settled(x), tuple(ranks))
         span = self._coordinates(x)
         return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
 
     def middle(self, x: Updates, trim: int) -> Secret:
-        return Secret(self, self.ring.middle(x.data, trim), x.shape, is_bit=True)
+        return Secret(self, self.ring.middle(self.settled(x), trim), x.shape, is_bit=True)
 
     def nearest(self, x: Updates, keep: int) -> Secret:
-        return Secret(self, self.ring.nearest(x.data, keep), x.shape, is_bit=True)
+        return Secret(self, self.ring.nearest(self.settled(x), keep), x.shape, is_bit=True)
 
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         if otherwise is None:
-            return Updates(self.ring.mix(mask.data, x.data, None, 1), x.shape, x.unit)
+            return Updates(self.ring.mix(mask.data, self.settled(x), None, 1), x.shape, x.unit)
         unit = min(x.unit, otherwise.unit)
         require(otherwise.unit == unit, "unit of otherwise", "at most that of x", otherwise.unit)
         factor = ratio(x.unit, unit)
-        return Updates(self.ring.mix(mask.data, x.data, otherwise.data, factor), x.shape, unit)
+        return Updates(
+            self.ring.mix(mask.data, self.settled(x), otherwise.data, factor), x.shape, unit
+        )
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         integers, shift = apportion(weights)
-        total = self.ring.weigh(x.data, torch.tensor(integers))
-        shape = (x.shape[1],)
+        require(not shift or divisor is None, "divisor", "None for weights that differ", divisor)
+        total, drop = self._weighed(x, torch.tensor(integers), shift)
+        shape, step = (x.shape[1],), x.unit / 2**drop
         if shift:  # rounded down to a coarser step before it leaves (`_reveal`)
-            require(divisor is None, "divisor", "None for weights that differ", divisor)
-            return self._wrap(total, shape, x.unit / 2**shift, self._coordinates(x))
+            return self._wrap(total, shape, step, self._coordinates(x))
         count = sum(integers) if divisor is None else divisor
         span = self._coordinates(x).scaled(sum(integers) / count)
-        return Secret(self, total, shape, x.unit / count, step=x.unit, span=span)
+        return Secret(self, total, shape, step / count, step=step, span=span)
+
+    def _weighed(self, x: Updates, integers: torch.Tensor, shift: int) -> tuple[Numbers, int]:
+        """sum_i W_i x_i / 2^shift as integers (d,), with so many more fractional bits than x.
+
+        Rows that are still to be scaled are weighed by the product of both, at 16 bits or those of
+        the W_i: one row of d products in the place of m.
+        """
+        if not isinstance(x.data, Scaled) or x.data.settled is not None:
+            return self.ring.weigh(self.settled(x), integers), shift
+        factors = self.ring.times(x.data.factors, integers)
+        if shift:
+            factors = self.ring.floor_shift(factors, FRACTION_BITS)
+        drop = shift or FRACTION_BITS
+        weights = self.ring.reshaped(factors, (1, x.shape[0]))
+        bits = self._width(x) + drop + (0 if shift else extra_bits(x.shape[0]))
+        return self.ring.row(self.ring.combine(x.data.matrix, weights, bits), 0), drop
 
     # --- small arrays ---
 

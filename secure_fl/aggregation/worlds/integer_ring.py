@@ -141,6 +141,17 @@ class IntegerRing(ABC):
         """Return floor(x_i f_i / 2^drop) for 0 <= f_i <= 2^drop."""
 
     @abstractmethod
+    def combine(self, x: Matrix, weights: Numbers, bits: int) -> Matrix:
+        """Return w x, (k, d), of at most `bits` bits, for weights (k, m)."""
+
+    @abstractmethod
+    def row(self, x: Matrix, index: int) -> Numbers:
+        """Return one row, (d,)."""
+
+    @abstractmethod
+    def reshaped(self, a: Numbers, shape: tuple[int, ...]) -> Numbers: ...
+
+    @abstractmethod
     def order(self, x: Matrix, ranks: tuple[int, ...]) -> list[Numbers]: ...
 
     @abstractmethod

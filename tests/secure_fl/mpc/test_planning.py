@@ -185,3 +185,26 @@ def test_ranks_are_selected_in_groups_that_a_block_holds() -> None:
         ands, _ = counted("order", [(32, 1000, 1)], {"ranks": group, "method": "radix"})
         assert 24 * ands <= BLOCK_BYTES
     assert rank_groups((18, 20, 4), [9, 10]) == [[9, 10]]
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_clipping_and_a_mean_cost_what_the_page_says(nodes: int) -> None:
+    """docs/protocol.md: "combined by shared weights"; what is added by further coordinates."""
+    n, bits, drop, sizes = 20, 18, 16, (1280, 2560)
+    rule = dataclasses.replace(build_rule("clipped_mean"), max_abs=2.0)
+    network = Network(latency_ms=0.0)  # ripple
+    with secure_fl.open_backend("mpc", nodes=nodes, network=network) as backend:
+        small, large = (
+            secure_fl.aggregate(torch.full((n, d), 0.5), rule, backend).cost for d in sizes
+        )
+    d = sizes[1] - sizes[0]
+    words = d // 64
+    adds, floors = (nodes - 1) * n * bits, (nodes - 1) * drop
+    sent = 8 * words * (bits * n + adds + drop + floors) + 8 * n * d + 8 * d
+    assert large.bytes_online - small.bytes_online == (nodes - 1) * sent
+    # The dealer: an AND, a carry out of the top, the combination, the carries rounded down.
+    carries = (nodes - 1) * (n + 1)
+    dealt = 8 * words * (adds + floors) + 8 * d * (carries + 1)
+    assert large.bytes_offline - small.bytes_offline == dealt
+    if nodes == 2:
+        assert sent / d == 262

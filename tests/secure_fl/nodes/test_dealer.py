@@ -20,6 +20,7 @@ LIES: dict[str, list[dict[str, Any]]] = {
     "norms": [NOTHING, {"kind": "norms", "number": 0}],
     "gram": [{**NOTHING, "shape": [20, 0]}, {"kind": "gram", "number": 0}],
     "row_dot": [NOTHING, {"kind": "row_dot", "number": 0}],
+    "combine": [NOTHING, {"kind": "combine", "number": 0, "count": 20}],
     "nothing asked": [],
     "row_scale": [
         EMPTY,
