@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
-from secure_fl import models
+from secure_fl import models, seeds
 from secure_fl.data import FederatedData
+from secure_fl.data.arrays import arrays_hash, from_arrays
+from secure_fl.errors import InputError, require
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,55 @@ class Federation:
     data_sha256: str
     rows: tuple[int, ...]
 
+    @classmethod
+    def from_arrays(
+        cls,
+        hospitals: Sequence[Any],
+        root: Any,
+        validators: Sequence[Any],
+        test: Any,
+        model: models.Model | str = "mlp",
+        *,
+        model_params: Mapping[str, Any] | None = None,
+        class_names: Sequence[str] | None = None,
+        scale: bool = False,
+    ) -> Federation:
+        """A federation of data in memory.
+
+        Args:
+            hospitals: one (x, y) a hospital; arrays, tensors or data frames.
+            root: (x, y), the validators' public rows: for root directions and calibration.
+            validators: one (x, y) a validator.
+            test: (x, y), which only the final metrics see.
+            model: a name (`secure-fl list`) or a `Model`.
+            model_params: of a named model, e.g. {"hidden": (64, 32)}.
+            class_names, scale: see `secure_fl.data.arrays.from_arrays`, and what is refused there.
+
+        Raises:
+            InputError: data or a model that do not fit; names party, rule and value.
+
+        Example:
+            >>> import numpy as np
+            >>> rng = np.random.default_rng(0)
+            >>> def rows(m):
+            ...     x = rng.random((m, 4))
+            ...     return x, (x[:, 0] > 0.5).astype(int)
+            >>> federation = Federation.from_arrays(
+            ...     [rows(40) for _ in range(3)], rows(30), [rows(20)], rows(50), "mlp"
+            ... )
+            >>> federation.hospitals, federation.data.classes
+            (3, 2)
+        """
+        data = from_arrays(hospitals, root, validators, test, class_names, scale)
+        network = _network(model, data, dict(model_params or {}))
+        rows = tuple(len(split) for split in data.hospitals)
+        initial = network.init(seeds.torch_generator(0, "model"))
+        return cls(data, network, initial, arrays_hash(data), rows)
+
+    def at(self, seed: int) -> Federation:
+        """The same parties with the initial model that a seed draws."""
+        return replace(self, initial=self.model.init(seeds.torch_generator(seed, "model")))
+
     @property
     def hospitals(self) -> int:
         """Number of hospitals."""
@@ -37,3 +90,18 @@ class Federation:
         """Logits (m, classes) of one model (d,) on rows (m, *features)."""
         with torch.no_grad():
             return self.model.logits(params.float().unsqueeze(0), x.unsqueeze(0))[0]
+
+
+def _network(model: Any, data: FederatedData, params: dict[str, Any]) -> models.Model:
+    """A model by name, or the one given, held to the data."""
+    if isinstance(model, str):
+        return models.build(model, data.feature_shape, data.classes, params)
+    require(not params, "model_params", "empty unless model is a name", params)
+    if not isinstance(model, models.Model):
+        raise InputError(f"model must be a name or a Model; got {type(model).__name__}")
+    rule = f"{data.feature_shape}, as the data's"
+    found = tuple(model.feature_shape)
+    require(found == data.feature_shape, "feature_shape of the model", rule, found)
+    rule = f"{data.classes}, as the data's"
+    require(model.classes == data.classes, "classes of the model", rule, model.classes)
+    return model

@@ -75,7 +75,21 @@ class Judge:
         path = self.clean / "models" / "final.npy"
         if round_number is not None and model_path(self.clean, round_number).exists():
             path = model_path(self.clean, round_number)
-        clean = read_model(path)
+        return self._against(model, read_model(path))
+
+    def raw(self, model: torch.Tensor, clean: torch.Tensor | None = None) -> float | None:
+        """Attack success without a base rate; None where it takes a clean model that is not there.
+
+        Args:
+            model: float (d,).
+            clean: model of the same run without attack, for untargeted attacks.
+        """
+        if clean is None and self.attack.objective == "untargeted":
+            return None
+        success = self._against(model, model if clean is None else clean)
+        return None if success is None else success.raw
+
+    def _against(self, model: torch.Tensor, clean: torch.Tensor) -> metrics.AttackSuccess | None:
         return metrics.attack_success(
             self.attack.objective,
             self.federation.data.test.y,

@@ -54,8 +54,9 @@ from secure_fl.simulation.folder import (
 )
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes, signs
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import RunConfig, RunResult, make_setting, rehearse, run_rounds
+from secure_fl.simulation.run import RunConfig, RunResult, make_setting, rehearse
 from secure_fl.simulation.secret import RunSecret, public_members_seed
+from secure_fl.simulation.steps import run_rounds
 from secure_fl.threads import torch_threads
 
 CLEAN = "none"
@@ -384,7 +385,7 @@ def run_cell(
         target,
         secret,
         observe=judge.observe,
-        report=reporter.round_done,
+        report=lambda row, _: reporter.round_done(row),
     )
     row = describe(cell, federation, judge, result)
     row["seconds"] = time.perf_counter() - start

@@ -95,6 +95,25 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
 
 def load_defence(name: str) -> DefenceConfig:
     """Read one shipped defence as it stands."""
+    return named_defence(name)
+
+
+def named_attack(name: str) -> AttackConfig:
+    """A shipped attack, or `module:Class`, as on the command line.
+
+    Raises:
+        ConfigError: no such name.
+    """
+    attack: AttackConfig = _item("attack", name, [])
+    return attack
+
+
+def named_defence(name: str) -> DefenceConfig:
+    """A shipped defence, a rule's name, or `module:function`, as on the command line.
+
+    Raises:
+        ConfigError: no such name.
+    """
     defence: DefenceConfig = _item("defence", name, [])
     return defence
 

@@ -12,7 +12,7 @@ from secure_fl.data import Dataset
 from secure_fl.errors import ConfigError
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
-from secure_fl.settings.schema import ExperimentConfig
+from secure_fl.settings.schema import OBJECT, ExperimentConfig
 
 
 def prepare(config: ExperimentConfig) -> Federation:
@@ -22,6 +22,11 @@ def prepare(config: ExperimentConfig) -> Federation:
         SecureFLError: data that are missing or too few, or a model that does not fit them.
     """
     settings, seed = config.data, config.seed
+    if OBJECT in (settings.name, config.model.name):
+        raise ConfigError(
+            "data and model were handed over in Python (data.name, model.name: object): these "
+            "settings do not lead back to them"
+        )
     loaded = data.load(settings.name, settings.path)
     dataset = _sample(loaded, settings.rows, seed)
     federated = data.partition(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,32 +13,28 @@ from secure_fl import seeds
 from secure_fl.backends.session import Backend, HospitalSecrets, Session
 from secure_fl.backends.statements import Ties
 from secure_fl.data import Split
-from secure_fl.errors import ConfigError, InputError, SecureFLError, require
+from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.federation import Federation
-from secure_fl.files import append_line, canonical_json, sha256, write_atomic, write_json
+from secure_fl.files import canonical_json, sha256
 from secure_fl.hospital.training import TrainOptions
 from secure_fl.server.samples import LARGEST_CLAIM
-from secure_fl.server.validation import validate
-from secure_fl.settings.config import load_config
-from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.settings.ledger import PLACES
 from secure_fl.settings.schema import (
     AttackConfig,
     DefenceConfig,
     ExperimentConfig,
     malicious_count,
-    malicious_fractions,
 )
-from secure_fl.simulation.folder import model_bytes, model_path, records_content
-from secure_fl.simulation.parties import hospital_faults, keys_seed, make_server, open_nodes, signs
-from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.round import Setting, State, close, craft, measured, model_hash, play
-from secure_fl.simulation.round_ledger import Chain, Nobody
-from secure_fl.simulation.secret import RunSecret
-from secure_fl.threads import torch_threads
+from secure_fl.simulation.frame import rounds_frame
+from secure_fl.simulation.parties import hospital_faults
+from secure_fl.simulation.round import Setting, State, craft
+
+if TYPE_CHECKING:
+    import pandas
 
 Row = dict[str, Any]
 Observe = Callable[[int, torch.Tensor], Row]
+Report = Callable[[Row, torch.Tensor], object]
 
 
 @dataclass(frozen=True)
@@ -64,6 +58,11 @@ class RunResult:
     closing: Row
     chain_head: str | None
     ledger_ms: float
+
+    @property
+    def frame(self) -> pandas.DataFrame:
+        """The rounds as a pandas data frame, one row each (`secure_fl.simulation.frame`)."""
+        return rounds_frame(self.rows, self.malicious)
 
 
 @dataclass(frozen=True)
@@ -232,166 +231,3 @@ def open_session(
         ties=ties,
         faults=() if ties is None else hospital_faults(config.experiment),
     )
-
-
-def run_rounds(
-    config: RunConfig,
-    federation: Federation,
-    backend: Backend,
-    folder: Path,
-    secret: RunSecret,
-    observe: Observe | None = None,
-    report: Callable[[Row], None] | None = None,
-) -> RunResult:
-    """Play all rounds, writing each as it ends.
-
-    Args:
-        config: what to run.
-        federation: data, model, initial parameters.
-        backend: where the rule runs (`secure_fl.simulation.parties.open_nodes`); it stays open.
-        folder: existing folder, for the files of a cell (see `secure_fl.simulation.folder`).
-        secret: of the run; the nodes' keys are from the same one.
-        observe: extra fields of a row from (round, model kept after it), for figures on data that
-            the federation itself must not see.
-        report: called with every row.
-    """
-    experiment = config.experiment
-    own = secret.cell(config.sha256, federation.data_sha256)
-    setting = make_setting(config, federation, own.noise)
-    server = make_server(federation, config.defence, setting.options, experiment.seed)
-    arbiter: Chain | Nobody = Nobody(federation.hospitals)
-    ties = None
-    if config.defence.ledger:
-        arbiter = Chain(
-            experiment.ledger,
-            federation.hospitals,
-            len(federation.data.validators),
-            config.defence.nodes,
-            keys_seed(experiment, secret),
-            own.chain,
-        )
-        ties = arbiter.entrust_nodes() if signs(config.defence) else None
-    records = Records(folder, observe, report)
-    session = open_session(config, federation, backend, own.sharing, ties)
-    try:
-        state = State(
-            model=federation.initial,
-            suspended=torch.zeros(federation.hospitals, dtype=torch.bool),
-            server=server.init(federation.initial),
-        )
-        records.add(first_row(config, federation), [], state.model)
-        for number in range(1, experiment.rounds + 1):
-            state, row, opened = play(setting, server, arbiter, session, state, number)
-            records.add(row, opened, state.model)
-            if state.stopped:
-                break
-        entry = len(records.rows)
-        model, closing = close(setting, server, arbiter, session, state, entry, records.content())
-    finally:
-        session.close()
-    records.finish(closing, model)
-    if isinstance(arbiter, Chain):
-        arbiter.export(folder / "chain.jsonl")
-    return RunResult(
-        model=model,
-        malicious=setting.malicious,
-        rows=records.rows,
-        openings=records.openings,
-        closing=closing,
-        chain_head=arbiter.head if isinstance(arbiter, Chain) else None,
-        ledger_ms=arbiter.cost_ms,
-    )
-
-
-class Records:
-    """Writes what a run leaves behind, row by row."""
-
-    def __init__(
-        self, folder: Path, observe: Observe | None, report: Callable[[Row], None] | None
-    ) -> None:
-        self.folder, self.observe, self.report = folder, observe, report
-        self.rows: list[Row] = []
-        self.openings: list[Row] = []
-        (folder / "models").mkdir(exist_ok=True)
-        (folder / "openings.jsonl").touch()
-
-    def add(self, row: Row, opened: Sequence[Row], model: torch.Tensor) -> None:
-        """Write a round: its row, its openings, and the model kept after it."""
-        if self.observe:
-            row = row | self.observe(row["round"], model)
-        write_atomic(model_path(self.folder, row["round"]), model_bytes(model))
-        append_line(self.folder / "rounds.jsonl", row)
-        for opening in opened:
-            append_line(self.folder / "openings.jsonl", opening)
-        self.rows.append(row)
-        self.openings.extend(opened)
-        if self.report:
-            self.report(row)
-
-    def finish(self, closing: Row, model: torch.Tensor) -> None:
-        """Write the final model and how it was recorded."""
-        write_atomic(self.folder / "models" / "final.npy", model_bytes(model))
-        write_json(self.folder / "closing.json", closing)
-
-    def content(self) -> bytes:
-        """The rounds and openings written so far, whose hash is the chain's closing entry."""
-        return records_content(self.rows, self.openings)
-
-
-def first_row(config: RunConfig, federation: Federation) -> Row:
-    """The row of round 0: hashes of settings, data and initial model, before anybody trained."""
-    verdicts = validate(federation, federation.initial)
-    return {
-        "round": 0,
-        **measured(verdicts),
-        "status": "initial",
-        "settings_sha256": config.sha256,
-        "data_sha256": federation.data_sha256,
-        "model_sha256": model_hash(federation.initial),
-    }
-
-
-def run(
-    overrides: Sequence[str] = (),
-    folder: str | Path | None = None,
-    *,
-    observe: Observe | None = None,
-) -> RunResult:
-    """Run one defence against one attack; for notebooks. The command line runs whole grids.
-
-    Args:
-        overrides: as on the command line, e.g. `["defence=robust", "attack=backdoor"]`. The first
-            defence and the first attack are run at the smallest malicious share.
-        folder: new folder for the records; a temporary one by default, removed at the end.
-        observe: see `run_rounds`.
-
-    Raises:
-        SecureFLError: settings that do not fit, data that are missing, a folder that exists.
-
-    Example:
-        >>> result = run(["data.rows=1500", "data.hospitals=4", "rounds=1", "defence=robust"])
-        >>> [row["status"] for row in result.rows]
-        ['initial', 'unchecked']
-    """
-    experiment = load_config(overrides)
-    attack = experiment.attacks[0] if experiment.attacks else AttackConfig()
-    fraction = malicious_fractions(experiment.malicious)[0]
-    config = RunConfig(experiment, experiment.defences[0], attack, fraction)
-    federation = prepare(experiment)
-    check_defence(
-        config.defence,
-        experiment.privacy,
-        federation.hospitals,
-        federation.initial.numel(),
-        experiment.extensions,
-    )
-    rehearse(make_setting(config, federation))
-    check_numbers(experiment, config.defence, federation.model.num_parameters)
-    with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
-        target = Path(scratch) / "run" if folder is None else Path(folder)
-        require(not target.exists(), "folder", "one that does not exist yet", str(target))
-        target.mkdir(parents=True)
-        defence = config.defence
-        secret = RunSecret(experiment)
-        with open_nodes(defence, experiment, secret, config.malicious) as backend:
-            return run_rounds(config, federation, backend, target, secret, observe)

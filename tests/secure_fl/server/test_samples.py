@@ -16,7 +16,8 @@ from secure_fl.settings.config import load_config, load_defence
 from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import counted
-from secure_fl.simulation.run import RunConfig, make_setting, run
+from secure_fl.simulation.run import RunConfig, make_setting
+from secure_fl.simulation.single import run_settings as run
 from tests.support import tiny_job
 
 FEDAVG = build_rule({"stages": [{"weighted_mean": {"by": "samples"}}]})

@@ -20,7 +20,7 @@ from secure_fl.settings.feasible import (
     refusal_chance,
 )
 from secure_fl.settings.schema import DefenceConfig, PrivacyConfig
-from secure_fl.simulation.run import run
+from secure_fl.simulation.single import run_settings as run
 from tests.support import tiny_job
 
 CNN = build("cnn", (1, 32, 32), 2, {}).num_parameters

@@ -22,8 +22,10 @@ from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.folder import TIMINGS, model_path, read_model, records_digest
 from secure_fl.simulation.parties import open_nodes
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import RunConfig, RunResult, choose_malicious, run, run_rounds
+from secure_fl.simulation.run import RunConfig, RunResult, choose_malicious
 from secure_fl.simulation.secret import RunSecret
+from secure_fl.simulation.single import run_settings as run
+from secure_fl.simulation.steps import run_rounds
 from tests.support import tiny_job
 
 TINY = [*tiny_job.SETTINGS, "rounds=2"]
@@ -142,11 +144,10 @@ def test_run_keeps_its_folder_and_observes(tmp_path: Path) -> None:
         seen.append(number)
         return {"length": float(model.norm())}
 
-    result = run([*TINY, "defence=fedavg"], tmp_path / "new", observe=observe)
+    result = secure_fl.run([*TINY, "defence=fedavg"], tmp_path / "new", observe=observe)
     assert seen == [0, 1, 2]
     assert all(row["length"] > 0 for row in read_lines(tmp_path / "new" / "rounds.jsonl"))
     assert result.malicious != ()
-    assert secure_fl.run is run
 
 
 def test_parameters_that_do_not_fit_the_data_are_refused() -> None:

@@ -21,8 +21,9 @@ from secure_fl.simulation import parties
 from secure_fl.simulation.folder import TIMINGS
 from secure_fl.simulation.prepare import data_hash, prepare
 from secure_fl.simulation.round import State, local_updates
-from secure_fl.simulation.run import RunConfig, make_setting, run
+from secure_fl.simulation.run import RunConfig, make_setting
 from secure_fl.simulation.secret import RunSecret, public_members_seed
+from secure_fl.simulation.single import run_settings as run
 from tests.support import tiny_job
 
 NOISY = "privacy.noise_sigma=0.001"

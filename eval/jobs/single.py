@@ -1,0 +1,144 @@
+"""Run one defence against one attack from Python: on a federation in memory, or from settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attacks import Attack
+from eval.jobs.evaluate import Judge
+from secure_fl.errors import InputError
+from secure_fl.federation import Federation
+from secure_fl.settings.objects import experiment
+from secure_fl.settings.schema import AttackConfig, malicious_fractions
+from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult
+from secure_fl.simulation.single import opened, run_settings
+from secure_fl.simulation.steps import RunSteps
+
+
+def run(
+    federation: Federation | Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    observe: Observe | None = None,
+    on_round: Report | None = None,
+    **choices: Any,
+) -> RunResult:
+    """Run one defence against one attack.
+
+    Args:
+        federation: data, model and parties (`secure_fl.Federation.from_arrays`); or settings as on
+            the command line, such as `["defence=robust", "attack=backdoor", "rounds=10"]`, which
+            say all else too.
+        folder: new folder for the records; a temporary one by default, removed at the end.
+        observe: extra fields of a row, from (round, model kept after it).
+        on_round: called after the initial model and after every round with its row and the model
+            kept; an exception that it raises ends the run.
+        choices: on a federation: attack, defence, malicious, rounds, seed, ... (see `start`).
+
+    Raises:
+        SecureFLError: settings, an attack or a rule that do not fit, a folder that exists.
+
+    Example:
+        >>> result = run(["data.rows=1500", "data.hospitals=4", "rounds=1", "defence=robust"])
+        >>> list(result.frame["status"])
+        ['initial', 'unchecked']
+    """
+    if isinstance(federation, Federation):
+        with start(federation, folder, observe=observe, on_round=on_round, **choices) as steps:
+            for _ in steps:
+                pass
+            return steps.finish()
+    if isinstance(federation, str) or not isinstance(federation, Sequence):
+        raise InputError(
+            "federation must be a Federation or a list of settings; got "
+            f"{type(federation).__name__}"
+        )
+    if choices or on_round is not None:
+        named = ", ".join(sorted(choices)) or "on_round"
+        raise InputError(f"{named} go with a Federation; settings say it in their own list")
+    return run_settings(federation, folder, observe=observe)
+
+
+@contextmanager
+def start(
+    federation: Federation,
+    folder: str | Path | None = None,
+    *,
+    attack: Attack | AttackConfig | str | None = None,
+    defence: Any = "fedavg",
+    malicious: float = 0.3,
+    rounds: int = 10,
+    seed: int = 0,
+    backend: str | None = None,
+    clean: RunResult | None = None,
+    observe: Observe | None = None,
+    on_round: Report | None = None,
+    train: Mapping[str, Any] | None = None,
+    privacy: Mapping[str, Any] | None = None,
+    ledger: Mapping[str, Any] | None = None,
+    repeatable_secrets: bool = False,
+    threads: int = 1,
+) -> Iterator[RunSteps]:
+    """A run that the caller plays round by round.
+
+        with secure_fl.start(federation, attack="sign_flip", defence="median") as steps:
+            for row in steps:
+                print(row["round"], row["test_accuracy"], steps.state.model.norm())
+            result = steps.finish()
+
+    Args:
+        federation: data, model and parties. The seed draws the initial model, but for a module of
+            your own, which brings its parameters.
+        folder: see `run`.
+        attack: a name, `module:Class`, or an attack; None: nobody is malicious.
+        defence: a name (`secure-fl list`), `module:function`, a pipeline as data or as an object, a
+            stage, or a `DefenceConfig`.
+        malicious: share of malicious hospitals, at most 0.5.
+        rounds: most rounds; a guarded server may stop earlier.
+        seed: of all draws that are not secret.
+        backend: "plain", "fixed" or "mpc"; None: the defence's own.
+        clean: result of the same without an attack, whose model untargeted attacks are compared
+            with; without it rows do not tell their success.
+        observe, on_round: see `run`.
+        train, privacy, ledger: single settings, as in YAML: `train={"epochs": 1}`.
+        repeatable_secrets, threads: see `secure_fl.settings.schema.ExperimentConfig`.
+
+    Raises:
+        SecureFLError: a name, type or value that does not fit; nothing has run then.
+    """
+    if not isinstance(federation, Federation):
+        raise InputError(f"federation must be a Federation; got {type(federation).__name__}")
+    settings = experiment(
+        federation.hospitals,
+        len(federation.data.validators),
+        [] if attack is None or attack == "none" else [attack],
+        [defence],
+        malicious=malicious,
+        rounds=rounds,
+        seed=seed,
+        threads=threads,
+        backend=backend,
+        repeatable_secrets=repeatable_secrets,
+        train=train,
+        privacy=privacy,
+        ledger=ledger,
+    )
+    acting = settings.attacks[0] if settings.attacks else AttackConfig()
+    (fraction,) = malicious_fractions(settings.malicious)
+    config = RunConfig(settings, settings.defences[0], acting, fraction)
+    drawn = federation.at(seed)
+    judge = Judge(drawn, acting.build(settings.extensions))
+    baseline = None if clean is None else clean.model
+
+    def measure(number: int, model: torch.Tensor) -> dict[str, Any]:
+        raw = None if config.clean or number == 0 else judge.raw(model, baseline)
+        measured = {"test_accuracy": judge.quality(model).accuracy, "attack_success": raw}
+        return measured | (observe(number, model) if observe else {})
+
+    with opened(config, drawn, folder, measure, on_round) as steps:
+        yield steps

@@ -1,0 +1,92 @@
+"""One defence against one attack, from settings or on a federation in memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from secure_fl.errors import require
+from secure_fl.federation import Federation
+from secure_fl.settings.config import load_config
+from secure_fl.settings.feasible import check_defence, check_numbers
+from secure_fl.settings.schema import AttackConfig, malicious_fractions
+from secure_fl.simulation.parties import open_nodes
+from secure_fl.simulation.prepare import prepare
+from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, make_setting, rehearse
+from secure_fl.simulation.secret import RunSecret
+from secure_fl.simulation.steps import RunSteps
+from secure_fl.threads import torch_threads
+
+
+@contextmanager
+def opened(
+    config: RunConfig,
+    federation: Federation,
+    folder: str | Path | None = None,
+    observe: Observe | None = None,
+    report: Report | None = None,
+) -> Iterator[RunSteps]:
+    """Check a run, start its nodes, and yield it for its owner to play; all is closed at the end.
+
+    Args:
+        config: what to run.
+        federation: data, model, initial parameters.
+        folder: new folder for the records; a temporary one by default, removed at the end.
+        observe, report: see `secure_fl.simulation.steps.run_rounds`.
+
+    Raises:
+        SecureFLError: a rule or an attack that cannot work here, a folder that exists.
+    """
+    experiment, defence = config.experiment, config.defence
+    check_defence(
+        defence,
+        experiment.privacy,
+        federation.hospitals,
+        federation.initial.numel(),
+        experiment.extensions,
+    )
+    rehearse(make_setting(config, federation))
+    check_numbers(experiment, defence, federation.model.num_parameters)
+    with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
+        target = Path(scratch) / "run" if folder is None else Path(folder)
+        require(not target.exists(), "folder", "one that does not exist yet", str(target))
+        target.mkdir(parents=True)
+        secret = RunSecret(experiment)
+        with open_nodes(defence, experiment, secret, config.malicious) as backend:
+            steps = RunSteps(config, federation, backend, target, secret, observe, report)
+            with closing(steps):
+                yield steps
+
+
+def run_settings(
+    overrides: Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    observe: Observe | None = None,
+) -> RunResult:
+    """Run one defence against one attack from settings. The command line runs whole grids.
+
+    Args:
+        overrides: as on the command line, e.g. `["defence=robust", "attack=backdoor"]`. The first
+            defence and the first attack are run at the smallest malicious share.
+        folder: see `opened`.
+        observe: see `secure_fl.simulation.steps.run_rounds`.
+
+    Raises:
+        SecureFLError: settings that do not fit, data that are missing, a folder that exists.
+
+    Example:
+        >>> settings = ["data.rows=1500", "data.hospitals=4", "rounds=1", "defence=robust"]
+        >>> [row["status"] for row in run_settings(settings).rows]
+        ['initial', 'unchecked']
+    """
+    experiment = load_config(overrides)
+    attack = experiment.attacks[0] if experiment.attacks else AttackConfig()
+    fraction = malicious_fractions(experiment.malicious)[0]
+    config = RunConfig(experiment, experiment.defences[0], attack, fraction)
+    with opened(config, prepare(experiment), folder, observe) as steps:
+        for _ in steps:
+            pass
+        return steps.finish()
