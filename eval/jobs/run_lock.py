@@ -36,8 +36,10 @@ def only_writer(folder: Path) -> Iterator[None]:
         os.write(handle, str(os.getpid()).encode())
         yield
     finally:
-        with suppress(FileNotFoundError):  # somebody removed the folder meanwhile
-            path.unlink()
+        # Somebody may have moved or removed the folder meanwhile, and begun another in its place.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.lstat()):
+                path.unlink()
         os.close(handle)
 
 

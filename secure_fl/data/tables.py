@@ -14,6 +14,9 @@ import pandas as pd
 from secure_fl.errors import InputError
 
 CHUNK_ROWS = 1_000_000
+# Columns for what a line has after its last one. Two, since a number with a decimal comma is often
+# there twice, as text and as number.
+BEYOND = ("(beyond)", "(beyond) 2")
 
 
 def find_tables(folder: Path | None, dataset: str, names: Sequence[str]) -> dict[str, Path]:
@@ -44,13 +47,22 @@ def find_tables(folder: Path | None, dataset: str, names: Sequence[str]) -> dict
 
 
 class Tail(io.BufferedIOBase):
-    """A file, decompressed if its name ends in .gz, that remembers how it ended."""
+    """A file, decompressed if its name ends in .gz, that remembers how it ended.
+
+    Args:
+        path: CSV file.
+        more: columns that its first line, the header, names here beside its own.
+    """
 
     KEPT = 1 << 16
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, more: Sequence[str] = ()) -> None:
         opened = gzip.open if path.suffix == ".gz" else open
         self._file = opened(path, "rb")
+        header = self._file.readline()
+        names = header.rstrip(b"\r\n")
+        added = "".join(f",{name}" for name in more).encode()
+        self._ahead = names + added + header[len(names) :]
         self._end = b""
         self._lines = 0
 
@@ -60,7 +72,13 @@ class Tail(io.BufferedIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         """As of any file."""
-        data = self._file.read(-1 if size is None else size)
+        wanted = -1 if size is None or size < 0 else size
+        if wanted < 0:
+            data, self._ahead = self._ahead + self._file.read(), b""
+        elif self._ahead:
+            data, self._ahead = self._ahead[:wanted], self._ahead[wanted:]
+        else:
+            data = self._file.read(wanted)
         self._lines += data.count(b"\n")
         self._end = (self._end + data[-self.KEPT :])[-self.KEPT :]
         return data
@@ -76,8 +94,12 @@ class Tail(io.BufferedIOBase):
         Raises:
             InputError: it has fewer fields than the header, or no line break.
         """
+        blank = 0  # lines without anything at the end, which are none
         lines = self._end.splitlines()
-        number = self._lines + (not self._end.endswith(b"\n"))
+        while lines and not lines[-1].strip():
+            lines.pop()
+            blank += 1
+        number = self._lines + (not self._end.endswith(b"\n")) - blank
         last = lines[-1].decode("utf-8", "replace") if lines else ""
         found = len(next(csv.reader([last]), []))
         if found < fields:
@@ -131,8 +153,9 @@ def read_chunks(
         rows: of a chunk.
 
     Raises:
-        InputError: a column is missing, a value is not of its type, or the file is damaged or cut
-            short. Cut exactly between two lines, a file that is not compressed looks whole.
+        InputError: a column is missing, a value is not of its type, a line has more fields than the
+            header, or the file is damaged or cut short. Cut exactly between two lines, a file that
+            is not compressed looks whole; further fields that are empty are not seen.
     """
     try:
         header = pd.read_csv(path, nrows=0).columns
@@ -141,11 +164,13 @@ def read_chunks(
         if missing:
             raise InputError(f"{path.name} lacks the columns {', '.join(missing)}")
         types = {actual[name.upper()]: kind for name, kind in columns.items()}
+        types |= dict.fromkeys(BEYOND, "str")
         with (
-            Tail(path) as content,
+            Tail(path, BEYOND) as content,
             pd.read_csv(content, usecols=list(types), dtype=types, chunksize=rows) as reader,
         ):
             for chunk in reader:
+                _refuse_longer(chunk, path.name, len(header))
                 chunk.columns = [str(name).upper() for name in chunk.columns]
                 yield chunk[[name.upper() for name in columns]]
             content.check_end(path.name, len(header))
@@ -153,6 +178,16 @@ def read_chunks(
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path.name} cannot be read: {error}") from error
+
+
+def _refuse_longer(chunk: pd.DataFrame, name: str, fields: int) -> None:
+    """Refuse rows that are longer than the header: their values stand under other names."""
+    longer = chunk.index[chunk[list(BEYOND)].notna().any(axis=1)]
+    if len(longer):
+        raise InputError(
+            f"{name} must have {fields} fields in each row, as in its header; row {longer[0] + 1} "
+            "has more: a comma in it may be a decimal one, or part of a text without quotes"
+        )
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:

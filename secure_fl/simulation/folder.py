@@ -186,14 +186,23 @@ def _first_free(folder: Path) -> Path:
 
 @contextmanager
 def writing_cell(run: Path, name: str) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `cells/<name>` on success and vanishes on failure."""
+    """Yield a temporary folder that becomes `cells/<name>` on success and vanishes on failure.
+
+    Raises:
+        FileNotFoundError: the run's folder is there no more; none is made in its place.
+    """
     final = run / "cells" / name
     if final.exists():
         raise InputError(f"cell {final} exists already")
     partial = final.with_name(f".{name}{PARTIAL}")
     if partial.exists():  # left by a killed process
         shutil.rmtree(partial)
-    (partial / "models").mkdir(parents=True)
+    try:
+        partial.mkdir()
+    except FileNotFoundError as error:
+        gone = "the run's folder was moved or removed while the job ran"
+        raise FileNotFoundError(error.errno, gone, str(run)) from error
+    (partial / "models").mkdir()
     try:
         yield partial
         os.replace(partial, final)

@@ -139,6 +139,26 @@ def test_half_written_cells_are_ignored(whole: Path, tmp_path: Path) -> None:
     assert files(folder) == files(whole)
 
 
+def test_a_job_whose_folder_is_moved_ends_and_makes_no_other(tmp_path: Path) -> None:
+    """Its later cells would stand in a folder without settings, apart from the first ones."""
+    folder, moved = tmp_path / "run", tmp_path / "moved"
+
+    class Moves(Silent):
+        def cell_done(self, row: dict[str, Any]) -> None:
+            folder.rename(moved)
+
+    config = tiny_job.config(REPEATABLE, "attacks=[]")
+    federation = grid.start_job(config, folder, ["secure-fl", "run"])
+    with pytest.raises(FileNotFoundError, match=r"moved or removed while the job ran.*run'"):
+        grid.run_job(config, federation, folder, Moves())
+    assert not folder.exists()
+    resume(moved)
+    assert [row["cell"] for row in json.loads((moved / "summary.json").read_text())["rows"]] == [
+        "fedavg--none",
+        "paper--none",
+    ]
+
+
 def test_resuming_a_complete_job_runs_nothing_and_changes_nothing(
     whole: Path, tmp_path: Path
 ) -> None:

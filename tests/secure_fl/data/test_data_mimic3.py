@@ -346,9 +346,18 @@ def _repeat(name: str) -> Callable[[Path], None]:
     return change
 
 
+def _decimal_comma(folder: Path) -> None:
+    """As a program of another country writes numbers, without quotes."""
+    path = folder / "LABEVENTS.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    lines[2] = ",".join([*lines[2].split(",")[:5], "36,6", "36,6", "mg/dL", "\n"])
+    path.write_text("".join(lines))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (_decimal_comma, r"LABEVENTS.csv must have \d fields .* row 2 has more"),
         (_halve("PATIENTS"), r"PATIENTS.csv lacks 20 of the 40 SUBJECT_ID that ICUSTAYS.csv names"),
         (_halve("ADMISSIONS"), r"ADMISSIONS.csv lacks 20 of the 40 HADM_ID .*, 1020 first"),
         (_halve("ICUSTAYS"), r"ICUSTAYS.csv lacks 20 of the 40 ICUSTAY_ID that CHARTEVENTS.csv"),
@@ -375,6 +384,15 @@ def test_no_line_is_lost_or_counted_twice_in_silence(
     change(folder)
     with pytest.raises(InputError, match=message):
         data.load("mimic3", folder)
+
+
+def test_empty_lines_at_the_end_are_no_rows(rows: Rows, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mimic", rows)
+    before = data.load("mimic3", folder)
+    for name in mimic3.TABLES:
+        with (folder / f"{name}.csv").open("a") as file:
+            file.write("\n\r\n\n")
+    assert np.array_equal(data.load("mimic3", folder).x, before.x, equal_nan=True)
 
 
 def test_a_patient_without_a_date_of_birth_is_named(rows: Rows, tmp_path: Path) -> None:
