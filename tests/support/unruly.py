@@ -71,13 +71,15 @@ def by_crypten(context: Context) -> None:
 
 def by_a_permit_for_flags(context: Context) -> None:
     permit = context.ops.exits.permit("accepted", (context.x.shape[0],), True)
-    context.ops.ring.reveal(context.ops.lifted(context.x.data), permit)  # type: ignore[attr-defined]
+    ring: Any = context.ops.ring  # type: ignore[attr-defined]
+    ring.protocols.reveal(ring.lifted(context.x.data), permit)
 
 
 def by_a_permit_for_other_words(context: Context) -> None:
     ops = context.ops
     permit = ops.exits.permit("accepted", (context.x.shape[0],), True)
-    ops.ring.reveal_wires(ops.middle(context.x, 0).data.wires, permit)  # type: ignore[attr-defined]
+    ring: Any = ops.ring  # type: ignore[attr-defined]
+    ring.protocols.reveal_wires(ops.middle(context.x, 0).data.wires, permit)
 
 
 WAYS: dict[str, tuple[Any, tuple[Opens, ...], str]] = {

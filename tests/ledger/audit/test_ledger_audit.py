@@ -138,11 +138,17 @@ def test_any_changed_byte_fails_and_its_line_is_named(original: Path, tmp_path: 
             assert named & (wanted | {f"line {number + 1}"}), (number, place, report.faults)
 
 
-def test_every_byte_of_genesis_and_seal_matters(original: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("of_genesis", "of_seal"), [(7, 31), pytest.param(1, 1, marks=pytest.mark.nightly)]
+)
+def test_every_byte_of_genesis_and_seal_matters(
+    original: Path, tmp_path: Path, of_genesis: int, of_seal: int
+) -> None:
+    """Every seventh and every 31st of them, and every night all."""
     raw = original.read_bytes()
     first, last = raw.index(b"\n"), raw.rindex(b"\n", 0, -1) + 1
     path = tmp_path / "bad.jsonl"
-    for place in [*range(first), *range(last, len(raw), 7)]:
+    for place in [*range(0, first, of_genesis), *range(last, len(raw), of_seal)]:
         changed = bytearray(raw)
         changed[place] ^= 1
         path.write_bytes(changed)

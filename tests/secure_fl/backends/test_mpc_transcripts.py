@@ -26,7 +26,10 @@ RUNS = 4
 N, D = 5, 70
 
 
-@pytest.fixture(scope="module", params=[2, 3, 4], ids="{} nodes".format)
+FOUR = pytest.param(4, marks=pytest.mark.nightly)
+
+
+@pytest.fixture(scope="module", params=[2, 3, FOUR], ids="{} nodes".format)
 def recorded(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Recorded]:

@@ -85,7 +85,11 @@ def test_tensors_of_any_scale_and_sharing(tmp_path: Path, parties: int, communic
 
 @pytest.mark.parametrize(
     ("communicator", "provider", "parties"),
-    [("gloo", "TFP", 2), ("tcp", "TFP", 3), ("tcp", "TTP", 2)],
+    [
+        pytest.param("gloo", "TFP", 2, marks=pytest.mark.nightly),
+        ("tcp", "TFP", 3),
+        ("tcp", "TTP", 2),
+    ],
 )
 def test_functions_equal_numpy(
     tmp_path: Path, communicator: str, provider: str, parties: int

@@ -27,7 +27,9 @@ from tests.support.processes import gone
 from tests.support.recording import DEALER, Recorded
 
 
-@pytest.mark.parametrize(("nodes", "lanes"), [(2, 3), (3, 2)])
+@pytest.mark.parametrize(
+    ("nodes", "lanes"), [(2, 3), pytest.param(3, 2, marks=pytest.mark.nightly)]
+)
 def test_the_same_bits_and_bytes_on_several_lanes(nodes: int, lanes: int) -> None:
     d = 64 * 7 + 1  # eight words: blocks of unequal widths
     costs = []
