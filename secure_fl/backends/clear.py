@@ -8,23 +8,14 @@ from typing import Any
 
 import torch
 
-from ledger.protocol.merkle import merkle_root, share_digest
 from secure_fl.aggregation.ops import Ops, Updates
 from secure_fl.aggregation.pipeline import run
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.aggregation.worlds import fixed, plain
-from secure_fl.aggregation.worlds.fixedpoint import encode
-from secure_fl.backends.session import (
-    SALT_BYTES,
-    Backend,
-    HospitalSecrets,
-    Session,
-    Submission,
-    refusal,
-)
-from secure_fl.backends.statements import Ties
+from secure_fl.backends.session import Backend, Session, Submission, as_hospitals
 from secure_fl.errors import require
-from secure_fl.faults import Fault
+from secure_fl.hospital.hospital import Hospital
+from secure_fl.hospital.sharing import refusal
 from secure_fl.types import AggregateResult, Cost
 
 
@@ -40,19 +31,15 @@ class ClearBackend(Backend):
     def session(
         self,
         rule: Any,
-        hospitals: int,
+        hospitals: int | Sequence[Hospital],
         dim: int,
         simulation_key: bytes | None = None,
-        ties: Ties | None = None,
-        faults: Sequence[Fault] = (),
     ) -> Session:
-        """Open a session in the clear: there are no nodes to sign, or to cheat."""
-        require(not faults, "faults", "empty for a clear backend", len(faults))
-        require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
-        hospital_secrets = HospitalSecrets(simulation_key)
-        return ClearSession(
-            self.name, self.minimum, build_rule(rule), hospitals, dim, hospital_secrets
-        )
+        """Open a session in the clear: there are no nodes to sign."""
+        members = as_hospitals(hospitals, simulation_key)
+        count = len(members)
+        require(count >= self.minimum, "hospitals", f"at least {self.minimum}", count)
+        return ClearSession(self.name, self.minimum, build_rule(rule), members, dim)
 
 
 class ClearSession(Session):
@@ -69,11 +56,7 @@ class ClearSession(Session):
         return super()._refusal(row) if self._name == "fixed" else refusal(row, self.rule.limit)
 
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
-        roots = {}
-        for hospital, row in rows.items():
-            salt = self._secrets.draw(f"salt {self._round} {hospital} 0", SALT_BYTES)
-            roots[hospital] = merkle_root([share_digest(salt, encode(row).numpy().tobytes())])
-        return roots, rows
+        return {h: self.members[h].commit(self._round, row) for h, row in rows.items()}, rows
 
     def _wrap(self, rows: list[torch.Tensor]) -> tuple[Ops, Updates | None]:
         ops = plain.PlainOps() if self._name == "plain" else fixed.ClearOps()

@@ -7,9 +7,6 @@ and commits to its own update. `aggregate` is the nodes' side. The backends them
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -18,19 +15,18 @@ from typing import Any, Self
 
 import torch
 
-from secure_fl.aggregation.openings import UNIT
 from secure_fl.aggregation.pipeline import Pipeline
-from secure_fl.aggregation.ranges import ROUNDING_SHARE
-from secure_fl.backends.statements import Findings, Signed, Ties
+from secure_fl.backends.statements import Findings, Signed
 from secure_fl.errors import require
-from secure_fl.faults import Fault
+from secure_fl.hospital.hospital import Hospital
+from secure_fl.hospital.randomness import HospitalSecrets
+from secure_fl.hospital.sharing import lost_to_rounding, refusal
 from secure_fl.inputs import as_updates, as_vector, whole_number
 from secure_fl.types import AggregateResult
 
 BACKENDS = ("plain", "fixed", "mpc")
 # Where correlated randomness comes from: a process of its own, or CrypTen's TFP, inside node 0.
 PREPROCESSING = ("dealer", "first_party")
-SALT_BYTES = 32
 # Longest time limit of a silent node, in seconds: sockets take no endless ones.
 LONGEST = 1_000_000
 
@@ -50,52 +46,28 @@ class Submission:
     shares: Any
 
 
-class HospitalSecrets:
-    """Where hospitals take salts and sharing keys from.
+def as_hospitals(
+    hospitals: int | Sequence[Hospital], simulation_key: bytes | None = None
+) -> tuple[Hospital, ...]:
+    """Hospitals of a session, in order of seat.
 
-    From the operating system by default. Where one process simulates all hospitals they share a
-    key; whoever knows it can undo their sharing.
+    Args:
+        hospitals: them; or how many, who sign nothing.
+        simulation_key: those that are only counted derive their secrets from it.
+
+    Raises:
+        InputError: no hospital, or one out of its seat.
     """
-
-    def __init__(self, simulation_key: bytes | None = None) -> None:
-        self._key = simulation_key
-
-    def draw(self, label: str, size: int) -> bytes:
-        """Return `size` (at most 64) secret bytes for a label that is used once."""
-        if self._key is None:
-            return secrets.token_bytes(size)
-        return hmac.new(self._key, label.encode(), hashlib.sha512).digest()[:size]
-
-
-def refusal(row: torch.Tensor, limit: float) -> str | None:
-    """Return why an update (d,) cannot be encoded, or None if it can.
-
-    The reason is recorded where others read it: it names the rule, and neither a coordinate nor its
-    value.
-    """
-    if not bool(row.isfinite().all()):
-        return "every coordinate must be a finite number"
-    if float(row.abs().max()) >= limit - 2.0**-17:
-        return f"every coordinate must be in (-{limit:g}, {limit:g})"
-    return None
-
-
-def lost_to_rounding(row: torch.Tensor) -> str | None:
-    """Return why an update (d,) does not survive rounding to integers, or None if it does."""
-    steps = row.to(torch.float64) / UNIT
-    largest = float(steps.abs().max())
-    if largest == 0:
-        return None
-    length = largest * float((steps / largest).norm())  # of subnormal numbers too
-    if length > len(steps) ** 0.5 / (2 * ROUNDING_SHARE):
-        return None  # each coordinate moves by half a step at most
-    change = float((steps - steps.round()).norm()) if largest >= 0.5 else length
-    if change <= ROUNDING_SHARE * length:
-        return None
-    return (
-        f"rounding to steps of 2^-16 must change it by at most {ROUNDING_SHARE:.0%} of its length: "
-        "scale updates up, or raise the norm they are clipped to"
-    )
+    if isinstance(hospitals, Sequence):
+        seats = [hospital.number for hospital in hospitals]
+        require(seats == list(range(len(seats))), "hospitals", "in order of seat", seats)
+        require(simulation_key is None, "simulation_key", "left to the hospitals", "one")
+    else:
+        count = whole_number(hospitals, "hospitals")
+        sharing = HospitalSecrets(simulation_key)
+        hospitals = [Hospital(number, sharing) for number in range(count)]
+    require(len(hospitals) >= 1, "hospitals", "at least 1", len(hospitals))
+    return tuple(hospitals)
 
 
 class Session(ABC):
@@ -105,15 +77,12 @@ class Session(ABC):
     turns call by call; a submission that another thread's has replaced is refused.
     """
 
-    def __init__(
-        self, rule: Pipeline, hospitals: int, dim: int, hospital_secrets: HospitalSecrets
-    ) -> None:
-        hospitals, dim = whole_number(hospitals, "hospitals"), whole_number(dim, "dim")
-        require(hospitals >= 1, "hospitals", "at least 1", hospitals)
+    def __init__(self, rule: Pipeline, members: Sequence[Hospital], dim: int) -> None:
+        dim = whole_number(dim, "dim")
         require(dim >= 1, "dim", "at least 1", dim)
         self.rule = rule
-        self.hospitals, self.dim = hospitals, dim
-        self._secrets = hospital_secrets
+        self.members = tuple(members)
+        self.hospitals, self.dim = len(self.members), dim
         self._round = 0
         self._submitted: Submission | None = None
         # Held for a whole call: one thread's shares never mix with another's.
@@ -210,7 +179,7 @@ class Session(ABC):
 
     @abstractmethod
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
-        """Split and commit to float64 rows (d,) by hospital."""
+        """Let hospitals commit to float64 rows (d,), and hand them in."""
 
     @abstractmethod
     def _aggregate(
@@ -255,22 +224,19 @@ class Backend(ABC):
     def session(
         self,
         rule: Any,
-        hospitals: int,
+        hospitals: int | Sequence[Hospital],
         dim: int,
         simulation_key: bytes | None = None,
-        ties: Ties | None = None,
-        faults: Sequence[Fault] = (),
     ) -> Session:
         """Open a session.
 
         Args:
             rule: anything that `build_rule` takes.
-            hospitals: how many there are.
+            hospitals: who takes part, in order of seat; or how many, who sign nothing. Those that
+                have a contract sign for it, and so do nodes that hold keys.
             dim: coordinates of an update.
-            simulation_key: hospitals that one process simulates derive their secrets from it; it
-                must serve one session alone. Default: the operating system's randomness.
-            ties: a contract for which hospitals and nodes sign; nodes in the clear sign nothing.
-            faults: cheating to carry out, for nodes that sign.
+            simulation_key: hospitals that are only counted derive their secrets from it; it must
+                serve one session alone. Default: the operating system's randomness.
         """
 
     def close(self) -> None:  # noqa: B027

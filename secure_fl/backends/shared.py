@@ -20,12 +20,11 @@ from ledger.members.keys import Signer
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.backends.processes import Process, failure, start, stop_own
 from secure_fl.backends.questions import Questions
-from secure_fl.backends.session import LONGEST, PREPROCESSING, Backend, HospitalSecrets
+from secure_fl.backends.session import LONGEST, PREPROCESSING, Backend, as_hospitals
 from secure_fl.backends.shared_session import MpcSession
-from secure_fl.backends.statements import Ties
 from secure_fl.errors import ConfigError, InputError, NodeFailure, require
 from secure_fl.extensions import load_extensions
-from secure_fl.faults import HOSPITAL_KINDS, Fault
+from secure_fl.hospital.hospital import Hospital
 from secure_fl.inputs import whole_number
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.handshakes import Reception, listen
@@ -105,7 +104,6 @@ class MpcBackend(Backend):
             they start, and refuse a rule with any other. The current directory is looked in.
         state: folder, made if it is not there, in which each node keeps what it took and signed for
             (`secure_fl.nodes.memory`); by default a temporary one, which ends with the nodes.
-        faults: how nodes cheat, in simulations.
 
     Raises:
         InputError: a number out of range, or a party's keys are missing.
@@ -129,7 +127,6 @@ class MpcBackend(Backend):
         signers: Sequence[Signer | Path] = (),
         allow: Sequence[str] = (),
         state: Path | str | None = None,
-        faults: Sequence[Fault] = (),
     ) -> None:
         refuse_main(allow)
         load_extensions(allow)  # what nodes could not import fails here, before any is started
@@ -169,12 +166,8 @@ class MpcBackend(Backend):
                 "folders": _folders() if allow else [],
                 "state": str(self._folders.state.resolve()),
             }
-            cheats = [
-                [(f.round, f.hospital, f.kind) for f in faults if f.node == i] for i in range(nodes)
-            ]
             keyed: list[Any] = [_handed(s) for s in signers] or [None] * nodes
-            own = [{"signer": s, "faults": f} for s, f in zip(keyed, cheats, strict=True)]
-            self._launch(common, route, own)
+            self._launch(common, route, [{"signer": key} for key in keyed])
             self._ready = True
 
     def _close_unless_ready(self) -> None:
@@ -200,7 +193,7 @@ class MpcBackend(Backend):
             self._processes.append(start("dealer", "secure_fl.nodes.dealer", common))
             for rank in range(self.nodes):
                 options = {**common, "rank": rank, **own[rank]}
-                self._processes.append(start(f"node {rank}", "secure_fl.nodes.node", options))
+                self._processes.append(self._start_node(rank, options))
             self._collect(reception, settings["start"])
         ports = {p.name: self._questions.first(p)["port"] for p in self._processes}
         plan = {
@@ -213,6 +206,9 @@ class MpcBackend(Backend):
             self._questions.first(process)
         for process in self._processes:
             process.channel.socket.settimeout(settings["timeout"])
+
+    def _start_node(self, rank: int, options: dict[str, Any]) -> Process:
+        return start(f"node {rank}", "secure_fl.nodes.node", options)
 
     def _collect(self, reception: Reception, seconds: float) -> None:
         """Accept the control channels, watching for processes that die before they connect."""
@@ -263,36 +259,24 @@ class MpcBackend(Backend):
     def session(
         self,
         rule: Any,
-        hospitals: int,
+        hospitals: int | Sequence[Hospital],
         dim: int,
         simulation_key: bytes | None = None,
-        ties: Ties | None = None,
-        faults: Sequence[Fault] = (),
     ) -> MpcSession:
         """Open a session on the nodes.
 
         Raises:
-            InputError: fewer hospitals than the nodes combine; ties without `signers`, or faults
-                without ties.
+            InputError: fewer hospitals than the nodes combine, or some that sign for a contract
+                where nodes hold no keys.
             ConfigError: a stage of one's own that the nodes were not started with.
         """
-        if ties is not None and not self.signing:
+        members = as_hospitals(hospitals, simulation_key)
+        signing = any(hospital.contract is not None for hospital in members)
+        if signing and not self.signing:
             raise InputError("the nodes hold no ledger keys: open the backend with signers")
-        require(ties is not None or not faults, "faults", "empty without a contract", len(faults))
         pipeline = build_rule(rule)
         refuse_main(pipeline.own_stages)
-        kinds = [fault.kind for fault in faults if fault.kind not in HOSPITAL_KINDS]
-        require(not kinds, "faults", "hospitals'; nodes' are given at their start", kinds)
-        return MpcSession(
-            self,
-            next(self._sessions),
-            pipeline,
-            hospitals,
-            dim,
-            HospitalSecrets(simulation_key),
-            ties,
-            faults,
-        )
+        return MpcSession(self, next(self._sessions), pipeline, members, dim)
 
     def close(self) -> None:
         """Stop all processes."""

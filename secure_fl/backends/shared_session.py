@@ -1,31 +1,20 @@
-"""A session on the nodes: the hospitals' side of it, which splits, commits, signs and sends."""
+"""A session on the nodes: the coordinator's side of it, which carries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from time import process_time
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from ledger.members.keys import Signature
-from ledger.protocol.disputes import DeniedShare, SignedOpened, WrongShare
-from ledger.protocol.merkle import share_digest
+from ledger.protocol.disputes import SignedOpened, WrongShare
 from secure_fl.aggregation.pipeline import Pipeline
-from secure_fl.backends.session import SALT_BYTES, HospitalSecrets, Session, Submission
-from secure_fl.backends.statements import Findings, Signed, Ties
-from secure_fl.errors import NodeFailure, SecureFLError
-from secure_fl.faults import (
-    SHORT_SHARE,
-    UNSIGNED_SHARE,
-    USELESS_PROOF,
-    WITHHELD_SHARE,
-    WRONG_SHARE,
-    Fault,
-)
-from secure_fl.mpc.prg import KEY_BYTES, Stream
-from secure_fl.nodes.shares import ShareMessage, commit, split
+from secure_fl.backends.session import Session, Submission
+from secure_fl.backends.statements import Findings, Signed
+from secure_fl.errors import NodeFailure, SecureFLError, require
+from secure_fl.hospital.hospital import Delivery, Hospital
 from secure_fl.types import AggregateResult, Cost, Opening
 
 
@@ -50,52 +39,58 @@ class Nodes(Protocol):
         """Send one message to one node."""
 
 
-class Sent(NamedTuple):
-    """What a hospital keeps of a share that it sent.
+class Carried:
+    """A way to one node, by the coordinator's channel to it.
 
-    Attributes:
-        digest: of the share with its salt.
-        as_committed: whether it signed for the root that it committed to.
+    Args:
+        backend: that holds the channel.
+        session: that the shares are for.
+        rank: the node's.
     """
 
-    digest: bytes
-    as_committed: bool
+    def __init__(self, backend: Nodes, session: int, rank: int) -> None:
+        self._backend, self._session, self._rank = backend, session, rank
+
+    def deliver(self, hospital: int, delivery: Delivery) -> None:
+        """Bring the node a hospital's share, as it was given."""
+        message = delivery.message
+        header = {
+            "do": "share",
+            "session": self._session,
+            "hospital": hospital,
+            "proof": [part.hex() for part in message.proof],
+            "root": delivery.root.hex(),
+            "delivery": delivery.signature.hex(),
+        }
+        self._backend.tell(self._rank, header, message.salt, message.share)
 
 
 class MpcSession(Session):
-    """A session on the nodes; here live the hospitals, who split and send.
+    """A session on the nodes: carries what hospitals and nodes say to each other.
 
-    With `ties` hospitals sign what they deliver, nodes give receipts and sign what they attest.
+    Where the hospitals have a contract they sign what they deliver, nodes give receipts and sign
+    what they attest.
     """
 
     def __init__(
-        self,
-        backend: Nodes,
-        number: int,
-        rule: Pipeline,
-        hospitals: int,
-        dim: int,
-        hospital_secrets: HospitalSecrets,
-        ties: Ties | None = None,
-        faults: Sequence[Fault] = (),
+        self, backend: Nodes, number: int, rule: Pipeline, members: Sequence[Hospital], dim: int
     ) -> None:
-        super().__init__(rule, hospitals, dim, hospital_secrets)
+        super().__init__(rule, members, dim)
         self._backend = backend
         self._number = number
-        self._ties = ties
-        self._faults = {(f.round, f.hospital, f.node): f.kind for f in faults}
-        # Of the round under way: shares sent and receipts for them, by (hospital, node).
-        self._sent: dict[tuple[int, int], Sent] = {}
-        self._receipts: dict[tuple[int, int], Signature] = {}
+        self.contract = self.members[0].contract
+        alike = all(hospital.contract == self.contract for hospital in self.members)
+        require(alike, "contract", "the same for all hospitals", "several")
+        self._addresses = [Carried(backend, number, rank) for rank in range(backend.nodes)]
         self._checked = False
         self._cpu_ms = 0.0
         message = {
             "do": "open",
             "session": number,
             "rule": rule.to_config(),
-            "hospitals": hospitals,
-            "dim": dim,
-            "ties": None if ties is None else _public(ties),
+            "hospitals": self.hospitals,
+            "dim": self.dim,
+            "ties": None if self.contract is None else self.contract.to_json(),
         }
         try:
             backend.ask(message)
@@ -105,64 +100,28 @@ class MpcSession(Session):
 
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
         """Each hospital splits its update, commits, and sends every node its share."""
-        self._sent, self._receipts, self._checked = {}, {}, False
-        roots: dict[int, bytes] = {}
-        nodes = self._backend.nodes
-        for hospital, row in rows.items():
-            label = f"{self._round} {hospital}"
-            stream = Stream(self._secrets.draw(f"share {label}", KEY_BYTES))
-            shares = split(row, self.rule.bits, nodes, stream)
-            salts = [self._secrets.draw(f"salt {label} {i}", SALT_BYTES) for i in range(nodes)]
-            cheats = [self._faults.get((self._round, hospital, i)) for i in range(nodes)]
-            for rank in (i for i, cheat in enumerate(cheats) if cheat == SHORT_SHARE):
-                shares[rank] = shares[rank][:-1]
-            roots[hospital], messages = commit(shares, salts)
-            if self._ties is not None:
-                self._ties.promise(hospital, self._round, roots[hospital])
-            for rank, message in enumerate(messages):
-                root = roots[hospital]
-                if cheats[rank] == WRONG_SHARE:
-                    shares[rank] = shares[rank] ^ 1
-                    root, others = commit(shares, salts)
-                    message = others[rank]
-                if cheats[rank] == USELESS_PROOF:
-                    message = message._replace(proof=[bytes(32) for _ in message.proof])
-                if cheats[rank] != WITHHELD_SHARE:
-                    self._send(hospital, rank, message, root, cheats[rank])
-        if self._ties is not None:
-            self._collect_receipts()
+        self._checked = False
+        before = self._signing_ms()
+        bits = self.rule.bits
+        roots = {
+            hospital: self.members[hospital].hand_in(self._round, row, bits, self._addresses)
+            for hospital, row in rows.items()
+        }
+        self._cpu_ms += self._signing_ms() - before
+        if self.contract is not None:
+            self._bring_receipts()
         return roots, None
 
-    def _send(
-        self, hospital: int, rank: int, message: ShareMessage, root: bytes, cheat: str | None
-    ) -> None:
-        """Send a node its share, signed with the root that it opens, where there is a contract."""
-        header = {
-            "do": "share",
-            "session": self._number,
-            "hospital": hospital,
-            "proof": [part.hex() for part in message.proof],
-        }
-        if self._ties is not None:
-            start = process_time()
-            digest = share_digest(message.salt, message.share)
-            header["root"] = root.hex()
-            if cheat != UNSIGNED_SHARE:
-                said = self._ties.messages.delivery(self._round, rank, digest, root)
-                signature = self._ties.hospitals[hospital].sign(said)
-                header["delivery"] = signature.as_bytes().hex()
-            honest = cheat not in (WRONG_SHARE, UNSIGNED_SHARE)
-            self._sent[hospital, rank] = Sent(digest, honest)
-            self._cpu_ms += 1000 * (process_time() - start)
-        self._backend.tell(rank, header, message.salt, message.share)
+    def _signing_ms(self) -> float:
+        return sum(hospital.cpu_ms for hospital in self.members)
 
-    def _collect_receipts(self) -> None:
-        """Hospitals keep what nodes sign for the shares that they received."""
+    def _bring_receipts(self) -> None:
+        """Bring hospitals what nodes sign for the shares that they received."""
         message = {"do": "receipts", "session": self._number, "round": self._round}
         for rank, (answer, _) in enumerate(self._backend.ask(message)):
             self._cpu_ms += answer["cpu_ms"]
             for hospital, receipt in answer["receipts"].items():
-                self._receipts[int(hospital), rank] = _signature(receipt)
+                self.members[int(hospital)].keep(rank, _signature(receipt))
 
     def check_shares(
         self, commitments: Mapping[int, bytes], posted_root: bytes = bytes(32)
@@ -170,9 +129,9 @@ class MpcSession(Session):
         """Let every node open the commitments and sign what it found, before anything else.
 
         Returns:
-            What they said, and the evidence on both sides; None in a session without ties.
+            What they said, and the evidence on both sides; None in a session without a contract.
         """
-        if self._ties is None:
+        if self.contract is None:
             return None
         message = {
             "do": "check",
@@ -199,38 +158,24 @@ class MpcSession(Session):
             for said in opened[::-1]
             for hospital in set(commitments) - set(said.hospitals)
         }
-        return Findings(
-            opened,
-            wrong_shares,
-            self._denials(commitments, opened),
-            denied | _refused(answers),
-            spent,
-        )
-
-    def _denials(
-        self, commitments: Mapping[int, bytes], opened: Sequence[SignedOpened]
-    ) -> tuple[DeniedShare, ...]:
-        """What hospitals answer to nodes that say nothing opened, though they gave a receipt."""
-        return tuple(
-            DeniedShare(hospital, said.node, sent.digest, self._receipts[place])
+        denials = tuple(
+            denial
             for said in opened
             for hospital in sorted(set(commitments) - set(said.hospitals))
-            for place in [(hospital, said.node)]
-            if place in self._receipts
-            for sent in [self._sent[place]]
-            if sent.as_committed
+            if (denial := self.members[hospital].answer(self._round, said)) is not None
         )
+        return Findings(opened, wrong_shares, denials, denied | _refused(answers), spent)
 
     def sign_result(self, result_sha256: str, candidate_sha256: str) -> Signed | None:
         """Let every node sign the last aggregation's result and the model made from it.
 
         Returns:
-            Their signatures; None in a session without ties.
+            Their signatures; None in a session without a contract.
 
         Raises:
             InputError: a node opened something else.
         """
-        if self._ties is None:
+        if self.contract is None:
             return None
         message = {
             "do": "sign",
@@ -256,12 +201,12 @@ class MpcSession(Session):
             records: `secure_fl.simulation.folder.records_content`.
 
         Returns:
-            The statements that no share opened in it, and the results; None without ties.
+            The statements that no share opened in it, and the results; None without a contract.
 
         Raises:
             InputError: the records say of a round what a node did not sign.
         """
-        if self._ties is None:
+        if self.contract is None:
             return None
         message = {
             "do": "sign",
@@ -284,7 +229,7 @@ class MpcSession(Session):
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
     ) -> AggregateResult:
-        if self._ties is not None and not self._checked:
+        if self.contract is not None and not self._checked:
             self.check_shares(commitments)
         message = {
             "do": "aggregate",
@@ -318,15 +263,6 @@ class MpcSession(Session):
         """Let the nodes forget the session's state; nodes that are gone already have."""
         if self._backend.running:
             self._backend.ask({"do": "close", "session": self._number})
-
-
-def _public(ties: Ties) -> dict[str, Any]:
-    """What nodes are told of the contract: no key."""
-    return {
-        "chain_id": ties.chain_id,
-        "contract": ties.contract.hex(),
-        "hospitals": [signer.address.hex() for signer in ties.hospitals],
-    }
 
 
 def _roots(commitments: Mapping[int, bytes]) -> dict[str, str]:

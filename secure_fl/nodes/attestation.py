@@ -21,10 +21,10 @@ import numpy as np
 from ledger.files import parse_json
 from ledger.members.keys import Signature, Signer, recover
 from ledger.protocol.merkle import share_digest
-from ledger.protocol.messages import Messages, verdicts
-from ledger.protocol.typed_data import Domain
+from ledger.protocol.messages import verdicts
 from secure_fl.errors import InputError, require
 from secure_fl.files import sha256
+from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.fields import HASH, Short
 from secure_fl.nodes.inbox import Checked, NodeSession, Parcel
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
@@ -69,14 +69,12 @@ class Notary:
     Args:
         signer: the node's key.
         session: whose shares it signs for.
-        ties: `chain_id`, `contract` and `hospitals` (addresses, hexadecimal) of the contract.
+        contract: that it signs for.
     """
 
-    def __init__(self, signer: Signer, session: NodeSession, ties: Mapping[str, Any]) -> None:
+    def __init__(self, signer: Signer, session: NodeSession, contract: Contract) -> None:
         self._signer, self._session, self._rank = signer, session, session.rank
-        self._chain_id, self._contract = ties["chain_id"], bytes.fromhex(ties["contract"])
-        self._messages = Messages(Domain(self._chain_id, self._contract))
-        self._hospitals = [bytes.fromhex(account) for account in ties["hospitals"]]
+        self._contract, self._messages = contract, contract.messages
         # The round under way, what came in for it, and why other shares did not.
         self._round = 0
         self._held: dict[int, Held] = {}
@@ -88,7 +86,8 @@ class Notary:
     def _claim(self, number: int) -> None:
         """Take a round of the contract for this session, before anything is signed for it."""
         try:
-            self._session.memory.claim(self._chain_id, self._contract, number)
+            contract = self._contract
+            self._session.memory.claim(contract.chain_id, contract.address, number)
         except InputError as error:
             raise InputError(f"node {self._rank} will not sign: {error}") from error
 
@@ -120,11 +119,14 @@ class Notary:
     def _is_signed(self, hospital: int, parcel: Parcel) -> bool:
         """Whether the hospital signed for this share, its root and this node."""
         sizes = (len(parcel.message.salt), len(parcel.root), len(parcel.delivery))
-        if sizes != (SALT_BYTES, 32, 64) or hospital >= len(self._hospitals):
+        if sizes != (SALT_BYTES, 32, 64) or hospital >= len(self._contract.hospitals):
             return False
         digest = share_digest(parcel.message.salt, parcel.message.share)
         said = self._messages.delivery(self._round, self._rank, digest, parcel.root)
-        return recover(said, Signature.from_bytes(parcel.delivery)) == self._hospitals[hospital]
+        return (
+            recover(said, Signature.from_bytes(parcel.delivery))
+            == (self._contract.hospitals[hospital])
+        )
 
     def statement(
         self, number: int, roots: Mapping[int, bytes], posted_root: bytes

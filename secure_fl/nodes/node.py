@@ -11,7 +11,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel, Mesh, open_private
+from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.memory import Memory
 from secure_fl.nodes.messages import Message, Open, Refused, direction, receive
@@ -58,8 +59,6 @@ class Node:
         signer: the node's ledger key; None where nothing is signed.
         extensions: stages of somebody's own that whoever started the node permitted. A rule that
             names any other is refused; no message makes a node import anything.
-        faults: how it cheats in a simulation, as `(round, hospital, kind)`; an honest node has
-            none, and no message can give it any.
     """
 
     def __init__(
@@ -71,7 +70,6 @@ class Node:
         minimum: int = 1,
         signer: Signer | None = None,
         extensions: Extensions = NONE,
-        faults: Sequence[tuple[int, int, str]] = (),
     ) -> None:
         self.mesh = mesh
         self.source = source
@@ -80,7 +78,6 @@ class Node:
         self.memory = memory
         self.signer = signer
         self.extensions = extensions
-        self.faults = faults
         self.sessions: Open[NodeSession] = Open()
         self.notaries: Open[Notary] = Open()
 
@@ -145,7 +142,10 @@ class Node:
         place = (self.mesh.rank, self.mesh.size, self.memory)
         session = NodeSession(rule, hospitals, header["dim"], rule.init(), *place)
         if header["ties"] is not None:
-            self.notaries[number] = self._notary(session, header["ties"])
+            if self.signer is None:
+                raise InputError(f"node {self.mesh.rank} was started without a ledger key")
+            contract = Contract.from_json(header["ties"])
+            self.notaries[number] = self._notary(self.signer, session, contract)
         elif self.signer is not None:
             raise InputError(
                 f"node {self.mesh.rank} holds a ledger key: it opens no session without a contract"
@@ -153,16 +153,10 @@ class Node:
         self.sessions[number] = session
         return {}
 
-    def _notary(self, session: NodeSession, ties: dict[str, Any]) -> Notary:
-        if self.signer is None:
-            raise InputError(f"node {self.mesh.rank} was started without a ledger key")
-        if self.faults:
-            from secure_fl.nodes.cheating import CheatingNotary
-
-            return CheatingNotary(self.signer, session, ties, self.faults)
+    def _notary(self, signer: Signer, session: NodeSession, contract: Contract) -> Notary:
         from secure_fl.nodes.attestation import Notary
 
-        return Notary(self.signer, session, ties)
+        return Notary(signer, session, contract)
 
     def _close(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
         self.sessions.pop(header["session"], None)
@@ -306,10 +300,19 @@ def join(
 
 def main() -> int:
     """Read the start-up line on standard input, serve one run, return the exit status."""
-    options = json.loads(sys.stdin.readline())
+    return serve_run(json.loads(sys.stdin.readline()))
+
+
+def serve_run(options: dict[str, Any], make: Callable[..., Node] = Node) -> int:
+    """Serve one run, return the exit status.
+
+    Args:
+        options: from the start-up line.
+        make: makes the node, from the arguments of `Node`.
+    """
     torch.set_num_threads(1)
     try:
-        _serve(options)
+        _serve(options, make)
     except NodeFailure as failure:
         print(f"node {options['rank']}: {failure}", file=sys.stderr)
         return FAILED
@@ -348,10 +351,9 @@ def _record(
         )
 
 
-def _serve(options: dict[str, Any]) -> None:
+def _serve(options: dict[str, Any], make: Callable[..., Node]) -> None:
     signer = _signer(options)
     extensions = load_extensions(options["allow"], options["folders"], ALLOW_NODE)
-    faults = [(number, hospital, kind) for number, hospital, kind in options["faults"]]
     memory = Memory(Path(options["state"]) / f"node-{options['rank']}.log")
     token, rank = bytes.fromhex(options["token"]), options["rank"]
     name, timeout = f"node {rank}", float(options["timeout"])
@@ -374,7 +376,7 @@ def _serve(options: dict[str, Any]) -> None:
         communicator.silence()
     pulse = Pulse(control, timeout)
     try:
-        node = Node(mesh, source, ring, memory, options["minimum"], signer, extensions, faults)
+        node = make(mesh, source, ring, memory, options["minimum"], signer, extensions)
         node.serve(control, pulse)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost

@@ -7,18 +7,25 @@ in no record.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ledger.members.keys import Signer, simulation_key
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.session import Backend
+from secure_fl.data import Split
 from secure_fl.faults import HOSPITAL_KINDS, NODE_KINDS, Fault
 from secure_fl.federation import Federation
+from secure_fl.hospital.hospital import Hospital
+from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.hospital.training import TrainOptions
+from secure_fl.nodes.contract import Contract
 from secure_fl.server.server import AddingServer, GuardedServer, Server
 from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
-from secure_fl.simulation.secret import RunSecret, public_members_seed
+from secure_fl.simulation.cheating_hospital import CheatingHospital
+from secure_fl.simulation.secret import CellSecrets, RunSecret, public_members_seed
 
 # Fewest hospitals that nodes of a run combine, where there are as many.
 MINIMUM_HOSPITALS = 3
@@ -45,9 +52,37 @@ def node_keys(experiment: ExperimentConfig, nodes: int, secret: RunSecret) -> li
     return [simulation_key(seed, "node", rank) for rank in range(nodes)]
 
 
-def hospital_faults(experiment: ExperimentConfig) -> tuple[Fault, ...]:
-    """Cheating that the hospitals' side of a session carries out; nodes are told at their start."""
-    return tuple(fault for fault in experiment.faults if fault.kind in HOSPITAL_KINDS)
+def make_hospitals(
+    rows: Sequence[Split],
+    secrets: CellSecrets | None = None,
+    contract: Contract | None = None,
+    signers: Sequence[Signer] = (),
+    faults: Sequence[Fault] = (),
+) -> tuple[Hospital, ...]:
+    """The hospitals of one cell, in order of seat.
+
+    Args:
+        rows: that each trains on.
+        secrets: of the cell, from which all of them draw; None: from the operating system.
+        contract: that they sign for; None where nodes sign nothing.
+        signers: their ledger keys, with a contract.
+        faults: how they cheat over their shares, with a contract.
+    """
+    sharing, noise = (
+        HospitalSecrets(key)
+        for key in ((None, None) if secrets is None else (secrets.sharing, secrets.noise))
+    )
+    keys: Sequence[Signer | None] = [None] * len(rows) if contract is None else signers
+    made = []
+    for number, (own, signer) in enumerate(zip(rows, keys, strict=True)):
+        cheats = {
+            (fault.round, fault.node): fault.kind
+            for fault in faults
+            if fault.hospital == number and fault.kind in HOSPITAL_KINDS
+        }
+        make = partial(CheatingHospital, faults=cheats) if cheats else Hospital
+        made.append(make(number, sharing, noise, signer, contract, own))
+    return tuple(made)
 
 
 def minimum_hospitals(
@@ -96,6 +131,11 @@ def open_nodes(
 ) -> Backend:
     """Open the backend on which a defence runs, with so many malicious hospitals."""
     options = backend_options(defence, experiment, secret, malicious)
+    faults = options.pop("faults", ())
+    if faults:
+        from secure_fl.simulation.cheating_backend import CheatingBackend  # needs CrypTen
+
+        return CheatingBackend(faults, **options)
     return open_backend(defence.backend, **options)
 
 

@@ -26,13 +26,13 @@ import torch
 from attacks import Attack, AttackView
 from attacks.base import in_sight
 from secure_fl import seeds
-from secure_fl.backends.session import HospitalSecrets, Session
+from secure_fl.backends.session import Session
 from secure_fl.data import Split
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.files import sha256
-from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
-from secure_fl.mpc.prg import KEY_BYTES
+from secure_fl.hospital.hospital import Hospital, protect
+from secure_fl.hospital.training import TrainOptions, train
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.server.samples import bounded
 from secure_fl.server.server import Server
@@ -56,8 +56,7 @@ class Setting:
         splits: rows that each hospital trains on, poisoned where it is malicious.
         claims: number of rows that each hospital says it has.
         options: local training.
-        noise: secret from which hospitals draw their privacy noise; None where nobody trains, or
-            without noise.
+        hospitals: them, who hold those rows.
     """
 
     config: ExperimentConfig
@@ -68,7 +67,7 @@ class Setting:
     splits: list[Split]
     claims: tuple[int, ...]
     options: TrainOptions
-    noise: HospitalSecrets | None = None
+    hospitals: tuple[Hospital, ...]
 
 
 @dataclass(frozen=True)
@@ -150,12 +149,7 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
     updates[active] = trained
     sent = craft(setting, state, number, active, updates)
     bound = setting.config.privacy
-    clipped = clip_and_noise(
-        sent,
-        bound.clip_norm,
-        bound.noise_sigma,
-        _noise_keys(setting, number),
-    )
+    clipped = protect(setting.hospitals, number, sent, bound.clip_norm, bound.noise_sigma)
     if not bound.bind_malicious:
         free = list(setting.malicious)
         clipped[free] = sent[free]
@@ -163,14 +157,6 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
     absent[active] = False
     clipped[absent] = 0.0  # noise fell on their zero rows too
     return clipped
-
-
-def _noise_keys(setting: Setting, number: int) -> list[bytes] | None:
-    """A key for each hospital's noise in a round; None without noise."""
-    if setting.noise is None:
-        return None
-    hospitals = range(setting.federation.hospitals)
-    return [setting.noise.draw(f"noise {number} {i}", KEY_BYTES) for i in hospitals]
 
 
 def craft(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from ledger.protocol.disputes import Ruling
-from secure_fl.backends.statements import Findings, Signed, Ties
+from secure_fl.backends.statements import Findings, Signed
+from secure_fl.nodes.contract import Contract
 from secure_fl.server.validation import Verdict
 from secure_fl.settings.ledger import LedgerConfig
 from secure_fl.simulation.consortium import open_ledger
@@ -202,16 +203,16 @@ class Chain:
         """CPU milliseconds spent since the chain was set up, by nodes and hospitals too."""
         return float(self.client.cost_ms) + self._elsewhere_ms
 
-    def entrust_nodes(self) -> Ties:
-        """Leave the nodes' keys to the nodes: nobody signs for them here from now on.
+    def entrust_nodes(self) -> None:
+        """Leave the nodes' keys to the nodes: nobody signs for them here from now on."""
+        self.client.members = self.client.members.without_node_keys()
 
-        Returns:
-            What a session needs so that hospitals and nodes sign for this contract.
-        """
-        client = self.client
-        client.members = client.members.without_node_keys()
-        connection = client.connection
-        return Ties(connection.chain.chain_id, connection.address, client.members.hospitals)
+    @property
+    def contract(self) -> Contract:
+        """Which contract it is, and its hospitals."""
+        connection = self.client.connection
+        hospitals = tuple(signer.address for signer in self.client.members.hospitals)
+        return Contract(connection.chain.chain_id, connection.address, hospitals)
 
     @property
     def head(self) -> str:

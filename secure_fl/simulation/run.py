@@ -10,12 +10,12 @@ import torch
 
 from attacks import Attack
 from secure_fl import seeds
-from secure_fl.backends.session import Backend, HospitalSecrets, Session
-from secure_fl.backends.statements import Ties
+from secure_fl.backends.session import Backend, Session
 from secure_fl.data import Split
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, sha256
+from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.training import TrainOptions
 from secure_fl.server.samples import LARGEST_CLAIM
 from secure_fl.settings.ledger import PLACES
@@ -26,8 +26,10 @@ from secure_fl.settings.schema import (
     malicious_count,
 )
 from secure_fl.simulation.frame import rounds_frame
-from secure_fl.simulation.parties import hospital_faults
+from secure_fl.simulation.parties import make_hospitals
 from secure_fl.simulation.round import Setting, State, craft
+from secure_fl.simulation.round_ledger import Chain
+from secure_fl.simulation.secret import CellSecrets
 
 if TYPE_CHECKING:
     import pandas
@@ -182,52 +184,54 @@ def train_options(config: RunConfig) -> TrainOptions:
 
 
 def make_setting(
-    config: RunConfig, federation: Federation, noise_key: bytes | None = None
+    config: RunConfig,
+    federation: Federation,
+    secrets: CellSecrets | None = None,
+    chain: Chain | None = None,
 ) -> Setting:
-    """Everything about a run that its rounds share; with noise they need the key of it."""
+    """Everything about a run that its rounds share.
+
+    Args:
+        config: what to run.
+        federation: data and model.
+        secrets: of this cell, from which all simulated hospitals draw; None: from the operating
+            system.
+        chain: whose contract hospitals and nodes sign for, if they do.
+    """
     seed = config.experiment.seed
     attack = config.attack.build(config.experiment.extensions)
     malicious = (
         () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
     )
+    splits = poison(attack, federation.data.hospitals, malicious, seed)
     return Setting(
         config=config.experiment,
         defence=config.defence,
         federation=federation,
         attack=attack,
         malicious=malicious,
-        splits=poison(attack, federation.data.hospitals, malicious, seed),
+        splits=splits,
         claims=tuple(
             LARGEST_CLAIM if config.attack.overstate and i in malicious else rows
             for i, rows in enumerate(federation.rows)
         ),
         options=train_options(config),
-        noise=None if noise_key is None else HospitalSecrets(noise_key),
+        hospitals=make_hospitals(
+            splits,
+            secrets,
+            None if chain is None else chain.contract,
+            () if chain is None else chain.client.members.hospitals,
+            config.experiment.faults if chain is not None else (),
+        ),
     )
 
 
 def open_session(
-    config: RunConfig,
-    federation: Federation,
-    backend: Backend,
-    sharing_key: bytes | None,
-    ties: Ties | None = None,
+    config: RunConfig, federation: Federation, backend: Backend, hospitals: Sequence[Hospital]
 ) -> Session:
-    """A session of the defence's rule.
-
-    Args:
-        config: what to run.
-        federation: data and model.
-        backend: where the rule runs.
-        sharing_key: of this cell alone, from which all simulated hospitals draw their masks and
-            salts; None: each draws from the operating system.
-        ties: the contract for which hospitals and nodes sign.
-    """
+    """A session of the defence's rule for these hospitals."""
     return backend.session(
         config.defence.build(config.experiment.extensions),
-        federation.hospitals,
+        hospitals,
         federation.model.num_parameters,
-        simulation_key=sharing_key,
-        ties=ties,
-        faults=() if ties is None else hospital_faults(config.experiment),
     )

@@ -27,7 +27,7 @@ class CellSecrets:
 
     Attributes:
         sharing: key of the hospitals' masks and salts
-            (`secure_fl.backends.session.HospitalSecrets`).
+            (`secure_fl.hospital.randomness.HospitalSecrets`).
         noise: key of the hospitals' privacy noise.
         chain: 32 bytes to tell this cell's chain from every other.
     """

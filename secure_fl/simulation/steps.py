@@ -53,14 +53,10 @@ class RunSteps:
         """Open ledger and session and record the initial model; see `run_rounds`."""
         experiment = config.experiment
         own = secret.cell(config.sha256, federation.data_sha256)
-        self._setting = make_setting(config, federation, own.noise)
-        self._server = make_server(
-            federation, config.defence, self._setting.options, experiment.seed
-        )
         self._arbiter: Chain | Nobody = Nobody(federation.hospitals)
-        ties = None
+        signing = None
         if config.defence.ledger:
-            self._arbiter = Chain(
+            chain = self._arbiter = Chain(
                 experiment.ledger,
                 federation.hospitals,
                 len(federation.data.validators),
@@ -68,11 +64,17 @@ class RunSteps:
                 keys_seed(experiment, secret),
                 own.chain,
             )
-            ties = self._arbiter.entrust_nodes() if signs(config.defence) else None
+            if signs(config.defence):
+                chain.entrust_nodes()
+                signing = chain
+        self._setting = make_setting(config, federation, own, signing)
+        self._server = make_server(
+            federation, config.defence, self._setting.options, experiment.seed
+        )
         self._folder, self._rounds = folder, experiment.rounds
         self._records = Records(folder, observe, report)
         self._result: RunResult | None = None
-        self._session = open_session(config, federation, backend, own.sharing, ties)
+        self._session = open_session(config, federation, backend, self._setting.hospitals)
         self._open = True
         try:
             self.state = State(

@@ -14,6 +14,7 @@ import torch
 
 from secure_fl.aggregation.pipeline import Pipeline, run
 from secure_fl.errors import NodeFailure
+from secure_fl.hospital.sharing import split
 from secure_fl.mpc.communicator import TcpCommunicator, _put_in_place
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.correlations import Dealer, NodeSource, serve
@@ -22,7 +23,6 @@ from secure_fl.mpc.prg import Nonces, Stream, fresh_stream
 from secure_fl.mpc.ring import DealerRing
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.transport import Channel, Mesh
-from secure_fl.nodes.shares import split
 
 TIMEOUT = 20.0
 Change = Callable[[int, np.ndarray], np.ndarray]

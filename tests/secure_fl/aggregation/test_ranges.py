@@ -19,8 +19,8 @@ from secure_fl.aggregation.ranges import MOST_STEPS, Span, point, shortest, with
 from secure_fl.aggregation.worlds import fixed
 from secure_fl.aggregation.worlds.constants import extra_bits
 from secure_fl.backends.aggregate import open_backend
-from secure_fl.backends.session import lost_to_rounding
 from secure_fl.errors import ConfigError, InputError
+from secure_fl.hospital.sharing import lost_to_rounding
 
 CLEAR = ("plain", "fixed")
 G = torch.tensor([1.0, 0.3, -0.2, 0.5, 0.1, -0.4, 0.2, 0.6], dtype=torch.float64)

@@ -12,8 +12,10 @@ import torch
 import secure_fl
 from ledger.protocol.merkle import merkle_root, share_digest
 from secure_fl.backends.aggregate import open_backend
-from secure_fl.backends.session import BACKENDS, HospitalSecrets, refusal
+from secure_fl.backends.session import BACKENDS
 from secure_fl.errors import InputError, SecureFLError
+from secure_fl.hospital.randomness import HospitalSecrets
+from secure_fl.hospital.sharing import refusal
 from secure_fl.types import Cost
 
 X = np.array([[1.0, 4.0], [2.0, 5.0], [50.0, -6.0]])

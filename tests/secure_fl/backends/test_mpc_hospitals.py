@@ -14,8 +14,9 @@ import torch
 import secure_fl
 from secure_fl.aggregation import build_rule
 from secure_fl.backends.session import Backend, Session, Submission
+from secure_fl.hospital.sharing import commit, split
 from secure_fl.mpc.prg import fresh_stream
-from secure_fl.nodes.shares import ShareMessage, commit, split
+from secure_fl.nodes.shares import ShareMessage
 from tests.support.oracles import case
 
 N, D = 5, 6

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,46 +21,66 @@ from secure_fl.backends import shared as cluster_module
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.processes import Process, start
 from secure_fl.backends.session import Backend
-from secure_fl.backends.shared_session import _public
-from secure_fl.backends.statements import Ties
+from secure_fl.data import Split
 from secure_fl.errors import InputError, NodeFailure
 from secure_fl.faults import Fault
 from secure_fl.files import canonical_json, sha256
+from secure_fl.hospital.hospital import Hospital
+from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
+from secure_fl.simulation.cheating_backend import CheatingBackend
+from secure_fl.simulation.parties import make_hospitals
 from tests.support.oracles import case
 
 N, D = 5, 6
 X = case("plain", N, D, seed=8)[0]
 KEYS = [simulation_key(9, "node", rank) for rank in range(2)]
 HOSPITALS = tuple(simulation_key(9, "hospital", i) for i in range(N))
-TIES = Ties(7, bytes(range(20)), HOSPITALS)
-ELSEWHERE = replace(TIES, contract=bytes(20))
+CONTRACT = Contract(7, bytes(range(20)), tuple(key.address for key in HOSPITALS))
+ELSEWHERE = CONTRACT._replace(address=bytes(20))
+ROWS = Split(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64))
 CANDIDATE = sha256(b"model")
 CONTRACTS = count()
 # Rounds in which node 1 denies a share: it was told at its start.
 DENIED = 7
+CHEATING = "secure_fl.simulation.cheating_node"
 
 
 @pytest.fixture(scope="module")
 def signing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("transcripts")
-    with open_backend(
-        "mpc",
+    with CheatingBackend(
+        (Fault(DENIED, 3, "denial", 1), Fault(DENIED + 1, 2, "denial", 1)),
         timeout=60,
         signers=KEYS,
         minimum_hospitals=3,
         transcript=folder,
-        faults=(Fault(DENIED, 3, "denial", 1), Fault(DENIED + 1, 2, "denial", 1)),
     ) as backend:
         backend.folder = folder  # type: ignore[attr-defined]
         yield backend
 
 
-def opened(backend: Backend, *faults: Fault, ties: Ties | None = None, rule: str = "median") -> Any:
+def hospitals_of(contract: Contract, faults: Sequence[Fault] = ()) -> tuple[Hospital, ...]:
+    return make_hospitals([ROWS] * N, None, contract, HOSPITALS, faults)
+
+
+def opened(
+    backend: Backend,
+    *faults: Fault,
+    contract: Contract | None = None,
+    hospitals: Sequence[Hospital] | None = None,
+    rule: str = "median",
+) -> Any:
     """A session for a contract of its own: a node takes a round of a contract once."""
-    contract = sha256(str(next(CONTRACTS)).encode())[:40]
-    ties = ties or replace(TIES, contract=bytes.fromhex(contract), promised={})
-    return backend.session(rule, N, D, ties=ties, faults=faults)
+    address = bytes.fromhex(sha256(str(next(CONTRACTS)).encode())[:40])
+    contract = contract or CONTRACT._replace(address=address)
+    return backend.session(rule, hospitals or hospitals_of(contract, faults), D)
+
+
+def processes_of(backend: Any) -> list[str]:
+    """Command lines of all processes."""
+    place = Path("/proc")
+    return [(place / str(pid) / "cmdline").read_text() for pid in backend.pids.values()]
 
 
 def signer_of(digest: bytes, signature: Any) -> bytes | None:
@@ -89,7 +108,7 @@ def test_each_node_signs_its_own_finding_with_its_own_key(signing: Any) -> None:
     findings = session.check_shares(submission.commitments, bytes.fromhex(posted))
     for rank, said in enumerate(findings.opened):
         assert (said.node, said.hospitals) == (rank, tuple(range(N)))
-        message = session._ties.messages.opened(1, bytes.fromhex(posted), range(N))
+        message = session.contract.messages.opened(1, bytes.fromhex(posted), range(N))
         assert signer_of(message, said.signature) == KEYS[rank].address
         other = ELSEWHERE.messages.opened(1, bytes.fromhex(posted), range(N))
         assert signer_of(other, said.signature) != KEYS[rank].address
@@ -100,12 +119,14 @@ def test_each_node_signs_its_own_finding_with_its_own_key(signing: Any) -> None:
 def test_hospitals_hold_a_receipt_for_every_share(signing: Any) -> None:
     session = opened(signing)
     submission = session.submit(X)
-    assert len(session._receipts) == 2 * N
-    for (hospital, node), receipt in session._receipts.items():
-        digest = session._sent[hospital, node].digest
-        root = submission.commitments[hospital]
-        message = session._ties.messages.receipt(1, hospital, digest, root)
-        assert signer_of(message, receipt) == KEYS[node].address
+    for hospital in session.members:
+        assert sorted(hospital.receipts) == [0, 1]
+        for node, receipt in hospital.receipts.items():
+            root = submission.commitments[hospital.number]
+            message = session.contract.messages.receipt(
+                1, hospital.number, hospital._sent[node], root
+            )
+            assert signer_of(message, receipt) == KEYS[node].address
 
 
 def test_what_a_node_finds_it_says_before_it_hears_of_others(signing: Any) -> None:
@@ -127,7 +148,7 @@ def test_a_result_is_signed_by_all_and_only_if_it_is_what_they_opened(signing: A
         with pytest.raises(InputError, match=r"node 0 will not sign: result \w+ is not the hash"):
             session.sign_result(wrong, CANDIDATE)
     signed = session.sign_result(digest, CANDIDATE)
-    message = session._ties.messages.result(
+    message = session.contract.messages.result(
         1, bytes.fromhex(digest), bytes.fromhex(CANDIDATE), list(range(N)), []
     )
     assert [signer_of(message, s) for s in signed.signatures] == [k.address for k in KEYS]
@@ -184,8 +205,8 @@ def test_the_last_entry_is_signed_over_records_of_what_was_signed(signing: Any) 
         session.sign_closing(1, CANDIDATE, records(first, row))
     findings, signed = session.sign_closing(2, CANDIDATE, records(first, row))
     held = bytes.fromhex(sha256(records(first, row)))
-    result = session._ties.messages.result(2, held, bytes.fromhex(CANDIDATE), [], [])
-    nothing = session._ties.messages.opened(2, bytes(32), ())
+    result = session.contract.messages.result(2, held, bytes.fromhex(CANDIDATE), [], [])
+    nothing = session.contract.messages.opened(2, bytes(32), ())
     assert [signer_of(result, s) for s in signed.signatures] == [k.address for k in KEYS]
     assert [signer_of(nothing, s.signature) for s in findings.opened] == [k.address for k in KEYS]
 
@@ -193,8 +214,7 @@ def test_the_last_entry_is_signed_over_records_of_what_was_signed(signing: Any) 
 def test_a_share_under_another_hospitals_signature_is_not_received(signing: Any) -> None:
     """Who delivers must sign with the key that the contract knows."""
     session = opened(signing)
-    mixed = replace(session._ties, hospitals=(HOSPITALS[1], *HOSPITALS[1:]))
-    session._ties = mixed  # hospital 0 signs with hospital 1's key; the nodes know both addresses
+    session.members[0]._signer = HOSPITALS[1]  # whose address the nodes know too
     submission = session.submit(X)
     findings = session.check_shares(submission.commitments)
     assert [said.hospitals for said in findings.opened] == [(1, 2, 3, 4)] * 2
@@ -213,7 +233,7 @@ def test_evidence_against_a_hospital_holds_its_own_signatures(signing: Any, node
     (piece,) = findings.wrong_shares
     assert findings.denials == ()
     assert (piece.hospital, piece.node) == (3, node)
-    delivery = session._ties.messages.delivery(1, node, piece.digest, piece.root)
+    delivery = session.contract.messages.delivery(1, node, piece.digest, piece.root)
     assert signer_of(delivery, piece.delivery) == HOSPITALS[3].address
     assert piece.root != submission.commitments[3]
     # The node holds what opened that root and says so; the hospital signed two.
@@ -229,7 +249,7 @@ def test_a_node_that_denies_has_the_share_and_must_count_it_if_ruled(signing: An
         (piece,) = findings.denials
         assert (piece.hospital, piece.node) == (3, 1)
         root = submission.commitments[3]
-        receipt = session._ties.messages.receipt(DENIED, 3, piece.digest, root)
+        receipt = session.contract.messages.receipt(DENIED, 3, piece.digest, root)
         assert signer_of(receipt, piece.receipt) == KEYS[1].address
         result = session.aggregate(submission, ruled=ruled)
         clear = secure_fl.aggregate(X[players], "median", "fixed")
@@ -250,8 +270,7 @@ def test_what_does_not_open_its_root_is_not_received(signing: Any, kind: str) ->
     """No receipt, no evidence: the hospital is out by name, and nobody can be convicted."""
     session = opened(signing, Fault(1, 3, kind, 1))
     submission = session.submit(X)
-    assert (3, 0) in session._receipts
-    assert (3, 1) not in session._receipts
+    assert list(session.members[3].receipts) == [0]
     findings = session.check_shares(submission.commitments)
     assert findings.wrong_shares == findings.denials == ()
     assert [said.hospitals for said in findings.opened] == [(0, 1, 2, 3, 4), (0, 1, 2, 4)]
@@ -328,19 +347,19 @@ def test_records_that_are_none_are_not_signed_for(signing: Any) -> None:
 def test_no_message_makes_a_node_cheat(signing: Any) -> None:
     session = opened(signing)
     message = {"do": "open", "session": session._number, "rule": session.rule.to_config()}
-    sizes = {"hospitals": N, "dim": D, "ties": _public(session._ties)}
+    sizes = {"hospitals": N, "dim": D, "ties": session.contract.to_json()}
     signing.ask({**message, **sizes, "faults": [[1, 3, "denial"]]})
     findings = session.check_shares(session.submit(X).commitments)
     assert [said.hospitals for said in findings.opened] == [tuple(range(N))] * 2
-    with pytest.raises(InputError, match="faults must be hospitals'; nodes' are given at their st"):
-        opened(signing, Fault(1, 3, "denial", 1))
+    (cheat,) = (process for process in processes_of(signing) if CHEATING in process)
+    assert "secure_fl.nodes.node" not in cheat  # another program, from its start
 
 
 def test_a_round_of_a_contract_is_signed_for_once_whatever_the_session(signing: Any) -> None:
     session = opened(signing)
     _, digest = combined(session)
     session.sign_result(digest, CANDIDATE)
-    again = opened(signing, ties=replace(session._ties, promised={}))
+    again = opened(signing, contract=session.contract)
     taken = r"node 0 will not sign: round 1 of the contract 0x\w+ on chain 7 was taken before"
     with pytest.raises(InputError, match=taken):
         again.submit(X[:, :D])
@@ -359,12 +378,11 @@ def test_a_hospital_signs_one_root_a_round(signing: Any) -> None:
     session = opened(signing)
     session.submit(X)
     with pytest.raises(InputError, match="hospital 0 has signed another root for round 1"):
-        opened(signing, ties=session._ties).submit(X)
+        opened(signing, hospitals=session.members).submit(X)
 
 
 def test_a_node_remembers_over_its_end(tmp_path: Path) -> None:
     """Started again in the same folder it takes neither the round nor the shares again."""
-    ties = replace(TIES, promised={})
     state, key = tmp_path / "state", b"k" * 32
     for again in (False, True):
         with open_backend("mpc", timeout=60, state=state) as backend:
@@ -372,7 +390,7 @@ def test_a_node_remembers_over_its_end(tmp_path: Path) -> None:
             accepted = untied.aggregate(untied.submit(X)).accepted.tolist()
             assert accepted == [not again] * N
         with open_backend("mpc", timeout=60, signers=KEYS, state=state) as backend:
-            session = opened(backend, ties=replace(ties, promised={}))
+            session = opened(backend, contract=CONTRACT)
             if again:
                 with pytest.raises(InputError, match="round 1 of the contract 0x"):
                     session.submit(X)
@@ -393,7 +411,7 @@ def test_a_coordinator_cannot_isolate_a_hospital(signing: Any) -> None:
         assert not result.update.any()
         assert result.accepted.tolist() == [h in few for h in range(N)]
         with pytest.raises(InputError, match="round must be above 1; got 1"):
-            session._collect_receipts()
+            session._bring_receipts()
     everybody = opened(signing)
     assert everybody.aggregate(everybody.submit(X)).accepted.all()
 
@@ -440,9 +458,10 @@ def test_the_same_shares_in_another_session_are_refused_by_name(
     first: Any = cluster.session("mean", N, D, simulation_key=b"s" * 32)
     first.aggregate(first.submit(X))
     second: Any = cluster.session("mean", N, D, simulation_key=b"s" * 32)
-    draw = second._secrets.draw
+    secrets = second.members[0]._sharing
+    draw = secrets.draw
     if salts == "other salts":
-        second._secrets.draw = lambda label, size: draw(label.replace("salt", "salt of"), size)
+        secrets.draw = lambda label, size: draw(label.replace("salt", "salt of"), size)
     submission = second.submit(X, present=[True, True, True, False, True])
     result = second.aggregate(submission)
     assert result.accepted.tolist() == [False] * N
@@ -466,7 +485,7 @@ def test_checked_shares_are_used_once(signing: Any) -> None:
         session.aggregate(submission)
     with pytest.raises(InputError, match="round must be above 1"):
         session.check_shares(submission.commitments)
-    session._ties, session._checked = None, False
+    session.contract, session._checked = None, False
     with pytest.raises(InputError, match="roots must be none where the node states"):
         session.aggregate(submission)
 
@@ -510,7 +529,7 @@ def test_a_node_reads_its_key_from_a_keystore(
             assert words == [name == "node 0", name == "node 1"]
         session = opened(backend)
         findings = session.check_shares(session.submit(X).commitments)
-        message = session._ties.messages.opened(1, bytes(32), range(N))
+        message = session.contract.messages.opened(1, bytes(32), range(N))
         signers = [signer_of(message, said.signature) for said in findings.opened]
         assert signers == [key.address for key in KEYS]
 
@@ -532,8 +551,8 @@ def test_a_wrong_password_ends_the_start_and_shows_nothing(
 def test_nodes_without_keys_sign_nothing(cluster: Backend) -> None:
     with pytest.raises(InputError, match="the nodes hold no ledger keys"):
         opened(cluster)
-    with pytest.raises(InputError, match="faults must be empty without a contract"):
-        cluster.session("median", N, D, faults=[Fault(1, 0, "denial")])
+    with pytest.raises(InputError, match=r"faults must be nodes', of denial, denial_without_rece"):
+        CheatingBackend([Fault(1, 0, "wrong_share")])
     with pytest.raises(InputError, match="signers must be none or 2; got 1"):
         open_backend("mpc", signers=KEYS[:1])
     session: Any = cluster.session("median", N, D)

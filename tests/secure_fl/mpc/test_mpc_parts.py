@@ -22,12 +22,13 @@ import secure_fl.backends
 import secure_fl.mpc
 import secure_fl.nodes
 from secure_fl.aggregation.worlds.fixedpoint import encode
-from secure_fl.backends.session import HospitalSecrets
 from secure_fl.errors import InputError, SecureFLError
+from secure_fl.hospital.randomness import HospitalSecrets
+from secure_fl.hospital.sharing import commit, split
 from secure_fl.mpc import compat
 from secure_fl.mpc.bit_slicing import from_planes, to_planes, unpack_bits, word_count
 from secure_fl.mpc.prg import Stream, fresh_stream
-from secure_fl.nodes.shares import ShareMessage, check, commit, split
+from secure_fl.nodes.shares import ShareMessage, check
 
 # --- the generator --------------------------------------------------------------------------
 

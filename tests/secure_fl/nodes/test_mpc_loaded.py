@@ -12,8 +12,9 @@ import torch
 import secure_fl
 from ledger.members.keys import simulation_key
 from secure_fl.backends import processes
-from secure_fl.backends.statements import Ties
 from secure_fl.files import sha256
+from secure_fl.hospital.hospital import Hospital
+from secure_fl.nodes.contract import Contract
 
 N, D = 5, 6
 NODES = 2
@@ -48,7 +49,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
     weights, receipts, statements, results."""
     folder = tmp_path_factory.mktemp("loaded")
     boot = Path(shutil.copy(BOOT, folder))
-    ties = Ties(7, bytes(20), tuple(simulation_key(9, "hospital", i) for i in range(N)))
+    signers = [simulation_key(9, "hospital", i) for i in range(N)]
+    contract = Contract(7, bytes(20), tuple(signer.address for signer in signers))
+    hospitals = [Hospital(i, signer=s, contract=contract) for i, s in enumerate(signers)]
     keys = [simulation_key(9, "node", rank) for rank in range(NODES)]
     updates = 0.1 * torch.randn(N, D, generator=torch.Generator().manual_seed(0)) + 0.1
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +59,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
         with secure_fl.open_backend(
             "mpc", timeout=60, signers=keys, minimum_hospitals=3
         ) as backend:
-            session = backend.session("guarded", N, D, ties=ties)
+            session = backend.session("guarded", hospitals, D)
             submission = session.submit(updates)
             findings = session.check_shares(submission.commitments)
             assert findings is not None

@@ -36,6 +36,7 @@ from secure_fl.simulation.round import (
 )
 from secure_fl.simulation.round_ledger import Nobody
 from secure_fl.simulation.run import RunConfig, make_setting, open_session, rehearse
+from secure_fl.simulation.secret import CellSecrets
 from secure_fl.types import AggregateResult, Opening
 from tests.support import tiny_job
 
@@ -67,6 +68,9 @@ def federation() -> Federation:
     return prepare(tiny_job.config())
 
 
+SECRETS = CellSecrets(b"s" * 32, b"n" * 32, b"c" * 32)
+
+
 def make(
     federation: Federation,
     *overrides: str,
@@ -75,7 +79,7 @@ def make(
 ) -> tuple[RunConfig, Setting]:
     config = tiny_job.config("defences=[fedavg]", *overrides)
     run = RunConfig(config, config.defences[0], AttackConfig("sign_flip"), fraction)
-    setting = make_setting(run, federation, noise_key=b"n" * 32)
+    setting = make_setting(run, federation, SECRETS)
     return run, setting if attack is None else replace(setting, attack=attack)
 
 
@@ -89,7 +93,7 @@ def one_round(
     server = make_server(federation, run.defence, setting.options, run.experiment.seed)
     begin = replace(start(federation), server=server.init(federation.initial), **state)
     with open_backend(run.defence.backend) as backend:
-        session = open_session(run, federation, backend, None)
+        session = open_session(run, federation, backend, setting.hospitals)
         return play(setting, server, arbiter or Nobody(N), session, begin, 1)
 
 

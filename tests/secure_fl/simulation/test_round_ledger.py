@@ -9,7 +9,7 @@ import pytest
 import ledger
 from ledger.members.keys import simulation_key
 from ledger.protocol.disputes import DeniedShare, SignedOpened, WrongShare
-from secure_fl.backends.statements import Findings, Signed, Ties
+from secure_fl.backends.statements import Findings, Signed
 from secure_fl.files import sha256
 from secure_fl.server.validation import Verdict
 from secure_fl.settings.ledger import LedgerConfig
@@ -27,28 +27,31 @@ class Opened(NamedTuple):
     """A round whose commitments are on the chain, the nodes' keys elsewhere."""
 
     chain: Chain
-    ties: Ties
 
     def said(self, *sets: tuple[int, ...]) -> tuple[SignedOpened, ...]:
         root = self.chain.posted_root
         return tuple(
             SignedOpened(
-                rank, members, NODES[rank].sign(self.ties.messages.opened(1, root, members))
+                rank,
+                members,
+                NODES[rank].sign(self.chain.contract.messages.opened(1, root, members)),
             )
             for rank, members in enumerate(sets)
         )
 
     def wrong_share(self, hospital: int, node: int, root: bytes) -> WrongShare:
-        message = self.ties.messages.delivery(1, node, SHARE, root)
-        return WrongShare(hospital, node, SHARE, root, self.ties.hospitals[hospital].sign(message))
+        message = self.chain.contract.messages.delivery(1, node, SHARE, root)
+        return WrongShare(
+            hospital, node, SHARE, root, self.chain.client.members.hospitals[hospital].sign(message)
+        )
 
     def denial(self, hospital: int, node: int) -> DeniedShare:
-        message = self.ties.messages.receipt(1, hospital, SHARE, root_of(hospital))
+        message = self.chain.contract.messages.receipt(1, hospital, SHARE, root_of(hospital))
         return DeniedShare(hospital, node, SHARE, NODES[node].sign(message))
 
     def signed(self, accepted: list[int], rejected: list[int]) -> Signed:
         result, candidate = bytes.fromhex(RESULT), bytes.fromhex(CANDIDATE)
-        message = self.ties.messages.result(1, result, candidate, accepted, rejected)
+        message = self.chain.contract.messages.result(1, result, candidate, accepted, rejected)
         return Signed(tuple(node.sign(message) for node in NODES), 2.0)
 
 
@@ -59,12 +62,12 @@ def root_of(hospital: int) -> bytes:
 @pytest.fixture(params=["each", "merkle"])
 def opened(request: pytest.FixtureRequest) -> Opened:
     chain = Chain(LedgerConfig(mode=request.param, quorum=2), N, 3, 2, SEED)
-    ties = chain.entrust_nodes()
+    chain.entrust_nodes()
     chain.open_round(1, MODEL)
     recorded = chain.commit(1, {h: root_of(h) for h in EVERYBODY})
     assert sorted(recorded or {}) == list(EVERYBODY)
     assert any(chain.posted_root) == (request.param == "merkle")
-    return Opened(chain, ties)
+    return Opened(chain)
 
 
 def test_shares_count_that_opened_everywhere(opened: Opened) -> None:

@@ -99,7 +99,7 @@ def _sent(*overrides: str) -> torch.Tensor:
     federation, secret = prepare(config), RunSecret(config)
     cell = RunConfig(config, config.defences[0], AttackConfig())
     own = secret.cell(cell.sha256, federation.data_sha256)
-    setting = make_setting(cell, federation, own.noise)
+    setting = make_setting(cell, federation, own)
     start = State(federation.initial, torch.zeros(4, dtype=torch.bool))
     return local_updates(setting, start, 1, [0, 1, 2, 3])
 
