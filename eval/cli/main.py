@@ -346,15 +346,17 @@ def run_command(options: argparse.Namespace) -> int:
     else:
         rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
     failed = grid.failures(folder)
+    # What this command permitted the next ones must be told again.
+    allowed = "".join(f" --allow {shlex.quote(name)}" for name in config.own_names)
     if rows:
         report = write_report(folder)  # before anything about it is printed
         console.print(console_table(rows), crop=False)
-        audit = f"audit:  secure-fl audit {quoted(folder)}"
+        audit = f"audit:  secure-fl audit {quoted(folder)}{allowed}"
         if config.data.path is not None:
             audit += f" --data {quoted(Path(config.data.path))}"
         console.print(f"report: {shown(report)}\n{audit}\nhead:   {job_head(folder)}", **plain)
     if failed:
-        again = f"secure-fl run --resume {quoted(folder)}"
+        again = f"secure-fl run --resume {quoted(folder)}{allowed}"
         told = printable("; ".join(f"{each['cell']}: {each['reason']}" for each in failed))
         print(
             f"secure-fl: {len(failed)} of {cells} cells failed ({again} tries them again): {told}",

@@ -91,6 +91,7 @@ def test_a_job_and_its_audit_among_misleading_files(
     opened = Path("job/cells/middle--Zero/openings.jsonl").read_text().splitlines()
     assert [json.loads(line)["name"] for line in opened] == ["update"]
     allowed = ["--allow", "own_attack:Zero", "--allow", "own_rule:middle"]
+    assert f"\naudit:  secure-fl audit job {' '.join(allowed)}\n" in capsys.readouterr().out
     assert cli.main(["audit", "job", *allowed]) == 0
     capsys.readouterr()
     assert cli.main(["run", "--resume", "job", *allowed[2:]]) == 2
