@@ -147,6 +147,7 @@ def _tensor(values: Any, name: str, integers: bool = False) -> torch.Tensor:
     if not isinstance(values, torch.Tensor):
         return _from_array(values, name, integers)
     x = values.detach()
+    require(not x.is_meta, name, "a tensor with values", "one on the device meta, without any")
     if x.is_quantized or x.is_complex() or not (x.is_floating_point() or integers):
         raise InputError(f"{name} must be floating point; got a tensor of type {x.dtype}")
     dense = x.to_dense() if x.layout != torch.strided else x

@@ -87,6 +87,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "integers": (X.astype(int), "updates must be floating point; got 'an array of int64'"),
     "integer tensor": (torch.tensor([[1]]), "updates must be floating point; got a tensor of"),
     "booleans": (X > 0, "updates must be floating point; got 'an array of bool'"),
+    "no values": (torch.ones(2, 1, device="meta"), "updates must be a tensor with values; got"),
     "complex": (torch.tensor(X) * 1j, "updates must be floating point; got a tensor of"),
     "objects": (np.array([[1.0, None]]), "updates must be .* such as None"),
     "words": (np.array([["1.0"]]), "updates must be floating point; got 'an array of <U3'"),
