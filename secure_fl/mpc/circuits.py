@@ -315,6 +315,28 @@ def rank_onehot(
     return (np.stack([equals(gates, count, k) for k in ranks]),)
 
 
+def rank_below(gates: Gates, *inputs: np.ndarray, count: int, adder: str = "ripple") -> Outputs:
+    """Return which of c numbers are among the `count` smallest of theirs, (1, W).
+
+    Inputs are planes, offset to be unsigned, of numbers (c, columns): a column for each number,
+    negative at [j] where the j-th of its fellows sorts before it.
+    """
+    (before,) = negative(gates, *inputs, adder=adder)  # (c, W)
+    number = [plane[None] for plane in count_bits(gates, before)]
+    return (gates.not_(at_least(gates, number, np.array([count]))),)
+
+
+def signs(gates: Gates, values: np.ndarray) -> Outputs:
+    """Return [x < 0], (n, W), for planes (B, n, W) of x + 2^(B-1): no AND."""
+    return (gates.not_(values[-1]),)
+
+
+def count_at_least(gates: Gates, values: np.ndarray, *, count: int) -> Outputs:
+    """Return whether at least `count` of n bits (n, W) are set, (1, W)."""
+    number = [plane[None] for plane in count_bits(gates, values)]
+    return (at_least(gates, number, np.array([count])),)
+
+
 def order(
     gates: Gates, values: np.ndarray, *, ranks: Sequence[int], method: str = "radix"
 ) -> Outputs:
@@ -374,12 +396,27 @@ def nearest(
     difference, below = subtract(gates, values, np.broadcast_to(center[:, None], shape), adder)
     # One's complement: |x - median|, less one below it. With the side as lowest bit that is
     # 2 |x - median|, less one below: in order of distance.
-    distance = np.concatenate([below[None], difference ^ below])
+    return (_closest(gates, np.concatenate([below[None], difference ^ below]), keep, method),)
+
+
+def nearest_zero(gates: Gates, values: np.ndarray, *, keep: int, method: str = "radix") -> Outputs:
+    """Return which of n numbers are the `keep` nearest to 0, (n, W), ties as in `nearest`.
+
+    Inputs are planes (B, n, W) of x + 2^(B-1): |x|, less one below 0, in their low bits.
+    """
+    if keep == values.shape[1]:
+        return (gates.constant(np.full(values.shape[1:], ~np.uint64(0))),)
+    below = gates.not_(values[-1])
+    return (_closest(gates, np.concatenate([below[None], values[:-1] ^ below]), keep, method),)
+
+
+def _closest(gates: Gates, distance: np.ndarray, keep: int, method: str) -> np.ndarray:
+    """Return which of n distances (B, n, W) are the `keep` smallest, ties by row."""
     if method == "radix":
         chosen = select(gates, _numbered(gates, distance), (keep - 1,))
-        return (gates.not_(gates.and_(chosen.decided, chosen.last))[0],)
+        return gates.not_(gates.and_(chosen.decided, chosen.last))[0]
     count = [plane[None] for plane in ranks_of(gates, distance)]
-    return (gates.not_(at_least(gates, count, np.array([keep])))[0],)
+    return gates.not_(at_least(gates, count, np.array([keep])))[0]
 
 
 def largest(gates: Gates, values: np.ndarray, *, count: int) -> Outputs:
@@ -412,9 +449,13 @@ CIRCUITS: dict[str, Circuit] = {
         negative,
         thermometer,
         rank_onehot,
+        rank_below,
+        signs,
+        count_at_least,
         order,
         middle,
         nearest,
+        nearest_zero,
         largest,
         both,
     )

@@ -31,9 +31,11 @@ ALTERNATIVES: dict[str, tuple[dict[str, str], ...]] = {
     "negative": _ADDERS,
     "thermometer": _ADDERS,
     "rank_onehot": _ADDERS,
+    "rank_below": _ADDERS,
     "order": _METHODS,
     "middle": _METHODS,
     "nearest": _METHODS,
+    "nearest_zero": _METHODS,
 }
 
 Shapes = tuple[tuple[int, ...], ...]

@@ -210,8 +210,19 @@ class SharedRing(IntegerRing):
         values = self.protocols.product(onehot, share[None, :]).sum(axis=1)
         return [_ring(values[k : k + 1]) for k in range(len(ranks))]
 
-    def sum_last(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        return _ring(_share(a).sum(axis=-1))
+    def total(self, a: ArithmeticSharedTensor, axis: int) -> ArithmeticSharedTensor:
+        return _ring(_share(a).sum(axis=axis).reshape(-1))
+
+    def smallest(self, a: ArithmeticSharedTensor, count: int) -> SharedBits:
+        """Compare all pairs of a row, in a number of rounds that hardly grows with m and c."""
+        share = _share(a)  # (m, c)
+        m, c = share.shape
+        difference = share.T[:, :, None] - share[None]  # a[r, j] - a[r, i] at [j, r, i]
+        if self.protocols.leader:
+            # Of equal numbers the earlier sorts first: a_j - a_i - 1 < 0 where j < i.
+            difference -= np.triu(np.ones((c, c), _INT), 1)[:, None]
+        flat = difference.reshape(c, m * c)
+        return self._packed(self.protocols.on_bits("rank_below", flat, count=count), m * c)
 
     def weigh_last(
         self, a: ArithmeticSharedTensor, weights: torch.Tensor
@@ -333,6 +344,29 @@ class SharedRing(IntegerRing):
         ranks = list(middle_ranks(len(x.share)))
         (kept,) = self.protocols.run("nearest", self.planes(x), ranks=ranks, keep=keep)
         return self._packed(kept, x.share.shape[1])
+
+    def nearest_zero(self, x: SharedMatrix, keep: int) -> SharedBits:
+        (kept,) = self.protocols.run("nearest_zero", self.planes(x), keep=keep)
+        return self._packed(kept, x.share.shape[1])
+
+    def signs(self, x: SharedMatrix) -> SharedBits:
+        (below,) = self.protocols.run("signs", self.planes(x))
+        return self._packed(below, x.share.shape[1])
+
+    def count_at_least(self, bits: SharedBits, count: int) -> SharedBits:
+        (found,) = self.protocols.run("count_at_least", bits.wires, count=count)
+        return self._packed(found, bits.columns)
+
+    def columns(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
+        share = np.ascontiguousarray(x.share[:, indices])
+        return SharedMatrix(share, x.bits, x.drop, x.tensor is not None)
+
+    def shift(
+        self, x: SharedMatrix, by: ArithmeticSharedTensor | torch.Tensor, bits: int
+    ) -> SharedMatrix:
+        public = isinstance(by, torch.Tensor)
+        vector = self.protocols.constant(by.numpy()) if public else _share(by)
+        return SharedMatrix(self.lifted(x) + vector, bits, lifted=True)
 
     def mix(
         self,

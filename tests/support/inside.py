@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import Pipeline, run
 from secure_fl.errors import NodeFailure
 from secure_fl.hospital.sharing import split
@@ -108,16 +109,9 @@ def play(
     n, d = x.shape
     reputation = torch.as_tensor(given.get("reputation", np.ones(n)), dtype=torch.float64)
     reference = given.get("reference")
-    shares = [split(torch.as_tensor(row), rule.bits, nodes, fresh_stream()) for row in x]
-    keys = [bytes([rank] * 16) for rank in range(nodes)]
 
-    def act(rank: int, channels: dict[int, Channel], dealer: Channel | None) -> Outcome:
-        last = rank == nodes - 1
-        mesh = Cheating(rank, channels, cheat if last else lambda number, mine: mine)
-        source = NodeSource(Stream(keys[rank]), dealer)
-        ops = SharedOps(DealerRing(mesh, source, network, Nonces(keys[rank])))
-        own = np.stack([parts[rank] for parts in shares]).astype(np.uint64).view(np.int64)
-        if last and shift is not None:
+    def act(mesh: Cheating, ops: SharedOps, own: np.ndarray) -> Outcome:
+        if mesh.rank == nodes - 1 and shift is not None:
             own = (own + shift) & ((1 << rule.bits) - 1)
         try:
             update, accepted, _ = run(
@@ -135,12 +129,48 @@ def play(
             ops.finish()
         except NodeFailure as failure:
             return Outcome(failure=failure, exchanges=mesh.exchanges)
+        return Outcome(update, accepted, ops, exchanges=mesh.exchanges)
+
+    return _together(act, x, rule.bits, nodes, cheat, network)
+
+
+def compute(
+    program: Callable[[SharedOps, Updates], Any], x: np.ndarray, bits: int, nodes: int = 2
+) -> list[Any]:
+    """What a program returns at every node, of x (n, d) shared at `bits` bits a coordinate."""
+
+    def act(mesh: Cheating, ops: SharedOps, own: np.ndarray) -> Any:
+        result = program(ops, wrap(own, bits))
+        ops.finish()
+        return result
+
+    return _together(act, x, bits, nodes)
+
+
+def _together(
+    act: Callable[[Cheating, SharedOps, np.ndarray], Any],
+    x: np.ndarray,
+    bits: int,
+    nodes: int,
+    cheat: Change = lambda number, mine: mine,
+    network: Network | None = None,
+) -> list[Any]:
+    """Run all nodes, each on its shares of x (n, d), and the dealer."""
+    shares = [split(torch.as_tensor(row), bits, nodes, fresh_stream()) for row in x]
+    keys = [bytes([rank] * 16) for rank in range(nodes)]
+
+    def one_node(rank: int, channels: dict[int, Channel], dealer: Channel | None) -> Any:
+        mesh = Cheating(rank, channels, cheat if rank == nodes - 1 else lambda number, mine: mine)
+        source = NodeSource(Stream(keys[rank]), dealer)
+        ops = SharedOps(DealerRing(mesh, source, network, Nonces(keys[rank])))
+        own = np.stack([parts[rank] for parts in shares]).astype(np.uint64).view(np.int64)
+        try:
+            return act(mesh, ops, own)
         finally:
             for channel in channels.values():  # whoever waits for this node hears that it is gone
                 channel.socket.shutdown(socket.SHUT_WR)
             if dealer is not None:
                 dealer.send({"kind": "stop"})
-        return Outcome(update, accepted, ops, exchanges=mesh.exchanges)
 
     with (
         _wires(nodes) as (between, dealer),
@@ -150,7 +180,7 @@ def play(
         streams = [Stream(key) for key in keys]
         dealing = pool.submit(serve, Dealer(streams, dealer[1].send_array), dealer[1])
         work = [
-            pool.submit(act, rank, between[rank], None if rank else dealer[0])
+            pool.submit(one_node, rank, between[rank], None if rank else dealer[0])
             for rank in range(nodes)
         ]
         outcomes = [one.result() for one in work]

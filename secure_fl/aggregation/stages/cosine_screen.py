@@ -37,7 +37,7 @@ def cosine_screen(reference: str = "median", threshold: float = 0.0) -> Stage:
             return ops.cosine_at_least(x, context.reference, threshold)
         others = max(x.shape[0] - 1, 1)
         # The sum against a multiple: a mean's public factor 1 / (m - 1) would be rounded.
-        return ops.sum_last(ops.pairwise_cosine(x)) >= (threshold - SCORE_TOLERANCE) * others
+        return ops.sum(ops.pairwise_cosine(x)) >= (threshold - SCORE_TOLERANCE) * others
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         accepted = context.ops.open("accepted", near(context))  # (m,)

@@ -66,8 +66,12 @@ class ClearRing(IntegerRing):
         ordered = a.sort().values
         return [ordered[k : k + 1] for k in ranks]
 
-    def sum_last(self, a: torch.Tensor) -> torch.Tensor:
-        return a.sum(dim=-1)
+    def total(self, a: torch.Tensor, axis: int) -> torch.Tensor:
+        return a.sum(dim=axis).reshape(-1)
+
+    def smallest(self, a: torch.Tensor, count: int) -> torch.Tensor:
+        order = a.argsort(dim=1, stable=True)
+        return torch.zeros(a.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
 
     def weigh_last(self, a: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         return (a * weights).sum(dim=-1)
@@ -82,7 +86,7 @@ class ClearRing(IntegerRing):
         return a.diagonal().clone()
 
     def expand(self, a: torch.Tensor, axis: int, count: int) -> torch.Tensor:
-        return a[:, None].expand(-1, count) if axis == 1 else a[None].expand(count, -1)
+        return a[:, None].repeat(1, count) if axis == 1 else a[None].repeat(count, 1)
 
     def open_numbers(self, a: torch.Tensor, permit: Permit) -> torch.Tensor:
         permit.spend(tuple(a.shape), is_bit=False)
@@ -147,11 +151,22 @@ class ClearRing(IntegerRing):
     def nearest(self, x: ClearMatrix, keep: int) -> torch.Tensor:
         ordered = x.values.sort(dim=0).values
         low, high = (ordered[k] for k in (middle_ranks(len(ordered)) * 2)[:2])
-        difference = 2 * x.values - (low + high)  # twice the distance
-        key = torch.where(difference < 0, -2 * difference - 1, 2 * difference)
-        order = key.argsort(dim=0, stable=True)
-        mask = torch.zeros(x.values.shape, dtype=torch.bool)
-        return mask.scatter_(0, order[:keep], True)
+        return _closest(2 * x.values - (low + high), keep)  # twice the distance
+
+    def nearest_zero(self, x: ClearMatrix, keep: int) -> torch.Tensor:
+        return _closest(x.values, keep)
+
+    def signs(self, x: ClearMatrix) -> torch.Tensor:
+        return x.values < 0
+
+    def count_at_least(self, bits: torch.Tensor, count: int) -> torch.Tensor:
+        return bits.sum(dim=0) >= count
+
+    def columns(self, x: ClearMatrix, indices: list[int]) -> ClearMatrix:
+        return ClearMatrix(x.values[:, indices], x.bits)
+
+    def shift(self, x: ClearMatrix, by: torch.Tensor, bits: int) -> ClearMatrix:
+        return ClearMatrix(x.values + by, bits)
 
     def mix(
         self, mask: torch.Tensor, x: ClearMatrix, other: torch.Tensor | None, factor: int
@@ -162,3 +177,10 @@ class ClearRing(IntegerRing):
 
     def weigh(self, x: ClearMatrix, weights: torch.Tensor) -> torch.Tensor:
         return weights @ x.values
+
+
+def _closest(difference: torch.Tensor, keep: int) -> torch.Tensor:
+    """Which are the `keep` nearest to 0 of each column; ties go below 0, then by row."""
+    key = torch.where(difference < 0, -2 * difference - 1, 2 * difference)
+    order = key.argsort(dim=0, stable=True)
+    return torch.zeros(key.shape, dtype=torch.bool).scatter_(0, order[:keep], True)

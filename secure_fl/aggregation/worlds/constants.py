@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import torch
 
@@ -28,15 +29,26 @@ def differences(weights: torch.Tensor) -> torch.Tensor:
     return torch.diff(weights, prepend=torch.zeros(1, dtype=weights.dtype))
 
 
-def log2_steps(unit: float) -> int:
-    """Return b of a unit 2^-b.
+def is_power_of_two(unit: float) -> bool:
+    """Whether a unit is 2^k for a whole k."""
+    return math.frexp(unit)[0] == 0.5
 
-    Raises:
-        InputError: it is none.
+
+def public_factor(value: float) -> tuple[int, int]:
+    """Return integers M, s with value = M 2^-s, rounded to 17 bits or 16 fractional ones.
+
+    M is odd, or 0, and below 2^30; s may be negative.
+
+    Example:
+        >>> public_factor(2.25), public_factor(0.25), public_factor(-3e9)
+        ((9, 2), (1, 2), (-732421875, -12))
     """
-    bits = -math.log2(unit)
-    require(bits == int(bits) and bits >= 0, "unit of a factor", "a power of two below 1", unit)
-    return int(bits)
+    exponent = math.frexp(value)[1]  # |value| < 2^exponent
+    shift = min(max(16, 17 - exponent), 30 - exponent)
+    integer = round(Fraction(value) * Fraction(2) ** shift)
+    while integer and integer % 2 == 0:
+        integer, shift = integer // 2, shift - 1
+    return integer, shift
 
 
 def ratio(coarse: float, fine: float) -> int:

@@ -74,7 +74,12 @@ class IntegerRing(ABC):
         """Return the k-th smallest of a (m,), each (1,)."""
 
     @abstractmethod
-    def sum_last(self, a: Numbers) -> Numbers: ...
+    def total(self, a: Numbers, axis: int) -> Numbers:
+        """Return the sum over an axis; of (m,) as (1,)."""
+
+    @abstractmethod
+    def smallest(self, a: Numbers, count: int) -> Bits:
+        """Return which of a (m, c) are among the `count` smallest of their row; ties by place."""
 
     @abstractmethod
     def weigh_last(self, a: Numbers, weights: torch.Tensor) -> Numbers:
@@ -159,6 +164,25 @@ class IntegerRing(ABC):
 
     @abstractmethod
     def nearest(self, x: Matrix, keep: int) -> Bits: ...
+
+    @abstractmethod
+    def nearest_zero(self, x: Matrix, keep: int) -> Bits:
+        """Return which are the `keep` nearest to 0 of their column; ties below 0, then by row."""
+
+    @abstractmethod
+    def signs(self, x: Matrix) -> Bits:
+        """Return [x < 0], (m, d)."""
+
+    @abstractmethod
+    def count_at_least(self, bits: Bits, count: int) -> Bits:
+        """Return whether at least `count` of a column's bits (m, d) are set, (d,)."""
+
+    @abstractmethod
+    def columns(self, x: Matrix, indices: list[int]) -> Matrix: ...
+
+    @abstractmethod
+    def shift(self, x: Matrix, by: Numbers | torch.Tensor, bits: int) -> Matrix:
+        """Return x_i + by, for a secret or public (d,), of at most `bits` bits."""
 
     @abstractmethod
     def mix(self, mask: Bits, x: Matrix, other: Numbers | None, factor: int) -> Matrix:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -12,8 +13,10 @@ from secure_fl.aggregation.ops import (
     Secret,
     Updates,
     clipped_norm_bound,
+    exact_length,
     largest_norm_bound,
 )
+from secure_fl.aggregation.secret import fewest_rows
 
 
 def encode(x: torch.Tensor) -> Updates:
@@ -39,16 +42,35 @@ class PlainOps(Ops):
 
     def _kept(self, x: Updates, indices: list[int]) -> Updates:
         data = x.data[indices]
-        return Updates(data, (len(data), x.shape[1]), norm_bound=x.norm_bound)
+        return replace(x, data=data, shape=(len(data), x.shape[1]))
+
+    def _row(self, x: Updates, index: int) -> Secret:
+        return self._secret(x.data[index])
+
+    def _columns(self, x: Updates, indices: list[int]) -> Updates:
+        return replace(x, data=x.data[:, indices], shape=(x.shape[0], len(indices)))
+
+    def _shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates:
+        vector = by.data if isinstance(by, Secret) else by.to(torch.float64)
+        return replace(x, data=x.data + vector, norm_bound=x.norm_bound + exact_length(vector))
+
+    def _combine(self, x: Updates, weights: Secret, count: int, most: float | None) -> Updates:
+        data = weights.data.to(torch.float64).reshape(count, -1) @ x.data
+        return Updates(data, (count, x.shape[1]))
+
+    def gram(self, x: Updates) -> Secret:
+        return self._secret(x.data @ x.data.T)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
         data = torch.cat([part.data for part in parts])
-        return Updates(data, (len(data), data.shape[1]), norm_bound=largest_norm_bound(parts))
+        shape = len(data), data.shape[1]
+        return Updates(data, shape, 1.0, largest_norm_bound(parts), fewest_rows(parts))
 
     def accumulate(self, total: Updates | None, x: Updates) -> Updates:
         if total is None:
             return x
-        return Updates(total.data + x.data, x.shape, norm_bound=total.norm_bound + x.norm_bound)
+        bound = total.norm_bound + x.norm_bound
+        return Updates(total.data + x.data, x.shape, 1.0, bound, fewest_rows((total, x)))
 
     def squared_norms(self, x: Updates) -> Secret:
         return self._secret(x.data.square().sum(dim=1))
@@ -71,7 +93,7 @@ class PlainOps(Ops):
         bound = torch.as_tensor(_value(squared_bound), dtype=torch.float64).sqrt()
         norms = x.data.norm(dim=1)
         factors = torch.where(norms > bound, bound / norms.clamp_min(1e-300), 1.0)
-        return Updates(x.data * factors[:, None], x.shape, norm_bound=public)
+        return replace(x, data=x.data * factors[:, None], norm_bound=public)
 
     def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
         ordered = x.data.sort(dim=0).values
@@ -83,34 +105,46 @@ class PlainOps(Ops):
         mask.scatter_(0, order[trim : x.shape[0] - trim], True)
         return self._secret(mask, is_bit=True)
 
-    def nearest(self, x: Updates, keep: int) -> Secret:
-        difference = x.data - self.median(x).data
+    def _nearest(self, x: Updates, keep: int) -> Secret:
+        return self._closest(x.data - self.median(x).data, keep)
+
+    def _nearest_zero(self, x: Updates, keep: int) -> Secret:
+        return self._closest(x.data, keep)
+
+    def _closest(self, difference: torch.Tensor, keep: int) -> Secret:
         side = (difference >= 0).to(torch.int8).argsort(dim=0, stable=True)
         distance = difference.abs().gather(0, side)
         order = side.gather(0, distance.argsort(dim=0, stable=True))
-        mask = torch.zeros(x.shape, dtype=torch.bool)
+        mask = torch.zeros(difference.shape, dtype=torch.bool)
         mask.scatter_(0, order[:keep], True)
         return self._secret(mask, is_bit=True)
 
+    def signs(self, x: Updates) -> Secret:
+        return self._secret(x.data < 0, is_bit=True)
+
+    def _count_at_least(self, bits: Secret, count: int) -> Secret:
+        return self._secret(bits.data.sum(dim=0) >= count, is_bit=True)
+
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         other = torch.zeros((), dtype=torch.float64) if otherwise is None else otherwise.data
-        return Updates(torch.where(mask.data, x.data, other.to(torch.float64)), x.shape)
+        data = torch.where(mask.data, x.data, other.to(torch.float64))
+        return Updates(data, x.shape, rows=x.rows)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         weights = weights.to(torch.float64)
         return self._secret(weights @ x.data / (weights.sum() if divisor is None else divisor))
 
     def _add(self, a: Secret, b: Secret | float) -> Secret:
-        return self._secret(a.data + _value(b))
+        return self._secret(_value(a) + _value(b))
 
     def _subtract(self, a: Secret, b: Secret | float) -> Secret:
-        return self._secret(a.data - _value(b))
+        return self._secret(_value(a) - _value(b))
 
     def _multiply(self, a: Secret, b: Secret | float) -> Secret:
-        return self._secret(a.data * _value(b))
+        return self._secret(_value(a) * _value(b))
 
     def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]:
-        return [self._secret(a.data < _value(b), is_bit=True) for a, b in pairs]
+        return [self._secret(_value(a) < _value(b), is_bit=True) for a, b in pairs]
 
     def _both(self, a: Secret, b: Secret) -> Secret:
         return self._secret(a.data & b.data, is_bit=True)
@@ -118,8 +152,23 @@ class PlainOps(Ops):
     def _invert(self, a: Secret) -> Secret:
         return self._secret(~a.data, is_bit=True)
 
-    def _total(self, a: Secret) -> Secret:
-        return self._secret(a.data.sum(dim=-1))
+    def _sum(self, a: Secret, axis: int) -> Secret:
+        total = _value(a).sum(dim=axis)
+        return self._secret(total if total.ndim else total[None])
+
+    def _diagonal(self, a: Secret) -> Secret:
+        return self._secret(_value(a).diagonal())
+
+    def _expand(self, a: Secret, axis: int, count: int) -> Secret:
+        return self._secret(_value(a).unsqueeze(axis).repeat_interleave(count, dim=axis))
+
+    def _inverse_root(self, a: Secret, floor: float) -> Secret:
+        return self._secret(_value(a).clamp_min(floor).rsqrt())
+
+    def _smallest(self, a: Secret, count: int) -> Secret:
+        order = _value(a).argsort(dim=-1, stable=True)
+        mask = torch.zeros(a.shape, dtype=torch.bool)
+        return self._secret(mask.scatter_(-1, order[..., :count], True), is_bit=True)
 
     def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         ordered = a.data.sort().values
@@ -129,5 +178,6 @@ class PlainOps(Ops):
         return self._secret(a.data * factor)
 
 
-def _value(b: Secret | float) -> torch.Tensor | float:
-    return b.data if isinstance(b, Secret) else b
+def _value(b: Secret | float) -> torch.Tensor:
+    """Numbers, of bits 0.0 and 1.0."""
+    return torch.as_tensor(b.data if isinstance(b, Secret) else b, dtype=torch.float64)

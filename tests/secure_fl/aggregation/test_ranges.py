@@ -21,6 +21,7 @@ from secure_fl.aggregation.worlds.constants import extra_bits
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.hospital.sharing import lost_to_rounding
+from tests.support.inside import play
 
 CLEAR = ("plain", "fixed")
 G = torch.tensor([1.0, 0.3, -0.2, 0.5, 0.1, -0.4, 0.2, 0.6], dtype=torch.float64)
@@ -124,17 +125,30 @@ def squares(factor: float) -> Pipeline:
     return Pipeline((Stage(apply, opens=(Opens("kept"),)), mean()), 2.0)
 
 
-def test_products_with_public_factors_are_right_or_refused() -> None:
-    """1.5 squared times a median of norms of 6,000 numbers: 16 fractional bits would wrap."""
+def test_products_with_public_factors_rescale_by_themselves() -> None:
+    """1.5 squared times a median of norms of 6,000 numbers: at 16 fractional bits it would wrap."""
     rng = np.random.default_rng(2)
     x = rng.uniform(-1.9, 1.9, (5, 6000))
     x[4] *= 0.1
-    for factor in (2.25, 0.5, 3.0):
+    for factor in (2.25, 0.5, 3.0, 2.3, 1e18, 1e50, 1e-9, 0.0):
         plain, fixed = (secure_fl.aggregate(x, squares(factor), backend) for backend in CLEAR)
-        assert torch.equal(plain.accepted, fixed.accepted)
-    for factor in (1e18, 2.3):
-        with pytest.raises(InputError, match=r"a product with the public .* must stay within"):
-            secure_fl.aggregate(x, squares(factor), "fixed")
+        assert torch.equal(plain.accepted, fixed.accepted), factor
+    with pytest.raises(InputError, match=r"a public factor must be below 2\^200; got 1e\+300"):
+        secure_fl.aggregate(x, squares(1e300), "fixed")
+
+
+@pytest.mark.parametrize("factor", [1.5**2, 1.3**2, 0.7])
+def test_lengths_beside_their_median_at_the_end_of_the_range(factor: float) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.choice([-7.0, 7.0], (7, 1000))
+    x *= np.array([0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0])[:, None]
+    rule = replace(squares(factor), max_abs=8.0)
+    plain, fixed = (secure_fl.aggregate(x, rule, backend) for backend in CLEAR)
+    assert torch.equal(plain.accepted, fixed.accepted)
+    shared = play(rule, x)[0].accepted
+    assert shared is not None
+    assert torch.equal(plain.accepted, shared)
+    assert 0 < int(shared.sum()) < 7
 
 
 # --- the tolerance of scores -----------------------------------------------------------------
@@ -262,7 +276,7 @@ def test_ranges_are_those_of_the_values() -> None:
         found = [
             *(squared, score, middle, ops.absolute(score - middle), ops.minimum(squared, 0.5)),
             *(ops.maximum(score, middle * -0.3), ops.median(context.x), squared * score),
-            ops.sum_last(ops.pairwise_cosine(context.x)),
+            ops.sum(ops.pairwise_cosine(context.x)),
         ]
         seen.extend((secret.span, secret.data * secret.unit) for secret in found)
         return replace(context, update=ops.median(context.x)), state

@@ -188,9 +188,13 @@ CUT: dict[str, tuple[int, int, dict[str, Any]]] = {
     "negative": (2, 12, {}),
     "thermometer": (2, 64, {}),
     "rank_onehot": (2, 64, {"ranks": [0, 3]}),
+    "rank_below": (2, 64, {"count": 2}),
+    "signs": (1, 6, {}),
+    "count_at_least": (1, 6, {"count": 3}),
     "order": (1, 6, {"ranks": [2, 3]}),
     "middle": (1, 6, {"trim": 1}),
     "nearest": (1, 6, {"ranks": [2, 3], "keep": 4}),
+    "nearest_zero": (1, 6, {"keep": 4}),
     "largest": (1, 6, {"count": 2}),
     "both": (2, 1, {}),
 }

@@ -134,7 +134,7 @@ def test_arithmetic_does_not_hide_how_few_rows_there_are() -> None:
         ops.minimum(one, everybody),
         ops.both(bit, one < 2.0),
         ops.invert(one < 2.0),
-        ops.sum_last(one),
+        ops.sum(one),
         ops.median_of(one),
         *ops.order_statistics(ops.rows(x, [2]), [0]),
     ):
