@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from secure_fl import models, seeds
 from secure_fl.data import FederatedData
@@ -39,7 +40,7 @@ class Federation:
         root: Any,
         validators: Sequence[Any],
         test: Any,
-        model: models.Model | str = "mlp",
+        model: models.Model | nn.Module | Sequence[nn.Module] | str = "mlp",
         *,
         model_params: Mapping[str, Any] | None = None,
         class_names: Sequence[str] | None = None,
@@ -52,7 +53,8 @@ class Federation:
             root: (x, y), the validators' public rows: for root directions and calibration.
             validators: one (x, y) a validator.
             test: (x, y), which only the final metrics see.
-            model: a name (`secure-fl list`) or a `Model`.
+            model: a name (`secure-fl list`), a `Model`, any `torch.nn.Module` that maps rows to
+                logits (`secure_fl.models.TorchModule`), or one module a hospital, all equal.
             model_params: of a named model, e.g. {"hidden": (64, 32)}.
             class_names, scale: see `secure_fl.data.arrays.from_arrays`, and what is refused there.
 
@@ -97,8 +99,16 @@ def _network(model: Any, data: FederatedData, params: dict[str, Any]) -> models.
     if isinstance(model, str):
         return models.build(model, data.feature_shape, data.classes, params)
     require(not params, "model_params", "empty unless model is a name", params)
+    if isinstance(model, list | tuple):
+        rule = f"one module, or one a hospital, {len(data.hospitals)}"
+        require(len(model) == len(data.hospitals), "model", rule, f"{len(model)} of them")
+        model = models.shared_module(model)
+    if isinstance(model, nn.Module):
+        return models.TorchModule(model, data.feature_shape, data.classes)
     if not isinstance(model, models.Model):
-        raise InputError(f"model must be a name or a Model; got {type(model).__name__}")
+        raise InputError(
+            f"model must be a name, a torch.nn.Module or a Model; got {type(model).__name__}"
+        )
     rule = f"{data.feature_shape}, as the data's"
     found = tuple(model.feature_shape)
     require(found == data.feature_shape, "feature_shape of the model", rule, found)

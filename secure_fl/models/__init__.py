@@ -4,5 +4,17 @@ from secure_fl.models.cnn import CNN
 from secure_fl.models.mlp import MLP
 from secure_fl.models.model import Model, Shape, predict
 from secure_fl.models.registry import build, describe, names
+from secure_fl.models.torch_module import TorchModule, shared_module
 
-__all__ = ["CNN", "MLP", "Model", "Shape", "build", "describe", "names", "predict"]
+__all__ = [
+    "CNN",
+    "MLP",
+    "Model",
+    "Shape",
+    "TorchModule",
+    "build",
+    "describe",
+    "names",
+    "predict",
+    "shared_module",
+]

@@ -106,6 +106,7 @@ BAD_INPUT = {
     "bench mpc --latency-ms 1 --mbit 0": "--mbit must be > 0 and finite; got 0.0",
     "bench mpc --figure x.png": "--figure needs several values",
     "bench mpc --dim 1 2 --figure no/x.png": "--figure must be a file .png in an existing folder",
+    "bench training --hospitals 0": "--hospitals must be from 1 to 1000; got 0",
     "bench ledger --hospitals 0": "--hospitals must be 1 to 1024; got 0",
     "bench ledger --rounds 0": "--rounds must be at least 1; got 0",
     "bench ledger --rpc nowhere": "--rpc must be http://HOST:PORT or https://HOST:PORT",
