@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -21,7 +22,7 @@ from secure_fl.mpc.wires import Wires
 
 crypten = import_crypten()
 from crypten.mpc import MPCTensor  # noqa: E402
-from crypten.mpc.primitives import ArithmeticSharedTensor, BinarySharedTensor  # noqa: E402
+from crypten.mpc.primitives import ArithmeticSharedTensor  # noqa: E402
 
 _INT = np.int64
 
@@ -34,19 +35,16 @@ def _share(ring: ArithmeticSharedTensor) -> np.ndarray:
     return ring.share.numpy()
 
 
-class SharedBits:
-    """Bits of an array (rows, columns): masked wires, carried by a `BinarySharedTensor`.
+class SharedBits(NamedTuple):
+    """Bits of an array as masked wires: no XOR shares, so that no CrypTen tensor carries them.
 
     Attributes:
-        tensor: words (rows, W), XOR-shared between the nodes.
-        wires: the same words under the dealer's masks.
+        wires: words (rows, W) under the dealer's masks: row by row, or all one after the other.
+        columns: bits in a row of words.
     """
 
-    def __init__(self, wires: Wires, columns: int, leader: bool) -> None:
-        packed = torch.from_numpy(wires.xor_share(leader).view(_INT))
-        self.tensor = BinarySharedTensor.from_shares(packed, precision=0)
-        self.wires = wires
-        self.columns = columns
+    wires: Wires
+    columns: int
 
 
 class SharedMatrix:
@@ -163,9 +161,6 @@ class SharedRing(IntegerRing):
         flat = share.reshape(1, -1)
         return _ring(self.protocols.round_down(flat, drop).reshape(share.shape))
 
-    def _packed(self, wires: Wires, columns: int) -> SharedBits:
-        return SharedBits(wires, columns, self.protocols.leader)
-
     def are_negative(self, arrays: Sequence[ArithmeticSharedTensor]) -> list[SharedBits]:
         flat = [_share(a).reshape(-1) for a in arrays]
         sizes = {len(numbers) for numbers in flat}
@@ -174,8 +169,8 @@ class SharedRing(IntegerRing):
         (size,) = sizes
         wires = self.protocols.on_bits("negative", np.stack(flat))
         if len(flat) == 1:
-            return [self._packed(wires, size)]
-        return [self._packed(self.protocols.rows(wires, [i]), size) for i in range(len(flat))]
+            return [SharedBits(wires, size)]
+        return [SharedBits(self.protocols.rows(wires, [i]), size) for i in range(len(flat))]
 
     def bits_to_ring(self, bits: SharedBits) -> ArithmeticSharedTensor:
         ring = self.protocols.inject(bits.wires, bits.columns)
@@ -183,11 +178,11 @@ class SharedRing(IntegerRing):
 
     def both(self, a: SharedBits, b: SharedBits) -> SharedBits:
         (wires,) = self.protocols.run("both", a.wires, b.wires)
-        return self._packed(wires, a.columns)
+        return SharedBits(wires, a.columns)
 
     def invert(self, a: SharedBits) -> SharedBits:
         flipped = Wires(a.wires.number, ~a.wires.masked, a.wires.share)
-        return self._packed(flipped, a.columns)
+        return SharedBits(flipped, a.columns)
 
     def powers_of_four(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         share = _share(a).reshape(1, -1)
@@ -222,7 +217,7 @@ class SharedRing(IntegerRing):
             # Of equal numbers the earlier sorts first: a_j - a_i - 1 < 0 where j < i.
             difference -= np.triu(np.ones((c, c), _INT), 1)[:, None]
         flat = difference.reshape(c, m * c)
-        return self._packed(self.protocols.on_bits("rank_below", flat, count=count), m * c)
+        return SharedBits(self.protocols.on_bits("rank_below", flat, count=count), m * c)
 
     def weigh_last(
         self, a: ArithmeticSharedTensor, weights: torch.Tensor
@@ -338,24 +333,24 @@ class SharedRing(IntegerRing):
 
     def middle(self, x: SharedMatrix, trim: int) -> SharedBits:
         (kept,) = self.protocols.run("middle", self.planes(x), trim=trim)
-        return self._packed(kept, x.share.shape[1])
+        return SharedBits(kept, x.share.shape[1])
 
     def nearest(self, x: SharedMatrix, keep: int) -> SharedBits:
         ranks = list(middle_ranks(len(x.share)))
         (kept,) = self.protocols.run("nearest", self.planes(x), ranks=ranks, keep=keep)
-        return self._packed(kept, x.share.shape[1])
+        return SharedBits(kept, x.share.shape[1])
 
     def nearest_zero(self, x: SharedMatrix, keep: int) -> SharedBits:
         (kept,) = self.protocols.run("nearest_zero", self.planes(x), keep=keep)
-        return self._packed(kept, x.share.shape[1])
+        return SharedBits(kept, x.share.shape[1])
 
     def signs(self, x: SharedMatrix) -> SharedBits:
         (below,) = self.protocols.run("signs", self.planes(x))
-        return self._packed(below, x.share.shape[1])
+        return SharedBits(below, x.share.shape[1])
 
     def count_at_least(self, bits: SharedBits, count: int) -> SharedBits:
         (found,) = self.protocols.run("count_at_least", bits.wires, count=count)
-        return self._packed(found, bits.columns)
+        return SharedBits(found, bits.columns)
 
     def columns(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:
         share = np.ascontiguousarray(x.share[:, indices])

@@ -304,9 +304,9 @@ def test_bits_are_opened_in_one_place() -> None:
     In the federation bits leave by `Ops.open` alone, which writes every opening down;
     `functions` is for CrypTen programs, where whoever calls decides.
     """
-    assert places("reveal_wires") == {"shared._open_bits"}
-    assert places("reveal") == {"shared._open_ring"}
-    assert places("_open_bits") == places("_open_ring") == set()  # but in `FixedPointOps._reveal`
+    assert places("reveal_wires") == {"shared.open_bits"}
+    assert places("reveal") == {"shared.open_numbers"}
+    assert places("open_bits") == places("open_numbers") == set()  # but in `FixedPoint._reveal`
 
 
 # --- CrypTen ----------------------------------------------------------------------------------
