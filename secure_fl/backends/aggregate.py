@@ -20,6 +20,7 @@ from secure_fl.backends.session import (
 )
 from secure_fl.errors import InputError, require
 from secure_fl.inputs import as_updates
+from secure_fl.threads import on_cpu
 from secure_fl.types import AggregateResult
 
 
@@ -54,6 +55,7 @@ def open_for(rule: Pipeline, name: str, nodes: int = 2, **options: Any) -> Backe
     return open_backend(name, nodes, allow=rule.own_stages, **options)
 
 
+@on_cpu()
 def aggregate(
     updates: Any,
     defence: Any = "median",

@@ -22,6 +22,7 @@ from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.hospital.sharing import lost_to_rounding, refusal
 from secure_fl.inputs import as_updates, as_vector, whole_number
+from secure_fl.threads import on_cpu
 from secure_fl.types import AggregateResult
 
 BACKENDS = ("plain", "fixed", "mpc")
@@ -88,6 +89,7 @@ class Session(ABC):
         # Held for a whole call: one thread's shares never mix with another's.
         self._lock = threading.RLock()
 
+    @on_cpu()
     def submit(self, updates: Any, present: Sequence[bool] | None = None) -> Submission:
         """Hand in one round's updates.
 
@@ -121,6 +123,7 @@ class Session(ABC):
             self._submitted = Submission(commitments, refused, shares)
             return self._submitted
 
+    @on_cpu()
     def aggregate(
         self,
         submission: Submission,

@@ -87,8 +87,8 @@ def _assignment(line: str) -> Setting:
     try:
         override = _hydra(line)
     except OverrideParseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"override {line!r} is not of the form key=value: {reason}") from error
+        reason = f": {str(error).splitlines()[0]}" if "=" in line else ""
+        raise ConfigError(f"override {line!r} is not of the form key=value{reason}") from error
     if not override.key_or_group:
         raise ConfigError(f"override {line!r} is not of the form key=value: it has no key")
     if override.is_add() or override.is_force_add() or override.is_delete():

@@ -46,7 +46,7 @@ BAD_INPUT = {
     "run data.rows=100": "20 hospitals must have at least 32 rows each",
     "run data.root_patients=100000": "root_patients must be in 1..",
     "run rouds=3": "unknown key rouds (did you mean rounds?)",
-    "run rounds": "is not of the form key=value",
+    "run rounds": "override 'rounds' is not of the form key=value\n",
     "run rounds=0": "rounds must be from 1 to 10000; got 0",
     "run rounds=abc": "rounds must be of type int; got 'abc'",
     "run =3": "override '=3' is not of the form key=value: it has no key",

@@ -18,6 +18,7 @@ import pytest
 from eval.audit.run import audit_run
 from eval.jobs import grid
 from eval.jobs.progress import Silent
+from eval.report.report import write_report
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.simulation.folder import TIMINGS, writing_cell
 from tests.support import tiny_job
@@ -99,13 +100,17 @@ def test_a_whole_job_audits(whole: Path) -> None:
     }
 
 
-def test_nodes_of_defences_with_and_without_a_ledger_serve_one_job(tmp_path: Path) -> None:
-    """Those that hold a ledger's keys open no session without a contract."""
-    settings = ["defences=[secure_aggregation, paper]", "defence.backend=mpc", "attacks=[]"]
+def test_the_main_jobs_defences_run_under_mpc_in_one_job(tmp_path: Path) -> None:
+    """With and without a ledger: nodes that hold keys open no session without a contract."""
+    methods = ["fedavg", "secure_aggregation", "robust", "paper", "guarded"]
+    settings = [f"defences=[{', '.join(methods)}]", "defence.backend=mpc", "rounds=1"]
     folder = tiny_job.run(tmp_path / "run", settings)
     assert grid.failures(folder) == []
     rows = json.loads((folder / "summary.json").read_text())["rows"]
-    assert [row["cell"] for row in rows] == ["secure_aggregation--none", "paper--none"]
+    cells = {f"{method}--{attack}" for method in methods for attack in ("none", "backdoor")}
+    assert {row["cell"] for row in rows} == cells | {"root_only--none"}
+    write_report(folder)
+    assert audit_run(folder).ok
 
 
 @pytest.mark.parametrize("after", [1, 4, 8, 12])

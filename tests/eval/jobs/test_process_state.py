@@ -98,6 +98,19 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.parametrize("backend", ["plain", "fixed"])
+def test_the_programs_default_device_is_not_ours(backend: str) -> None:
+    """On `meta`, where nothing can be computed, as on `cuda`."""
+    updates = torch.tensor([[1.0], [2.0], [7.0]])
+    torch.set_default_device("meta")
+    try:
+        result = secure_fl.aggregate(updates, "median", backend)
+        assert str(torch.empty(1).device) == "meta"
+    finally:
+        torch.set_default_device(None)
+    assert result.update.tolist() == [2.0]
+
+
 CASES = [
     ["defences=[guarded]", "attacks=[adaptive_backdoor]", "privacy.noise_sigma=0.01"],
     ["defences=[paper]", "attacks=[random_noise]"],
