@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eval.jobs.single import run, start
+    from eval.jobs.sweep import Sweep, sweep
     from secure_fl.aggregation import build_rule
     from secure_fl.backends.aggregate import aggregate, open_backend
     from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
@@ -38,12 +39,14 @@ _HOME = {
     "RunResult": "secure_fl.simulation.run",
     "RunSteps": "secure_fl.simulation.steps",
     "SecureFLError": "secure_fl.errors",
+    "Sweep": "eval.jobs.sweep",
     "aggregate": "secure_fl.backends.aggregate",
     "build_rule": "secure_fl.aggregation",
     "load_config": "secure_fl.settings.config",
     "open_backend": "secure_fl.backends.aggregate",
     "run": "eval.jobs.single",
     "start": "eval.jobs.single",
+    "sweep": "eval.jobs.sweep",
 }
 
 __all__ = [
@@ -58,12 +61,14 @@ __all__ = [
     "RunResult",
     "RunSteps",
     "SecureFLError",
+    "Sweep",
     "aggregate",
     "build_rule",
     "load_config",
     "open_backend",
     "run",
     "start",
+    "sweep",
 ]
 
 

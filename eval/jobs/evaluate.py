@@ -75,7 +75,7 @@ class Judge:
         path = self.clean / "models" / "final.npy"
         if round_number is not None and model_path(self.clean, round_number).exists():
             path = model_path(self.clean, round_number)
-        return self._against(model, read_model(path))
+        return self.against(model, read_model(path))
 
     def raw(self, model: torch.Tensor, clean: torch.Tensor | None = None) -> float | None:
         """Attack success without a base rate; None where it takes a clean model that is not there.
@@ -86,10 +86,11 @@ class Judge:
         """
         if clean is None and self.attack.objective == "untargeted":
             return None
-        success = self._against(model, model if clean is None else clean)
+        success = self.against(model, model if clean is None else clean)
         return None if success is None else success.raw
 
-    def _against(self, model: torch.Tensor, clean: torch.Tensor) -> metrics.AttackSuccess | None:
+    def against(self, model: torch.Tensor, clean: torch.Tensor) -> metrics.AttackSuccess | None:
+        """Attack success over a clean model, both float (d,); None without an attack."""
         return metrics.attack_success(
             self.attack.objective,
             self.federation.data.test.y,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +113,10 @@ def start(
     Raises:
         SecureFLError: a name, type or value that does not fit; nothing has run then.
     """
-    if not isinstance(federation, Federation):
-        raise InputError(f"federation must be a Federation; got {type(federation).__name__}")
-    settings = experiment(
-        federation.hospitals,
-        len(federation.data.validators),
-        [] if attack is None or attack == "none" else [attack],
-        [defence],
+    planned = plan_run(
+        federation,
+        attack=attack,
+        defence=defence,
         malicious=malicious,
         rounds=rounds,
         seed=seed,
@@ -128,17 +127,86 @@ def start(
         privacy=privacy,
         ledger=ledger,
     )
-    acting = settings.attacks[0] if settings.attacks else AttackConfig()
-    (fraction,) = malicious_fractions(settings.malicious)
-    config = RunConfig(settings, settings.defences[0], acting, fraction)
-    drawn = federation.at(seed)
-    judge = Judge(drawn, acting.build(settings.extensions))
+    begun = drawn(federation, planned)
+    judge = planned.judge(begun)
     baseline = None if clean is None else clean.model
 
     def measure(number: int, model: torch.Tensor) -> dict[str, Any]:
-        raw = None if config.clean or number == 0 else judge.raw(model, baseline)
+        raw = None if planned.config.clean or number == 0 else judge.raw(model, baseline)
         measured = {"test_accuracy": judge.quality(model).accuracy, "attack_success": raw}
         return measured | (observe(number, model) if observe else {})
 
-    with opened(config, drawn, folder, measure, on_round) as steps:
+    with opened(planned.config, begun, folder, measure, on_round) as steps:
         yield steps
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run whose settings hold; a process can hand it to another.
+
+    Attributes:
+        config: what to run.
+    """
+
+    config: RunConfig
+
+    def judge(self, federation: Federation) -> Judge:
+        """Measures the run's models."""
+        return Judge(federation, self.config.attack.build(self.config.experiment.extensions))
+
+    def measure(
+        self, federation: Federation, clean: torch.Tensor | None
+    ) -> tuple[dict[str, Any], torch.Tensor]:
+        """Run, and measure the final model.
+
+        Args:
+            federation: data, model and parties.
+            clean: final model of the run without attack; None for that run itself.
+
+        Returns:
+            A row of a sweep, without the names of what was run, and the model (d,).
+        """
+        begun = drawn(federation, self)
+        judge = self.judge(begun)
+        start_time = time.perf_counter()
+        with opened(self.config, begun) as steps:
+            for _ in steps:
+                pass
+            result = steps.finish()
+        success = None if clean is None else judge.against(result.model, clean)
+        row = judge.quality(result.model)._asdict() | {
+            "attack_success_raw": None if success is None else success.raw,
+            "attack_success_base": None if success is None else success.base,
+            "attack_success_excess": None if success is None else success.excess,
+            "rounds_run": len(result.rows) - 1,
+            "seconds": time.perf_counter() - start_time,
+            "model_sha256": result.closing["model_sha256"],
+        }
+        return row, result.model
+
+
+def drawn(federation: Federation, planned: Planned) -> Federation:
+    """The federation with the initial model of a run's seed."""
+    return federation.at(planned.config.experiment.seed)
+
+
+def plan_run(
+    federation: Federation, *, attack: Any = None, defence: Any = "fedavg", **choices: Any
+) -> Planned:
+    """Settings of a run, checked; see `start` for the choices.
+
+    Raises:
+        SecureFLError: a name, type or value that does not fit.
+    """
+    if not isinstance(federation, Federation):
+        raise InputError(f"federation must be a Federation; got {type(federation).__name__}")
+    settings = experiment(
+        federation.hospitals,
+        len(federation.data.validators),
+        [] if attack is None or attack == "none" else [attack],
+        [defence],
+        **choices,
+    )
+    acting = settings.attacks[0] if settings.attacks else AttackConfig()
+    (fraction,) = malicious_fractions(settings.malicious)
+    return Planned(RunConfig(settings, settings.defences[0], acting, fraction))

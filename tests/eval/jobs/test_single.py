@@ -241,7 +241,7 @@ HOLED[7, 2] = np.nan
         (changed("test", None, (X[Y > 0], Y[Y > 0])), r"rows of the test must be .*none of \[0\]"),
         ({**parts(), "class_names": ["a", "b"]}, "class_names must be 3, one a class"),
         ({**parts(), "model": "mpl"}, "model must be one of .*did you mean mlp"),
-        ({**parts(), "model": 5}, "model must be a name or .*; got int"),
+        ({**parts(), "model": 5}, "model must be a name, a torch.nn.Module or .*; got int"),
         ({**parts(), "model": "cnn"}, "feature_shape must be"),
     ],
 )
