@@ -12,12 +12,30 @@ import torch
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import Secret, Updates
 from secure_fl.aggregation.pipeline import Pipeline, run
-from secure_fl.aggregation.worlds.fixed import ClearMatrix, ClearOps
+from secure_fl.aggregation.surroundings import Surroundings
+from secure_fl.aggregation.worlds.clear_ring import ClearMatrix, ClearRing
+from secure_fl.aggregation.worlds.fixedpoint import FixedPoint
 from secure_fl.errors import InputError, require
 
 
-class _KeepingOps(ClearOps):
+class _OneColumn(ClearRing):
+    """A ring whose matrices hold one column in the place of all d."""
+
+    def columns(self, x: ClearMatrix, indices: list[int]) -> ClearMatrix:
+        return x
+
+    def shift(self, x: ClearMatrix, by: torch.Tensor, bits: int) -> ClearMatrix:
+        return ClearMatrix(x.values, bits)
+
+
+class _KeepingOps(FixedPoint):
     """Opens every flag as set: later stages then have all rows, and the widest ranges."""
+
+    def __init__(self) -> None:
+        super().__init__(_OneColumn())
+
+    def shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates:
+        return super().shift(x, by if isinstance(by, Secret) else by.expand(x.shape[1]))
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
         permit.spend(secret.shape, secret.is_bit)
@@ -45,9 +63,19 @@ def rehearse_ranges(rule: Pipeline, hospitals: int, dim: int, rounds: int = 1) -
     for number in range(1, (rounds if stateful else min(rounds, 1)) + 1):
         zeros = ClearMatrix(torch.zeros((hospitals, 1), dtype=torch.int64), rule.bits)
         x = Updates(zeros, (hospitals, dim), UNIT)
+        seen = Surroundings(number, last=torch.full((1,), rule.limit, dtype=torch.float64))
         try:
             _, _, states = run(
-                rule, states, _KeepingOps(), x, everybody, ones, ones, dim, torch.ones(1)
+                rule,
+                states,
+                _KeepingOps(),
+                x,
+                everybody,
+                ones,
+                ones,
+                dim,
+                torch.ones(1),
+                surroundings=seen,
             )
         except InputError as error:
             raise InputError(f"round {number} of {rounds}: {error}") from error

@@ -24,6 +24,7 @@ import torch
 from secure_fl.aggregation.openings import THE_UPDATE, Opens
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS
+from secure_fl.aggregation.surroundings import Surroundings, groups_of
 from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, InputError, near, require
 from secure_fl.extensions import NONE, Extensions, is_own
@@ -47,6 +48,7 @@ class Context:
         accepted: bool (n,), public: submitted and not rejected so far.
         update: the combined update (d,), once a stage has made it.
         minimum: public; with fewer rows in play nothing is combined.
+        surroundings: public; the round, its randomness and the update opened before.
     """
 
     ops: Ops
@@ -58,6 +60,14 @@ class Context:
     reference: torch.Tensor | None = None
     update: Secret | None = None
     minimum: int = 1
+    surroundings: Surroundings = Surroundings()  # noqa: RUF009
+
+    def groups(self, size: int) -> list[list[int]]:
+        """Divide the rows in play at random into groups of at least `size`: indices of rows.
+
+        Public, and known only after all commitments (`surroundings.public_seed`).
+        """
+        return groups_of(self.surroundings.seed, len(self.hospitals), size)
 
     @property
     def enough(self) -> bool:
@@ -272,6 +282,7 @@ def run(
     dim: int,
     reference: torch.Tensor | None = None,
     minimum: int = 1,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[State, ...]]:
     """Run all stages and open the update.
 
@@ -285,6 +296,7 @@ def run(
         samples: float64 (n,), rows that each counts for.
         dim: d.
         minimum: fewest rows to combine.
+        surroundings: what else is public about the round.
 
     Returns:
         update float64 (d,), zero if nothing was combined; accepted bool (n,); states.
@@ -303,6 +315,7 @@ def run(
             accepted,
             reference,
             minimum=minimum,
+            surroundings=surroundings,
         )
         del x  # gone from memory once a stage has made something else of it
         for index, step in enumerate(pipeline.stages):
@@ -329,7 +342,10 @@ def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Con
     exits, rows = context.ops.exits, len(context.hospitals)
     since = len(exits.opened)
     exits.allow(step.opens, rows, dim)
-    left, following = step.apply(context, state)
+    try:
+        left, following = step.apply(context, state)
+    except InputError as error:
+        raise InputError(f"stage {step.config[0] or 'without a name'}: {error}") from error
     exits.finish(step.opens, rows, dim, since)
     return _held(step, context, left, dim), following
 

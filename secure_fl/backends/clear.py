@@ -11,6 +11,7 @@ import torch
 from secure_fl.aggregation.ops import Ops, Updates
 from secure_fl.aggregation.pipeline import run
 from secure_fl.aggregation.rules import build_rule
+from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.aggregation.worlds import fixed, plain
 from secure_fl.backends.session import Backend, Session, Submission, as_hospitals
 from secure_fl.errors import require
@@ -50,6 +51,7 @@ class ClearSession(Session):
         self._name = name
         self._minimum = minimum
         self._states = self.rule.init()
+        self._last: torch.Tensor | None = None
 
     def _refusal(self, row: torch.Tensor) -> str | None:
         """In floating point nothing is too small."""
@@ -77,6 +79,7 @@ class ClearSession(Session):
         taken = submission.commitments
         hospitals = [h for h in submission.shares if commitments.get(h) == taken[h]]
         start = perf_counter()
+        seed = public_seed(self._round, {h: commitments[h] for h in hospitals})
         ops, x = self._wrap([submission.shares[h] for h in hospitals])
         update, accepted, self._states = run(
             self.rule,
@@ -89,7 +92,9 @@ class ClearSession(Session):
             self.dim,
             reference,
             self._minimum,
+            Surroundings(self._round, seed, self._last),
         )
+        self._last = update.clone()
         cost = Cost(seconds_online=perf_counter() - start)
         digests = ops.exits.digests
         return AggregateResult(update, accepted, ops.opened, ops.values, digests, cost)

@@ -167,7 +167,7 @@ class Notary:
             ],
         }
         self._held = {}
-        return Checked(number, rows, refused, claimed), said
+        return Checked(number, rows, refused, claimed, roots), said
 
     def _claimed(self, number: int) -> frozenset[int]:
         """Whose shares opened: those that have a receipt."""

@@ -61,12 +61,14 @@ class Checked:
         rows: shares that opened, int64 (d,) by hospital.
         refused: why the others did not, by hospital.
         claimed: whose shares opened, as the node says. An honest node says what it found.
+        roots: the commitments, by hospital.
     """
 
     round: int
     rows: dict[int, np.ndarray]
     refused: dict[int, str]
     claimed: frozenset[int]
+    roots: Mapping[int, bytes]
 
     def in_play(self, rulings: Iterable[int]) -> dict[int, np.ndarray]:
         """Rows of those that the node owns up to, or must by the contract's ruling."""
@@ -160,7 +162,7 @@ class NodeSession:
         """
         self.begin(number)
         rows, refused = self.opened(roots)
-        self.checked = Checked(number, rows, refused, frozenset(rows))
+        self.checked = Checked(number, rows, refused, frozenset(rows), roots)
         return self.checked
 
     def begin(self, number: int) -> None:

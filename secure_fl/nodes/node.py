@@ -22,6 +22,7 @@ import torch
 from ledger.errors import LedgerError
 from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import from_config, run
+from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
 from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
 from secure_fl.mpc.communicator import install
@@ -211,6 +212,8 @@ class Node:
         start, before = perf_counter(), self._counters()
         ops = SharedOps(self.ring)
         hospitals = sorted(rows)
+        last = None if session.result is None else session.result[2].update
+        seed = public_seed(number, {hospital: checked.roots[hospital] for hospital in hospitals})
         update, accepted, session.states = run(
             session.rule,
             session.states,
@@ -222,6 +225,7 @@ class Node:
             session.dim,
             reference,
             self.minimum,
+            Surroundings(number, seed, last),
         )
         ops.finish()
         elapsed = perf_counter() - start

@@ -64,7 +64,8 @@ def test_what_a_rule_cannot_take_is_refused_with_what_to_change() -> None:
     wide = DefenceConfig(name="w", rule="cosine_root", params={"max_abs": 128.0}, reference=True)
     check_defence(wide, QUIET, 3, CNN)  # floating point has no such limit
     wide.backend = "mpc"
-    message = rf"'w' cannot work with 3 hospitals and {CNN:,} parameters: d must be .*lower max_abs"
+    said = "stage cosine_screen: d must be .*lower max_abs"
+    message = rf"'w' cannot work with 3 hospitals and {CNN:,} parameters: {said}"
     with pytest.raises(ConfigError, match=message):
         check_defence(wide, QUIET, 3, CNN)
     blind = DefenceConfig(name="b", rule="cosine_root")

@@ -1,0 +1,64 @@
+"""What is public about a round beside its members: the same at every node, and in the clear."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from secure_fl.errors import require
+
+_LABEL = b"secure_fl public randomness"
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """A round as a rule's stages see it.
+
+    Attributes:
+        round: number of the round in its session, from 1.
+        seed: 32 public bytes that follow from the commitments of all in play (`public_seed`).
+        last: the update opened last in this session, float64 (d,); None in the first round.
+    """
+
+    round: int = 1
+    seed: bytes = bytes(32)
+    last: torch.Tensor | None = None
+
+
+def public_seed(number: int, commitments: Mapping[int, bytes]) -> bytes:
+    """Derive a round's public randomness from its commitments, 32 bytes.
+
+    No hospital knows it when it chooses its update, since every root holds a salt of 32 bytes. But
+    whoever commits last and knows all other roots can try salts until the seed suits it: what
+    depends on the seed must hold against the best of some 2^30 seeds.
+
+    Args:
+        number: of the round.
+        commitments: roots of the hospitals in play.
+    """
+    digest = hashlib.sha256(_LABEL + number.to_bytes(8, "big"))
+    for hospital, root in sorted(commitments.items()):
+        digest.update(hospital.to_bytes(4, "big") + root)
+    return digest.digest()
+
+
+def groups_of(seed: bytes, count: int, size: int) -> list[list[int]]:
+    """Divide 0 .. count-1 at random into groups of at least `size`, as equal as can be.
+
+    Args:
+        seed: 32 public bytes; the same seed gives the same groups.
+        count: at least 1.
+        size: at least 1; above `count`, all are one group.
+
+    Example:
+        >>> [len(group) for group in groups_of(bytes(32), 8, 3)]
+        [4, 4]
+    """
+    require(count >= 1 and size >= 1, "count and size of groups", "at least 1", (count, size))
+    # Sorted by a hash each: a uniform order, for 2^256 makes ties impossible.
+    order = sorted(range(count), key=lambda i: hashlib.sha256(seed + i.to_bytes(4, "big")).digest())
+    groups = max(1, count // size)
+    return [sorted(order[start::groups]) for start in range(groups)]
