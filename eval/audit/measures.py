@@ -162,13 +162,14 @@ def _check_finish(
 ) -> Iterator[Finding]:
     """The final model is what the server makes of the last round's: itself, or tuned on the root.
 
-    Tuning follows from that model, the public root and the seed. Its last digits may differ
-    between processors, and training carries them further: a distance up to `TUNING_TOLERANCE` of
-    the way that tuning goes passes.
+    Tuning follows from that model, the public root and the seed; here it is done on the processor,
+    whatever the run trained on. Its last digits may differ between processors, and training carries
+    them further: a distance up to `TUNING_TOLERANCE` of the way that tuning goes passes.
     """
     run = cell.run
     last = read_model(model_path(records.folder, len(records.rounds) - 1))
-    server = make_server(federation, run.defence, train_options(run), run.experiment.seed)
+    options = replace(train_options(run), device="cpu")
+    server = make_server(federation, run.defence, options, run.experiment.seed)
     again = server.finish(last, None)
     way = float(torch.linalg.vector_norm(again - last))
     apart = float(torch.linalg.vector_norm(again - final))

@@ -32,6 +32,7 @@ class TrainOptions:
             (plain).
         proximal_mu: FedProx. Adds mu (w - w_start) to the gradient; 0 is FedAvg.
             Ref: Li et al., MLSys 2020.
+        device: "cpu", or "cuda" for a GPU, whose sums round differently.
     """
 
     epochs: int = 5
@@ -39,6 +40,7 @@ class TrainOptions:
     lr: float = 0.001
     optimizer: Literal["adam", "sgd"] = "adam"
     proximal_mu: float = 0.0
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         require(self.epochs >= 1, "epochs", ">= 1", self.epochs)
@@ -46,6 +48,17 @@ class TrainOptions:
         require(self.lr > 0, "lr", "> 0", self.lr)
         require(self.optimizer in ("adam", "sgd"), "optimizer", '"adam" or "sgd"', self.optimizer)
         require(self.proximal_mu >= 0, "proximal_mu", ">= 0", self.proximal_mu)
+        require(self.device in ("cpu", "cuda"), "device", '"cpu" or "cuda"', self.device)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        InputError: "cuda" where torch finds no GPU.
+    """
+    there = device != "cuda" or torch.cuda.is_available()
+    require(there, "train.device", "cpu here, where torch finds no GPU", device)
 
 
 class Scaffold(NamedTuple):
@@ -129,21 +142,24 @@ def _train(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Updates (n, d) and the number of steps (n,); `correction` (n, d) is added to gradients."""
     _check(model, start, splits, seeds)
+    check_device(options.device)
+    device = torch.device(options.device)
     sizes = torch.tensor([len(split) for split in splits])
     steps = options.epochs * ((sizes + options.batch_size - 1) // options.batch_size)
     order = torch.argsort(steps, descending=True, stable=True)  # finished hospitals drop off
     chosen = order.tolist()
-    x = torch.cat([splits[i].x for i in chosen])
-    y = torch.cat([splits[i].y for i in chosen])
-    rows, weight = _batches(sizes[order].tolist(), [seeds[i] for i in chosen], options)
+    x = torch.cat([splits[i].x for i in chosen]).to(device)
+    y = torch.cat([splits[i].y for i in chosen]).to(device)
+    batches = _batches(sizes[order].tolist(), [seeds[i] for i in chosen], options)
+    rows, weight = (part.to(device) for part in batches)
     active = (steps.unsqueeze(0) > torch.arange(int(steps.max())).unsqueeze(1)).sum(1).tolist()
 
-    origin = start.detach().float()
+    origin = start.detach().float().to(device)
     theta = origin.repeat(len(splits), 1)  # (n, d)
     if correction is not None:
-        correction = correction[order]
+        correction = correction[order].to(device)
     moments = (torch.zeros_like(theta), torch.zeros_like(theta))
-    clock = torch.zeros((), dtype=torch.float32)
+    clock = torch.zeros((), dtype=torch.float32, device=device)
     for step, count in enumerate(active):
         picked = rows[step, :count].flatten()
         batch_x = x.index_select(0, picked).unflatten(0, (count, -1))
@@ -158,8 +174,9 @@ def _train(
             here.sub_(gradient, alpha=options.lr)
         else:
             _adam(here, gradient, moments[0][:count], moments[1][:count], clock, options.lr)
-    updates = torch.empty_like(theta)
-    updates[order] = theta - origin
+    ended = (theta - origin).cpu()
+    updates = torch.empty_like(ended)
+    updates[order] = ended
     return updates, steps
 
 

@@ -31,6 +31,7 @@ from secure_fl.settings.ledger import LedgerConfig
 
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
+DEVICES = ("cpu", "cuda")
 MAX_MALICIOUS = 0.5
 # Name of data or of a model that somebody handed over in Python: no name leads back to them.
 OBJECT = "object"
@@ -99,15 +100,23 @@ class ModelConfig:
 
 @dataclass
 class TrainConfig:
-    """Local training at every hospital; `proximal_mu` is the FedProx factor, 0 switches it off."""
+    """Local training at every hospital.
+
+    Attributes:
+        epochs, batch_size, lr, optimizer: see `secure_fl.hospital.training.TrainOptions`.
+        proximal_mu: the FedProx factor, 0 switches it off.
+        device: `cpu`, or `cuda` to train on a GPU, which rounds differently.
+    """
 
     epochs: int = 5
     batch_size: int = 32
     lr: float = 0.001
     optimizer: str = "adam"
     proximal_mu: float = 0.0
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
+        check_name("train.device", self.device, DEVICES)
         check(self.epochs >= 1, "train.epochs", "at least 1", self.epochs)
         check(self.batch_size >= 1, "train.batch_size", "at least 1", self.batch_size)
         check(positive(self.lr), "train.lr", "> 0 and finite", self.lr)

@@ -16,7 +16,7 @@ from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, sha256
 from secure_fl.hospital.hospital import Hospital
-from secure_fl.hospital.training import TrainOptions
+from secure_fl.hospital.training import TrainOptions, check_device
 from secure_fl.server.samples import LARGEST_CLAIM
 from secure_fl.settings.ledger import PLACES
 from secure_fl.settings.schema import (
@@ -91,12 +91,14 @@ class RunConfig:
         """Hash of all settings of this run, which its first record carries.
 
         Where data, keys and the ledger's node are is no setting; nor are the other cells of the
-        job and its name.
+        job and its name. The device counts where it is not the processor.
         """
         experiment = asdict(self.experiment)
         for key in ("name", "description", "attacks", "defences", "malicious"):
             del experiment[key]
         del experiment["data"]["path"]
+        if experiment["train"]["device"] == "cpu":
+            del experiment["train"]["device"]
         for key in PLACES:
             del experiment["ledger"][key]
         settings = [experiment, asdict(self.defence), asdict(self.attack), self.fraction]
@@ -136,11 +138,12 @@ def rehearse(setting: Setting) -> None:
     malicious hospital, or that one alone.
 
     Raises:
-        ConfigError: its classes are not those of the data, or it cannot act among so many
-            hospitals.
+        ConfigError: its classes are not those of the data, it cannot act among so many hospitals,
+            or there is no device to train on.
         InputError: it returned updates of another shape, or values that are not finite.
     """
     federation, attack = setting.federation, setting.attack
+    check_device(setting.options.device)
     classes = range(federation.data.classes)
     for key in ("source_class", "target_class"):
         value = getattr(attack, key, None)
