@@ -83,6 +83,22 @@ def test_formulas_of_the_nearest(n: int, bits: int, ranks: int) -> None:
 
 @pytest.mark.parametrize("n", SIZES[1:])
 @pytest.mark.parametrize("bits", [2, 18, 24])
+def test_formulas_of_the_nearest_to_a_center(n: int, bits: int) -> None:
+    ands, layers = sides(n, bits + (n - 1).bit_length(), 1)
+    params = {"keep": n - 1, "method": "radix"}
+    assert counted("nearest_zero", [(bits, n, 1)], params) == (ands + n, layers + 1)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_formulas_of_signs_and_their_number(n: int) -> None:
+    ands, layers = count(n)
+    compare = n.bit_length() - 1
+    assert counted("signs", [(18, n, 1)], {}) == (0, 0)
+    assert counted("count_at_least", [(n, 1)], {"count": 1}) == (ands + compare, layers + compare)
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+@pytest.mark.parametrize("bits", [2, 18, 24])
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_formulas_of_pairwise_comparison(n: int, bits: int, ranks: int) -> None:
     ands, layers = count(n - 1)
