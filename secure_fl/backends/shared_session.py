@@ -14,7 +14,18 @@ from secure_fl.aggregation.pipeline import Pipeline
 from secure_fl.backends.session import Session, Submission
 from secure_fl.backends.statements import Findings, Signed
 from secure_fl.errors import NodeFailure, SecureFLError, require
-from secure_fl.hospital.hospital import Delivery, Hospital
+from secure_fl.hospital.hospital import Hospital
+from secure_fl.nodes.commands import (
+    Aggregate,
+    CheckShares,
+    CloseSession,
+    Command,
+    GiveReceipts,
+    OpenSession,
+    SignRecords,
+    SignResult,
+)
+from secure_fl.nodes.shares import Delivery
 from secure_fl.types import AggregateResult, Cost, Opening
 
 
@@ -53,16 +64,7 @@ class Carried:
 
     def deliver(self, hospital: int, delivery: Delivery) -> None:
         """Bring the node a hospital's share, as it was given."""
-        message = delivery.message
-        header = {
-            "do": "share",
-            "session": self._session,
-            "hospital": hospital,
-            "proof": [part.hex() for part in message.proof],
-            "root": delivery.root.hex(),
-            "delivery": delivery.signature.hex(),
-        }
-        self._backend.tell(self._rank, header, message.salt, message.share)
+        self._backend.tell(self._rank, *delivery.write(self._session, hospital))
 
 
 class MpcSession(Session):
@@ -84,19 +86,15 @@ class MpcSession(Session):
         self._addresses = [Carried(backend, number, rank) for rank in range(backend.nodes)]
         self._checked = False
         self._cpu_ms = 0.0
-        message = {
-            "do": "open",
-            "session": number,
-            "rule": rule.to_config(),
-            "hospitals": self.hospitals,
-            "dim": self.dim,
-            "ties": None if self.contract is None else self.contract.to_json(),
-        }
+        sizes = (self.hospitals, self.dim)
         try:
-            backend.ask(message)
+            self._ask(OpenSession(number, rule.to_config(), *sizes, self.contract))
         except SecureFLError:
             self.close()  # at nodes that did open it
             raise
+
+    def _ask(self, command: Command) -> list[tuple[dict[str, Any], bytearray]]:
+        return self._backend.ask(*command.write())
 
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
         """Each hospital splits its update, commits, and sends every node its share."""
@@ -117,8 +115,8 @@ class MpcSession(Session):
 
     def _bring_receipts(self) -> None:
         """Bring hospitals what nodes sign for the shares that they received."""
-        message = {"do": "receipts", "session": self._number, "round": self._round}
-        for rank, (answer, _) in enumerate(self._backend.ask(message)):
+        answers = self._ask(GiveReceipts(self._number, self._round))
+        for rank, (answer, _) in enumerate(answers):
             self._cpu_ms += answer["cpu_ms"]
             for hospital, receipt in answer["receipts"].items():
                 self.members[int(hospital)].keep(rank, _signature(receipt))
@@ -133,14 +131,8 @@ class MpcSession(Session):
         """
         if self.contract is None:
             return None
-        message = {
-            "do": "check",
-            "session": self._number,
-            "round": self._round,
-            "roots": _roots(commitments),
-            "posted_root": posted_root.hex(),
-        }
-        answers = [answer for answer, _ in self._backend.ask(message)]
+        command = CheckShares(self._number, self._round, commitments, posted_root)
+        answers = [answer for answer, _ in self._ask(command)]
         self._checked = True
         opened = tuple(
             SignedOpened(rank, tuple(answer["opened"]), _signature(answer["signature"]))
@@ -177,14 +169,8 @@ class MpcSession(Session):
         """
         if self.contract is None:
             return None
-        message = {
-            "do": "sign",
-            "session": self._number,
-            "round": self._round,
-            "result": result_sha256,
-            "candidate": candidate_sha256,
-        }
-        answers = [answer for answer, _ in self._backend.ask(message)]
+        command = SignResult(self._number, self._round, result_sha256, candidate_sha256)
+        answers = [answer for answer, _ in self._ask(command)]
         return Signed(
             tuple(_signature(answer["signatures"][0]) for answer in answers),
             sum(answer["cpu_ms"] for answer in answers),
@@ -208,13 +194,8 @@ class MpcSession(Session):
         """
         if self.contract is None:
             return None
-        message = {
-            "do": "sign",
-            "session": self._number,
-            "round": entry,
-            "candidate": candidate_sha256,
-        }
-        answers = [answer for answer, _ in self._backend.ask(message, records)]
+        command = SignRecords(self._number, entry, candidate_sha256, records)
+        answers = [answer for answer, _ in self._ask(command)]
         pairs = [[_signature(text) for text in answer["signatures"]] for answer in answers]
         opened = tuple(SignedOpened(rank, (), pair[0]) for rank, pair in enumerate(pairs))
         spent = sum(answer["cpu_ms"] for answer in answers)
@@ -231,18 +212,16 @@ class MpcSession(Session):
     ) -> AggregateResult:
         if self.contract is not None and not self._checked:
             self.check_shares(commitments)
-        message = {
-            "do": "aggregate",
-            "session": self._number,
-            "round": self._round,
-            "reputation": reputation.tolist(),
-            "samples": samples.tolist(),
-            "ruled": [list(place) for place in ruled],
-        }
-        if not self._checked:
-            message["roots"] = _roots(commitments)
-        payload = b"" if reference is None else reference.numpy().astype("<f8").tobytes()
-        answers = self._backend.ask(message, payload)
+        command = Aggregate(
+            self._number,
+            self._round,
+            reputation.tolist(),
+            samples.tolist(),
+            ruled,
+            None if self._checked else commitments,
+            None if reference is None else reference.numpy(),
+        )
+        answers = self._ask(command)
         header, data = answers[0]
         for rank, (other, theirs) in enumerate(answers[1:], start=1):
             same = all(other[key] == header[key] for key in ("accepted", "opened", "digests"))
@@ -262,11 +241,7 @@ class MpcSession(Session):
     def close(self) -> None:
         """Let the nodes forget the session's state; nodes that are gone already have."""
         if self._backend.running:
-            self._backend.ask({"do": "close", "session": self._number})
-
-
-def _roots(commitments: Mapping[int, bytes]) -> dict[str, str]:
-    return {str(hospital): root.hex() for hospital, root in sorted(commitments.items())}
+            self._ask(CloseSession(self._number))
 
 
 def _signature(text: str) -> Signature:

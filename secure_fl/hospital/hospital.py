@@ -26,21 +26,7 @@ from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
 from secure_fl.models import Model
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.nodes.contract import Contract
-from secure_fl.nodes.shares import SALT_BYTES, ShareMessage
-
-
-class Delivery(NamedTuple):
-    """What a hospital sends to one node.
-
-    Attributes:
-        message: share, salt and Merkle proof.
-        root: that the share opens; with `signature` empty where nothing is signed.
-        signature: the hospital's, on the share's digest and the root, 64 bytes.
-    """
-
-    message: ShareMessage
-    root: bytes = b""
-    signature: bytes = b""
+from secure_fl.nodes.shares import SALT_BYTES, Delivery, ShareMessage
 
 
 class Address(Protocol):

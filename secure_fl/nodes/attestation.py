@@ -26,9 +26,9 @@ from secure_fl.errors import InputError, require
 from secure_fl.files import sha256
 from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.fields import HASH, Short
-from secure_fl.nodes.inbox import Checked, NodeSession, Parcel
+from secure_fl.nodes.inbox import Checked, NodeSession
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
-from secure_fl.nodes.shares import SALT_BYTES
+from secure_fl.nodes.shares import SALT_BYTES, Delivery
 
 
 def read_signer(option: Mapping[str, str]) -> Signer:
@@ -110,21 +110,21 @@ class Notary:
         for hospital, row in rows.items():
             parcel = parcels[hospital]
             digest = share_digest(parcel.message.salt, parcel.message.share)
-            self._held[hospital] = Held(row, digest, parcel.root, parcel.delivery)
+            self._held[hospital] = Held(row, digest, parcel.root, parcel.signature)
         return {
             hospital: self._sign(self._messages.receipt(number, hospital, held.digest, held.root))
             for hospital, held in self._held.items()
         }
 
-    def _is_signed(self, hospital: int, parcel: Parcel) -> bool:
+    def _is_signed(self, hospital: int, parcel: Delivery) -> bool:
         """Whether the hospital signed for this share, its root and this node."""
-        sizes = (len(parcel.message.salt), len(parcel.root), len(parcel.delivery))
+        sizes = (len(parcel.message.salt), len(parcel.root), len(parcel.signature))
         if sizes != (SALT_BYTES, 32, 64) or hospital >= len(self._contract.hospitals):
             return False
         digest = share_digest(parcel.message.salt, parcel.message.share)
         said = self._messages.delivery(self._round, self._rank, digest, parcel.root)
         return (
-            recover(said, Signature.from_bytes(parcel.delivery))
+            recover(said, Signature.from_bytes(parcel.signature))
             == (self._contract.hospitals[hospital])
         )
 

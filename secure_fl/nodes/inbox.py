@@ -13,43 +13,11 @@ from ledger.protocol.merkle import share_digest
 from secure_fl.aggregation.pipeline import Pipeline, State
 from secure_fl.errors import InputError, require
 from secure_fl.nodes.memory import Memory
-from secure_fl.nodes.shares import SALT_BYTES, ShareMessage, check
+from secure_fl.nodes.shares import Delivery, ShareMessage, check
 from secure_fl.types import AggregateResult
 
 # Bits of uniform randomness that never come twice.
 CERTAINLY_ONCE = 128
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What a hospital delivered: its share, and where members sign, what proves the delivery.
-
-    Attributes:
-        message: salt, share and Merkle proof.
-        root: that the share opens, as the hospital says.
-        delivery: its signature on the share's digest and the root, 64 bytes.
-    """
-
-    message: ShareMessage
-    root: bytes = b""
-    delivery: bytes = b""
-
-    @classmethod
-    def read(cls, header: Mapping[str, Any], payload: bytes | bytearray) -> Parcel:
-        """A parcel as it came; what is malformed in it comes out empty, and proves nothing."""
-        proof = header.get("proof")
-        parts = [_bytes(part) for part in proof] if isinstance(proof, list) else []
-        salt, share = bytes(payload[:SALT_BYTES]), bytes(payload[SALT_BYTES:])
-        message = ShareMessage(salt, share, parts)
-        return cls(message, _bytes(header.get("root")), _bytes(header.get("delivery")))
-
-
-def _bytes(text: Any) -> bytes:
-    """Bytes from hexadecimal; none from anything else."""
-    try:
-        return bytes.fromhex(text) if isinstance(text, str) else b""
-    except ValueError:
-        return b""
 
 
 @dataclass(frozen=True)
@@ -99,7 +67,7 @@ class NodeSession:
     rank: int
     nodes: int
     memory: Memory
-    inbox: dict[int, Parcel] = field(default_factory=dict)
+    inbox: dict[int, Delivery] = field(default_factory=dict)
     checked: Checked | None = None
     seen: int = 0
     result: tuple[int, frozenset[int], AggregateResult] | None = None
@@ -109,7 +77,7 @@ class NodeSession:
         """Keep what a hospital delivered; it is looked at when all have."""
         hospital = header.get("hospital")
         if type(hospital) is int and 0 <= hospital < self.hospitals:
-            self.inbox[hospital] = Parcel.read(header, payload)
+            self.inbox[hospital] = Delivery.read(header, payload)
 
     def opened(self, roots: Mapping[int, bytes]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
         """Open roots with the shares in the inbox, which is empty afterwards.

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-import numpy as np
-
 from secure_fl.errors import InputError, require
 from secure_fl.mpc.transport import Channel, UnreadableHeader
 from secure_fl.nodes.fields import (
@@ -79,20 +77,6 @@ def receive(control: Channel, sessions: Mapping[int, NodeSession]) -> tuple[Mess
     return message, payload
 
 
-def direction(payload: bytes | bytearray) -> np.ndarray | None:
-    """The public direction (d,) in an aggregation's payload, float64; None if it is empty.
-
-    Raises:
-        InputError: a coordinate is not finite.
-    """
-    if not payload:
-        return None
-    values = np.frombuffer(payload, "<f8").copy()
-    good = bool(np.isfinite(values).all())
-    require(good, "payload of 'aggregate'", "finite numbers", "NaN or infinity")
-    return values
-
-
 class Refused(InputError):
     """A message that was read and not taken.
 
@@ -106,7 +90,7 @@ class Refused(InputError):
 
 
 # Fields of each command, checked in this order; with None for the session: none must be open. What
-# a hospital says in a share proves nothing unless it fits (`secure_fl.nodes.inbox.Parcel.read`).
+# a hospital says in a share proves nothing unless it fits (`secure_fl.nodes.shares.Delivery.read`).
 _ROUND = whole(1, MOST_ROUND)
 _ALONE: dict[str, dict[str, Rule]] = {
     "stop": {},

@@ -35,10 +35,21 @@ from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel, Mesh, open_private
+from secure_fl.nodes.commands import (
+    Aggregate,
+    CheckShares,
+    CloseSession,
+    Command,
+    GiveReceipts,
+    OpenSession,
+    SignRecords,
+    SignResult,
+    read_command,
+)
 from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.memory import Memory
-from secure_fl.nodes.messages import Message, Open, Refused, direction, receive
+from secure_fl.nodes.messages import Message, Open, Refused, receive
 from secure_fl.nodes.pulse import Pulse
 from secure_fl.types import AggregateResult
 
@@ -109,7 +120,7 @@ class Node:
     ) -> tuple[dict[str, Any], Sequence[bytes]]:
         """The answer to a message, or why there is none."""
         try:
-            reply, parts = self._answer(header["do"], header, payload)
+            reply, parts = self._answer(read_command(header, payload))
         except NodeFailure:
             raise
         except SecureFLError as error:
@@ -117,71 +128,58 @@ class Node:
             return _refusal(error, header), []
         return {**reply, "question": header.get("question")}, parts
 
-    def _answer(
-        self, command: str, header: dict[str, Any], payload: bytearray
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        if command == "aggregate":
-            return self._aggregate(header, payload)
-        answers = {
-            "open": self._open,
-            "close": self._close,
-            "receipts": self._receipts,
-            "check": self._check,
-            "sign": self._sign,
-        }
+    def _answer(self, command: Command) -> tuple[dict[str, Any], list[bytes]]:
+        if isinstance(command, Aggregate):
+            return self._aggregate(command)
         start = process_time()
-        reply = answers[command](header, payload)
+        reply = self._short_answer(command)
         return {**reply, "cpu_ms": 1000 * (process_time() - start)}, []
 
-    def _open(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
-        rule, number, hospitals = (
-            from_config(header["rule"], self.extensions),
-            header["session"],
-            header["hospitals"],
-        )
+    def _short_answer(self, command: Command) -> dict[str, Any]:
+        """The answer to all but an aggregation."""
+        match command:
+            case OpenSession():
+                self._open(command)
+                return {}
+            case CloseSession(session):
+                self.sessions.pop(session, None)
+                self.notaries.pop(session, None)
+                return {}
+            case GiveReceipts(session, number):
+                return {"receipts": self.notaries[session].receipts(number)}
+            case CheckShares(session, number, roots, posted_root):
+                # Signed before it hears what others found.
+                notary = self.notaries[session]
+                checked, said = notary.statement(number, roots, posted_root)
+                self.sessions[session].checked = checked
+                return {"refused": checked.refused, **said}
+            case SignResult(session, number, result, candidate):
+                return {"signatures": [self.notaries[session].result(number, result, candidate)]}
+            case SignRecords(session, number, candidate, records):
+                closing = self.notaries[session].closing(number, candidate, records)
+                return {"signatures": list(closing)}
+        raise InputError(f"no answer to {command!r}")
+
+    def _open(self, command: OpenSession) -> None:
+        rule, hospitals = from_config(command.rule, self.extensions), command.hospitals
         require(hospitals >= self.minimum, "hospitals", f"at least {self.minimum}", hospitals)
         place = (self.mesh.rank, self.mesh.size, self.memory)
-        session = NodeSession(rule, hospitals, header["dim"], rule.init(), *place)
-        if header["ties"] is not None:
+        session = NodeSession(rule, hospitals, command.dim, rule.init(), *place)
+        if command.contract is not None:
             if self.signer is None:
                 raise InputError(f"node {self.mesh.rank} was started without a ledger key")
-            contract = Contract.from_json(header["ties"])
-            self.notaries[number] = self._notary(self.signer, session, contract)
+            notary = self._notary(self.signer, session, command.contract)
+            self.notaries[command.session] = notary
         elif self.signer is not None:
             raise InputError(
                 f"node {self.mesh.rank} holds a ledger key: it opens no session without a contract"
             )
-        self.sessions[number] = session
-        return {}
+        self.sessions[command.session] = session
 
     def _notary(self, signer: Signer, session: NodeSession, contract: Contract) -> Notary:
         from secure_fl.nodes.attestation import Notary
 
         return Notary(signer, session, contract)
-
-    def _close(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
-        self.sessions.pop(header["session"], None)
-        self.notaries.pop(header["session"], None)
-        return {}
-
-    def _receipts(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
-        """Sign a receipt for every share that came in."""
-        return {"receipts": self.notaries[header["session"]].receipts(header["round"])}
-
-    def _check(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
-        """Say whose shares opened, signed, before hearing what others found."""
-        session, notary = self.sessions[header["session"]], self.notaries[header["session"]]
-        posted_root = bytes.fromhex(header["posted_root"])
-        session.checked, said = notary.statement(header["round"], _roots(header), posted_root)
-        return {"refused": session.checked.refused, **said}
-
-    def _sign(self, header: dict[str, Any], payload: bytearray) -> dict[str, Any]:
-        """Sign a round's result, or with records as payload the run's last entry."""
-        notary = self.notaries[header["session"]]
-        number, candidate = header["round"], header["candidate"]
-        if payload:
-            return {"signatures": notary.closing(number, candidate, bytes(payload))}
-        return {"signatures": [notary.result(number, header["result"], candidate)]}
 
     def _agreed(self, session: NodeSession, mine: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Shares that every node has opened; the nodes tell each other, in the clear."""
@@ -192,21 +190,19 @@ class Node:
             mine = {hospital: row for hospital, row in mine.items() if theirs[hospital]}
         return mine
 
-    def _aggregate(
-        self, header: dict[str, Any], payload: bytearray
-    ) -> tuple[dict[str, Any], list[bytes]]:
-        session, number, rank = self.sessions[header["session"]], header["round"], self.mesh.rank
-        public = direction(payload)
-        reference = None if public is None else torch.from_numpy(public)
+    def _aggregate(self, command: Aggregate) -> tuple[dict[str, Any], list[bytes]]:
+        session, number, rank = self.sessions[command.session], command.round, self.mesh.rank
+        reference = None if command.reference is None else torch.from_numpy(command.reference)
         reputation, samples = (
-            torch.tensor(header[key], dtype=torch.float64) for key in ("reputation", "samples")
+            torch.tensor(values, dtype=torch.float64)
+            for values in (command.reputation, command.samples)
         )
-        if "roots" in header:
-            signs = header["session"] in self.notaries
+        if command.roots is not None:
+            signs = command.session in self.notaries
             require(not signs, "roots", "none where the node states whose shares opened", "some")
-            session.open_commitments(number, _roots(header))
+            session.open_commitments(number, command.roots)
         checked = session.waiting(number)
-        ruled = [hospital for hospital, node in header["ruled"] if node == rank]
+        ruled = [hospital for hospital, node in command.ruled if node == rank]
         rows = self._agreed(session, checked.in_play(ruled))
         checked.rows.clear()
         start, before = perf_counter(), self._counters()
@@ -258,10 +254,6 @@ class Node:
 def _refusal(error: SecureFLError, header: Message) -> dict[str, Any]:
     kind, question = type(error).__name__, header.get("question")
     return {"error": kind, "message": str(error), "question": question}
-
-
-def _roots(header: dict[str, Any]) -> dict[int, bytes]:
-    return {int(h): bytes.fromhex(root) for h, root in header["roots"].items()}
 
 
 def _stacked(rows: dict[int, np.ndarray], bits: int) -> Updates | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,49 @@ class ShareMessage(NamedTuple):
     salt: bytes
     share: bytes
     proof: list[bytes]
+
+
+class Delivery(NamedTuple):
+    """What a hospital sends to one node, and what it is held to.
+
+    Attributes:
+        message: salt, share and Merkle proof.
+        root: that the share opens, as the hospital says; empty where nothing is signed.
+        signature: the hospital's, on the share's digest and the root, 64 bytes; empty as `root` is.
+    """
+
+    message: ShareMessage
+    root: bytes = b""
+    signature: bytes = b""
+
+    def write(self, session: int, hospital: int) -> tuple[dict[str, Any], bytes, bytes]:
+        """Header and payloads of the message that brings it."""
+        header = {
+            "do": "share",
+            "session": session,
+            "hospital": hospital,
+            "proof": [part.hex() for part in self.message.proof],
+            "root": self.root.hex(),
+            "delivery": self.signature.hex(),
+        }
+        return header, self.message.salt, self.message.share
+
+    @classmethod
+    def read(cls, header: Mapping[str, Any], payload: bytes | bytearray) -> Delivery:
+        """As it came; what is malformed in it comes out empty, and proves nothing."""
+        proof = header.get("proof")
+        parts = [_bytes(part) for part in proof] if isinstance(proof, list) else []
+        salt, share = bytes(payload[:SALT_BYTES]), bytes(payload[SALT_BYTES:])
+        message = ShareMessage(salt, share, parts)
+        return cls(message, _bytes(header.get("root")), _bytes(header.get("delivery")))
+
+
+def _bytes(text: Any) -> bytes:
+    """Bytes from hexadecimal; none from anything else."""
+    try:
+        return bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        return b""
 
 
 def share_type(bits: int) -> str:

@@ -15,8 +15,9 @@ from secure_fl.faults import (
     WITHHELD_SHARE,
     WRONG_SHARE,
 )
-from secure_fl.hospital.hospital import Delivery, Handed, Hospital
+from secure_fl.hospital.hospital import Handed, Hospital
 from secure_fl.hospital.sharing import commit
+from secure_fl.nodes.shares import Delivery
 
 
 class CheatingHospital(Hospital):

@@ -16,11 +16,11 @@ from secure_fl import models
 from secure_fl.aggregation.worlds.fixedpoint import encode
 from secure_fl.data import Split
 from secure_fl.errors import InputError
-from secure_fl.hospital.hospital import Delivery, Hospital, protect
+from secure_fl.hospital.hospital import Hospital, protect
 from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
 from secure_fl.nodes.contract import Contract
-from secure_fl.nodes.shares import check
+from secure_fl.nodes.shares import Delivery, check
 
 BITS, D, NUMBER, SEAT = 18, 5, 3, 1
 KEY, OTHER = (simulation_key(4, "hospital", seat) for seat in (SEAT, 0))
