@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from eval.jobs.sweep import Sweep, sweep
     from secure_fl.aggregation import build_rule
     from secure_fl.backends.aggregate import aggregate, open_backend
+    from secure_fl.data.registry import dataset
     from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
     from secure_fl.federation import Federation
+    from secure_fl.models.registry import model
     from secure_fl.settings.config import load_config
     from secure_fl.simulation.run import RunConfig, RunResult
     from secure_fl.simulation.steps import RunSteps
@@ -42,7 +44,9 @@ _HOME = {
     "Sweep": "eval.jobs.sweep",
     "aggregate": "secure_fl.backends.aggregate",
     "build_rule": "secure_fl.aggregation",
+    "dataset": "secure_fl.data.registry",
     "load_config": "secure_fl.settings.config",
+    "model": "secure_fl.models.registry",
     "open_backend": "secure_fl.backends.aggregate",
     "run": "eval.jobs.single",
     "start": "eval.jobs.single",
@@ -64,7 +68,9 @@ __all__ = [
     "Sweep",
     "aggregate",
     "build_rule",
+    "dataset",
     "load_config",
+    "model",
     "open_backend",
     "run",
     "start",

@@ -37,7 +37,7 @@ class Extensions:
         """The object of a name.
 
         Args:
-            kind: "attack", "rule" or "stage".
+            kind: "attack", "rule", "stage", "dataset" or "model".
             name: "module:name".
 
         Raises:

@@ -37,7 +37,7 @@ def mark(kind: str, made: T) -> T:
     """Enter an object into the table of marks; for the decorators.
 
     Args:
-        kind: "rule" or "stage".
+        kind: "rule", "stage", "dataset" or "model".
         made: what the decorator returns.
     """
     _MARKS[id(made)] = (kind, made)
@@ -108,6 +108,6 @@ def import_named(name: str, folders: Iterable[str] | None = None, kind: KindOf =
         place = getattr(module, "__file__", None) or "built in"
         raise ValueError(
             f"{attribute!r} of {module_name} ({place}) is not marked with @rule or "
-            f"@stage, nor for a run with @attack; what is: {listed}"
+            f"@stage, nor for a run with @attack, @dataset or @model; what is: {listed}"
         )
     return found

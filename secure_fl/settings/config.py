@@ -31,9 +31,17 @@ from secure_fl.extensions import is_own
 from secure_fl.files import write_atomic
 from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
 from secure_fl.settings.permitted import permit
-from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
+from secure_fl.settings.schema import (
+    AttackConfig,
+    DataConfig,
+    DefenceConfig,
+    ExperimentConfig,
+    ModelConfig,
+)
 from secure_fl.settings.yaml_file import read_mapping
 
+# Groups in which `module:name` stands for data or a model of one's own.
+_OWN: dict[str, type] = {"data": DataConfig, "model": ModelConfig}
 GROUPS = ("data", "model", "ledger", "experiment")
 ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
 
@@ -78,7 +86,11 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
     chosen = [o for o in parsed if o.key in GROUPS]
     own = [o for o in parsed if o.key.split(".")[0] in ITEM_KINDS]
     values = [o for o in parsed if o not in chosen and o not in own]
-    tree = _typed(ExperimentConfig, _compose("config", [f"{o.key}={o.value}" for o in chosen]))
+    mine = {o.key: o.value for o in chosen if o.key in ("data", "model") and is_own(o.value)}
+    shipped = [f"{o.key}={o.value}" for o in chosen if o.key not in mine]
+    tree = _typed(ExperimentConfig, _compose("config", shipped))
+    for key, name in mine.items():  # of one's own: its name, and none of the defaults' parameters
+        tree[key] = OmegaConf.structured(_OWN[key](name=name))
     OmegaConf.set_struct(tree.model.params, False)  # its keys are checked by the model
     for override in values:
         _update(tree, override.key, override.value, prefix="")

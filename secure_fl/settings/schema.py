@@ -44,7 +44,7 @@ class DataConfig:
     """Which data, how they are split, and how many hospitals share them.
 
     Attributes:
-        name: data set; `secure-fl list` shows them.
+        name: data set; `secure-fl list` shows them; or `module:function`.
         path: where the user keeps the official files, for data sets that are not shipped.
         hospitals: number of hospitals.
         alpha: concentration of the Dirichlet distribution over classes; small is uneven.
@@ -70,7 +70,9 @@ class DataConfig:
     root_patients: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name != OBJECT:
+        if is_own(self.name):
+            check_form(self.name)
+        elif self.name != OBJECT:
             check_name("data.name", self.name, data.names())
         check(1 <= self.hospitals <= 500, "data.hospitals", "from 1 to 500", self.hospitals)
         check(positive(self.alpha), "data.alpha", "> 0 and finite", self.alpha)
@@ -94,7 +96,9 @@ class ModelConfig:
     params: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.name != OBJECT:
+        if is_own(self.name):
+            check_form(self.name)
+        elif self.name != OBJECT:
             check_name("model.name", self.name, models.names())
 
 
@@ -448,6 +452,7 @@ class ExperimentConfig:
         """Names in these settings that stand for code of somebody's own."""
         names = [attack.name for attack in self.attacks if is_own(attack.name)]
         names += [name for defence in self.defences for name in defence.own_names]
+        names += [name for name in (self.data.name, self.model.name) if is_own(name)]
         return tuple(dict.fromkeys(names))
 
     def permit(self, extensions: Extensions) -> None:
@@ -460,6 +465,9 @@ class ExperimentConfig:
         self.extensions = extensions
         for item in (*self.attacks, *self.defences):
             item.build(extensions)
+        for kind, name in (("dataset", self.data.name), ("model", self.model.name)):
+            if is_own(name):
+                extensions.get(kind, name)
 
     def _check_nodes(self) -> None:
         """Hold what concerns the computing nodes to the hospitals, rounds and nodes there are."""

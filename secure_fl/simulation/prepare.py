@@ -9,7 +9,7 @@ import numpy as np
 
 from secure_fl import data, models, seeds
 from secure_fl.data import Dataset
-from secure_fl.errors import ConfigError
+from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
 from secure_fl.settings.schema import OBJECT, ExperimentConfig
@@ -27,7 +27,7 @@ def prepare(config: ExperimentConfig) -> Federation:
             "data and model were handed over in Python (data.name, model.name: object): these "
             "settings do not lead back to them"
         )
-    loaded = data.load(settings.name, settings.path)
+    loaded = data.load(settings.name, settings.path, config.extensions)
     dataset = _sample(loaded, settings.rows, seed)
     federated = data.partition(
         dataset,
@@ -56,8 +56,14 @@ def prepare(config: ExperimentConfig) -> Federation:
         )
     try:
         model = models.build(
-            config.model.name, federated.feature_shape, federated.classes, config.model.params
+            config.model.name,
+            federated.feature_shape,
+            federated.classes,
+            config.model.params,
+            config.extensions,
         )
+    except NotPermitted:
+        raise
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"model {config.model.name!r} with params {config.model.params}: {error}"
