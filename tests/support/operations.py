@@ -66,6 +66,11 @@ def apart(x: np.ndarray) -> np.ndarray:
     return ((x[:, None] - x[None]) ** 2).sum(2)
 
 
+def few(ops: Ops, x: Updates) -> Secret:
+    """How many of three coordinates are negative, (m,)."""
+    return ops.sum(ops.signs(ops.columns(x, range(3))), 1)
+
+
 def lowest(a: np.ndarray, count: int) -> np.ndarray:
     """Which are the `count` smallest of the last axis; of equal ones the first."""
     rank = (a[..., None, :] < a[..., :, None]).sum(-1)
@@ -312,6 +317,14 @@ OPERATIONS: dict[str, list[Operation]] = {
     ],
     "less_each": [
         Operation(
+            lambda ops, x, limit=limit: (ops.row(x, 0) < limit) & (ops.row(x, 2) <= limit),  # type: ignore[misc]
+            lambda x, limit=limit: (x[0] < limit) & (x[2] <= limit),  # type: ignore[misc]
+        )
+        # Between two steps, and at one that ties have.
+        for limit in (0.5 + 2.0**-18, 0.5 - 2.0**-18, 0.5, -0.5, -0.5 - 2.0**-18)
+    ]
+    + [
+        Operation(
             lambda ops, x: ops.less_each((scores(ops, x), 12.0), (scores(ops, x), 1.0))[1],
             lambda x: squares(x) < 1.0,
         )
@@ -329,6 +342,14 @@ OPERATIONS: dict[str, list[Operation]] = {
         )
     ],
     "smallest": [
+        # Of counts from 0 to 3, so that most are tied.
+        Operation(
+            lambda ops, x, count=count: ops.smallest(few(ops, x), count),  # type: ignore[misc]
+            lambda x, count=count: lowest((x[:, :3] < 0).sum(1), count),  # type: ignore[misc]
+        )
+        for count in range(1, M)
+    ]
+    + [
         Operation(lambda ops, x: ops.smallest(scores(ops, x), 4), lambda x: lowest(squares(x), 4)),
         Operation(lambda ops, x: ops.smallest(distances(ops, x), 3), lambda x: lowest(apart(x), 3)),
         Operation(
