@@ -27,6 +27,7 @@ from eval.jobs.progress import Reporter
 from eval.jobs.run_lock import only_writer, refuse_second_writer
 from eval.results.participation import warnings
 from eval.results.records import BY_CLASS, read_object, read_row
+from eval.results.style import ROOT_ONLY
 from ledger.errors import Reverted
 from secure_fl.backends.session import Backend
 from secure_fl.errors import ConfigError, InputError, SecureFLError
@@ -60,7 +61,6 @@ from secure_fl.simulation.steps import run_rounds
 from secure_fl.threads import torch_threads
 
 CLEAN = "none"
-ROOT_ONLY = "root_only"
 ENVIRONMENT = "environment.json"
 # In ENVIRONMENT: hash of the settings that the run began with.
 CONFIG_HASH = "config_sha256"
