@@ -195,6 +195,14 @@ OPERATIONS: dict[str, list[Operation]] = {
     "median": [Operation(lambda ops, x: ops.median(x), lambda x: np.median(x, axis=0))],
     "middle": [Operation(lambda ops, x: ops.middle(x, 2), lambda x: middle(x, 2))],
     "nearest": [
+        # As far below as above, for many.
+        Operation(
+            lambda ops, x, keep=keep: ops.nearest(x, keep, torch.zeros(D)),  # type: ignore[misc]
+            lambda x, keep=keep: nearest_to(x, np.zeros(D), keep),  # type: ignore[misc]
+        )
+        for keep in range(1, M + 1)
+    ]
+    + [
         Operation(
             lambda ops, x: ops.nearest(x, 4), lambda x: nearest_to(x, np.median(x, axis=0), 4)
         ),
@@ -390,6 +398,7 @@ def rows(seed: int) -> np.ndarray:
     if seed % 2:
         x[rng.integers(M)] = x[rng.integers(M)]
         x[:, ::3] = rng.choice([-0.5, 0.0, 0.5], (M, len(x[0, ::3])))
+        x[:, 1::3] = rng.integers(-2, 3, (M, len(x[0, 1::3]))) / 2**16  # a step apart
     return np.round(x * 2**16) / 2**16
 
 
