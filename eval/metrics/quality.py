@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
-from sklearn import metrics as sk
 
 from eval.metrics.calibration import Calibration, log_odds, predict
 from eval.metrics.checks import finite, labels, paired, scored
 from secure_fl.errors import require
+from secure_fl.scikit_learn import metrics as sk
 
 
 class Classification(NamedTuple):

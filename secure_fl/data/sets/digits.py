@@ -30,11 +30,11 @@ def load(path: Path | None = None) -> Dataset:
     Raises:
         InputError: a path was given, or scikit-learn's copy is another one.
     """
-    from sklearn.datasets import load_digits
+    from secure_fl.scikit_learn import datasets
 
     if path is not None:
         raise InputError(f"data.path must be null: scikit-learn has the digits; got {str(path)!r}")
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = datasets.load_digits(return_X_y=True)
     pixels, labels = pixels.astype(np.uint8), labels.astype(np.uint8)
     digest = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     require(digest == SHA256, "digits", f"scikit-learn's (SHA-256 {SHA256})", digest)

@@ -51,8 +51,9 @@ def state():
 torch.set_num_threads(2)
 torch.manual_seed(5), np.random.seed(6), random.seed(7)
 before = state()
-import secure_fl
+import secure_fl, secure_fl.data
 secure_fl.run(SETTINGS)
+secure_fl.data.load("digits")
 secure_fl.aggregate([[1.0], [2.0], [7.0]], "median", "fixed")
 after = state()
 print(json.dumps([name for name in before if before[name] != after[name]]))
