@@ -1,9 +1,10 @@
-"""One hospital: all that it does in a federation, and the only one who signs with its key.
+"""One hospital: all that it does in a federation.
 
 It could stand on another machine: it needs its rows, its own secrets and key, the contract and a
 way to each node. It trains, or is handed an update; bounds it and adds noise; encodes, splits and
 commits; signs and delivers one share to each node; keeps the receipts, and answers a node that
-denies a share for which it gave one.
+denies a share for which it gave one. Of what `secure_fl` sends it alone signs for a hospital; the
+ledger's client still signs simulated hospitals' commitments.
 """
 
 from __future__ import annotations
