@@ -16,7 +16,8 @@ from secure_fl.settings.permitted import permit
 from secure_fl.simulation.prepare import prepare
 from tests.docs.test_examples import blocks
 
-MODULE = "my_data"
+# Not the name in the documentation, whose module other tests may have imported.
+MODULE = "data_for_a_test"
 SETTINGS = (
     f"data={MODULE}:rings",
     f"model={MODULE}:wide",
@@ -33,7 +34,7 @@ SETTINGS = (
 @pytest.fixture
 def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of the documentation, in the current directory."""
-    (source,) = [b.text for b in blocks("docs/extending.md") if b.file == f"{MODULE}.py"]
+    (source,) = [b.text for b in blocks("docs/extending.md") if b.file == "my_data.py"]
     source += "\n\n@secure_fl.dataset\ndef none(path):\n    return 5\n"
     source += "\n\n@secure_fl.model\ndef nothing(shape, classes):\n    return 5\n"
     (tmp_path / f"{MODULE}.py").write_text(source)
@@ -82,7 +83,7 @@ def test_reading_settings_imports_nothing(tmp_path: Path) -> None:
         ("data=a:b:c", 'must be "module:name"'),
         (f"data={MODULE}:none", "must return a Dataset; got int"),
         (f"model={MODULE}:nothing", "must return a Model or a torch.nn.Module; got int"),
-        ("model.params.widht=8", "parameter of my_data:wide must be one of width"),
+        ("model.params.widht=8", f"parameter of {MODULE}:wide must be one of width"),
     ],
 )
 def test_what_is_no_data_or_model_is_refused(given: str, reason: str) -> None:
