@@ -1,4 +1,4 @@
-"""Attacks, rules and stages of a person's own: what was permitted, imported once, by name.
+"""Code of a person's own of every kind: what was permitted, imported once, by name.
 
 Only the person who runs a program permits a name, by writing it on the command line or in a call.
 Names in settings, records and messages are looked up among these, and refused if they are not

@@ -3,11 +3,11 @@
 Settings, records and messages hold names; nothing here is called for a name because it stands in
 one of them. Whoever calls `import_named` was told the name by the person who runs the program.
 
-What is imported must carry the mark of a decorator, `@rule` or `@stage` here, which is looked up
-before the object is called. The mark is the decorator's entry in a table, by identity: an attribute
-of the object says nothing. `@attack` has a table of its own, in `attacks.base`, which computing
-nodes do not load: whoever takes attacks too hands in a look-up in both
-(`secure_fl.settings.permitted`).
+What is imported must carry the mark of a decorator, `@rule`, `@stage`, `@dataset` or `@model` here,
+which is looked up before the object is called. The mark is the decorator's entry in a table, by
+identity: an attribute of the object says nothing. `@attack` has a table of its own, in
+`attacks.base`, which computing nodes do not load: whoever takes attacks too hands in a look-up in
+both (`secure_fl.settings.permitted`).
 """
 
 from __future__ import annotations

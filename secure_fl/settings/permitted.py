@@ -1,4 +1,4 @@
-"""What a person permits for a whole experiment: attacks of their own beside rules and stages."""
+"""What a person permits for a whole experiment: attacks of their own beside all other kinds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from secure_fl.extensions import Extensions, load_extensions
 
 
 def kind_of(thing: object) -> str | None:
-    """Which of `@attack`, `@rule` and `@stage` marked an object; None for one without a mark."""
+    """Which decorator marked an object, `@attack` among them; None for one without a mark."""
     return "attack" if is_attack(thing) else imports.kind_of(thing)
 
 
 def permit(names: Iterable[str]) -> Extensions:
-    """Import attacks, rules and stages that a person permitted.
+    """Import what a person permitted: attacks, rules, stages, data sets and models.
 
     Args:
         names: "module:name" each, looked for on Python's path, then in the current directory.

@@ -14,7 +14,7 @@ from secure_fl.settings.overrides import Setting, parse_settings, text_keys
 @pytest.mark.parametrize(
     "text",
     [
-        *("/home/josé/x", "/d/mimic (1)", "/d/a=b", "/d/a,b", "/d/[a]", "/d/{a: b}", "007", "1e3"),
+        *("/d/josé/x", "/d/mimic (1)", "/d/a=b", "/d/a,b", "/d/[a]", "/d/{a: b}", "007", "1e3"),
         *(
             "/d/it's",
             "/d/a  b",
@@ -38,9 +38,9 @@ def test_a_path_is_taken_as_it_stands(text: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["data.path", "defence.keys", "ledger.keystore"])
 def test_the_home_folder_is_spelt_out(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/ann")
+    monkeypatch.setenv("HOME", "/d/ann")
     (setting,) = parse_settings([f"{key}=~/mimic"])
-    assert setting == Setting(key, "/home/ann/mimic")
+    assert setting == Setting(key, "/d/ann/mimic")
 
 
 @pytest.mark.parametrize(
