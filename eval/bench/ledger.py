@@ -132,10 +132,10 @@ def measure_node(url: str, hospitals: int, mode: str, rounds: int) -> Row:
 
 def timed(client: LedgerClient, hospitals: int, mode: str, rounds: int) -> Row:
     """Average the cost of `rounds` rounds, after one that is not counted."""
-    play(client, 1, hospitals)
+    run_round(client, 1, hospitals)
     cpu, wall = time.process_time(), time.perf_counter()
     for number in range(2, rounds + 2):
-        play(client, number, hospitals)
+        run_round(client, number, hospitals)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     return Row(
         hospitals=hospitals,
@@ -145,7 +145,7 @@ def timed(client: LedgerClient, hospitals: int, mode: str, rounds: int) -> Row:
     )
 
 
-def play(client: LedgerClient, number: int, hospitals: int) -> None:
+def run_round(client: LedgerClient, number: int, hospitals: int) -> None:
     """One round in which every tenth hospital is rejected, another tenth each time."""
     model = client.model_hash if number > 1 else _digest("model", 0)
     client.open_round(number, model)

@@ -55,7 +55,7 @@ from secure_fl.simulation.folder import (
 )
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes, signs
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import RunConfig, RunResult, make_setting, rehearse
+from secure_fl.simulation.run import RunConfig, RunResult, dry_run, make_context
 from secure_fl.simulation.secret import RunSecret, public_members_seed
 from secure_fl.simulation.steps import run_rounds
 from secure_fl.threads import torch_threads
@@ -189,7 +189,7 @@ def check_job(config: ExperimentConfig) -> Federation:
         )
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
-        rehearse(make_setting(run, federation))
+        dry_run(make_context(run, federation))
     for defence in config.defences:
         check_numbers(config, defence, federation.model.num_parameters)
     return federation

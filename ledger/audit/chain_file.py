@@ -6,7 +6,8 @@
    its predecessor, the seal names the last block.
 2. Every block is executed again from genesis: transactions, receipts and state must give the very
    hashes in its header. The contract must be the one shipped with this package.
-3. A `Witness` follows every call in plain Python: each signature, verdict, median and reputation.
+3. A `ReplayVerifier` follows every call in plain Python: each signature, verdict, median and
+   reputation.
 4. The validators' signatures on the head are those of a quorum.
 
 A file from an external node holds blocks that others' transactions are in;
@@ -25,7 +26,7 @@ import rlp
 
 from ledger.audit import node_file as audit_node
 from ledger.audit.follow import MOVING, contract_words, follow
-from ledger.audit.replay_verifier import Fault, Witness
+from ledger.audit.replay_verifier import Fault, ReplayVerifier
 from ledger.audit.report import AuditReport, render
 from ledger.chains import export
 from ledger.chains.blocks import check_affordable, decode_rlp, recipient, trie_root
@@ -57,9 +58,9 @@ def audit(
         if head is not None and file.seal.hash != head:
             report.faults.append(Fault("seal", f"head is not the expected 0x{head.hex()}"))
         if report.ok:
-            witness = _replay(file, report)
-            witness.check_seal(file.seal.number, file.seal.hash, file.seal.signatures)
-            _take_over(witness, report)
+            verifier = _replay(file, report)
+            verifier.check_seal(file.seal.number, file.seal.hash, file.seal.signatures)
+            _take_over(verifier, report)
     except ExportError as error:
         report.faults.append(Fault(error.place, error.fault))
     if report.ok and validators is not None and report.seats[VALIDATOR] != list(validators):
@@ -94,15 +95,15 @@ def _check_links(file: ChainFile | NodeFile, report: AuditReport) -> None:
         report.faults.append(Fault("seal", "does not name the last block"))
 
 
-def _replay(file: ChainFile | NodeFile, report: AuditReport) -> Witness:
-    """Execute every block and let the witness follow."""
+def _replay(file: ChainFile | NodeFile, report: AuditReport) -> ReplayVerifier:
+    """Execute every block and let the verifier follow."""
     if isinstance(file, NodeFile):
         return audit_node.replay(file, report)
     genesis, address = file.genesis, file.genesis.contract
     chain = InProcessChain(Genesis(genesis.chain_id, genesis.timestamp, genesis.funded))
     if rlp.decode(file.blocks[0].rlp)[0][0] != chain.head_hash:
         raise ExportError("line 1, genesis", "block 1 does not follow from it")
-    witness = Witness(Messages(Domain(genesis.chain_id, address)))
+    verifier = ReplayVerifier(Messages(Domain(genesis.chain_id, address)))
     for block in file.blocks:
         try:
             for raw in rlp.decode(block.rlp)[1]:
@@ -110,36 +111,36 @@ def _replay(file: ChainFile | NodeFile, report: AuditReport) -> Witness:
                 if (to := recipient(raw)) not in (b"", address):
                     raise LedgerError(f"a transaction to 0x{to.hex()}, which is not the contract")
             executed = chain.replay(block.rlp)
-            names = [_follow(witness, address, block.number, one) for one in executed]
+            names = [_follow(verifier, address, block.number, one) for one in executed]
         except LedgerError as error:
             raise ExportError(_place(block), str(error)) from error
         report.blocks += 1
         report.times[block.number] = chain.timestamp
         report.transactions += len(executed)
         if not MOVING.isdisjoint(names):
-            words = contract_words(chain.call, address, len(witness.seats[HOSPITAL]))
-            witness.check_words(words, _place(block))
+            words = contract_words(chain.call, address, len(verifier.seats[HOSPITAL]))
+            verifier.check_words(words, _place(block))
     report.head = chain.head_hash
-    return witness
+    return verifier
 
 
-def _follow(witness: Witness, address: bytes, block: int, transaction: Executed) -> str:
-    """Let the witness see one transaction; returns the name of the call."""
+def _follow(verifier: ReplayVerifier, address: bytes, block: int, transaction: Executed) -> str:
+    """Let the verifier see one transaction; returns the name of the call."""
     if transaction.to != address:
         raise LedgerError(f"a transaction to 0x{transaction.to.hex()}, which is not the contract")
     receipt = transaction.receipt
-    return follow(witness, block, transaction.data, receipt.succeeded, receipt.logs)
+    return follow(verifier, block, transaction.data, receipt.succeeded, receipt.logs)
 
 
-def _take_over(witness: Witness, report: AuditReport) -> None:
-    """What the witness saw, for the report."""
-    report.faults += witness.faults
-    report.signatures = witness.signatures
-    report.rounds = witness.rounds
-    report.administration = witness.administration
-    report.parameters, report.threshold = witness.parameters, witness.threshold
-    report.seats = witness.seats
-    report.certificates = witness.certificates
+def _take_over(verifier: ReplayVerifier, report: AuditReport) -> None:
+    """What the verifier saw, for the report."""
+    report.faults += verifier.faults
+    report.signatures = verifier.signatures
+    report.rounds = verifier.rounds
+    report.administration = verifier.administration
+    report.parameters, report.threshold = verifier.parameters, verifier.threshold
+    report.seats = verifier.seats
+    report.certificates = verifier.certificates
 
 
 def _place(block: BlockLine) -> str:

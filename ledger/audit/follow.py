@@ -1,8 +1,8 @@
-"""What the audits of both kinds of chain share: the witness led from call to call."""
+"""What the audits of both kinds of chain share: the verifier led from call to call."""
 
 from collections.abc import Callable, Sequence
 
-from ledger.audit.replay_verifier import Witness
+from ledger.audit.replay_verifier import ReplayVerifier
 from ledger.protocol import contract
 from ledger.protocol.contract import Log
 from ledger.protocol.reputation import Standing
@@ -12,19 +12,21 @@ from ledger.protocol.words import hospital_record
 MOVING = {"register", "replace_key", "reinstate", "finalize"}
 
 
-def follow(witness: Witness, block: int, data: bytes, succeeded: bool, logs: Sequence[Log]) -> str:
-    """Let the witness see one transaction of the contract; returns the name of the call.
+def follow(
+    verifier: ReplayVerifier, block: int, data: bytes, succeeded: bool, logs: Sequence[Log]
+) -> str:
+    """Let the verifier see one transaction of the contract; returns the name of the call.
 
     Raises:
         LedgerError: it is no call of the contract, or creates another one.
     """
     if not succeeded:
         return "reverted"
-    if not witness.started:
-        witness.created(contract.decode_creation(data))
+    if not verifier.started:
+        verifier.created(contract.decode_creation(data))
         return "__init__"
     name, args = contract.decode_call(data)
-    witness.called(block, name, args, [contract.decode_event(log) for log in logs])
+    verifier.called(block, name, args, [contract.decode_event(log) for log in logs])
     return name
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import rlp
 
-from ledger.audit.replay_verifier import RoundRecord, Witness
+from ledger.audit.replay_verifier import ReplayVerifier, RoundRecord
 from ledger.chains import blocks, export
 from ledger.chains.blocks import call_data, read_header, read_receipt, recipient
 from ledger.chains.export import (
@@ -97,7 +97,7 @@ def read_history(path: Path) -> History:
         place = error.place if error.place == str(path) else f"{path} {error.place}"
         raise ExportError(place, error.fault) from error
     start = file.genesis if isinstance(file, ChainFile) else file.start
-    witness = Witness(Messages(Domain(start.chain_id, start.contract)))
+    verifier = ReplayVerifier(Messages(Domain(start.chain_id, start.contract)))
     signed_by = tuple(sorted(file.seal.signatures))
     history = History(start.chain_id, start.contract, file.seal.hash, signed_by)
     if isinstance(file, NodeFile):
@@ -111,9 +111,9 @@ def read_history(path: Path) -> History:
                 if call.refused:
                     continue
                 if call.name == "__init__":
-                    witness.created(call.args)
+                    verifier.created(call.args)
                 else:
-                    witness.called(block.number, call.name, call.args, [])
+                    verifier.called(block.number, call.name, call.args, [])
         except (
             LedgerError,
             rlp.exceptions.RLPException,
@@ -126,8 +126,8 @@ def read_history(path: Path) -> History:
             raise ExportError(place, f"does not read as a block of calls ({error})") from error
         if block.calls or isinstance(line, BlockLine):
             history.blocks.append(block)
-    history.rounds, history.seats = witness.rounds, witness.seats
-    history.administration = witness.administration
+    history.rounds, history.seats = verifier.rounds, verifier.seats
+    history.administration = verifier.administration
     return history
 
 

@@ -6,14 +6,14 @@
    transactions and receipts in the file, and they are those of its header.
 3. Every transaction to the contract is executed again in a private EVM and must come to the very
    events of its receipt; events of the contract in other transactions are refused.
-4. The `Witness` follows every call, as it does on a chain in this process.
+4. The `ReplayVerifier` follows every call, as it does on a chain in this process.
 
 What only the node's own chain can show stays open: that its makers agreed on these blocks, what
 other contracts did, and that the senders could pay.
 """
 
 from ledger.audit.follow import MOVING, contract_words, follow
-from ledger.audit.replay_verifier import Fault, Witness
+from ledger.audit.replay_verifier import Fault, ReplayVerifier
 from ledger.audit.replica import Outcome, Replica
 from ledger.audit.report import AuditReport
 from ledger.chains import blocks
@@ -64,7 +64,7 @@ def _block_faults(line: NodeBlock, address: bytes, parent: bytes | None) -> list
     return faults
 
 
-def replay(file: NodeFile, report: AuditReport) -> Witness:
+def replay(file: NodeFile, report: AuditReport) -> ReplayVerifier:
     """Steps 3 and 4.
 
     Raises:
@@ -72,7 +72,7 @@ def replay(file: NodeFile, report: AuditReport) -> Witness:
     """
     address = file.start.contract
     replica = Replica(file.start.chain_id)
-    witness = Witness(Messages(Domain(file.start.chain_id, address)))
+    verifier = ReplayVerifier(Messages(Domain(file.start.chain_id, address)))
     for line_number, line in enumerate(file.blocks, start=_FIRST_LINE):
         if not isinstance(line, VisitedLine):
             continue
@@ -84,8 +84,8 @@ def replay(file: NodeFile, report: AuditReport) -> Witness:
                 if outcome is None:
                     continue
                 logs = [emitted.log for emitted in outcome.emitted]
-                names.append(follow(witness, line.number, outcome.data, outcome.succeeded, logs))
-            if not witness.started:
+                names.append(follow(verifier, line.number, outcome.data, outcome.succeeded, logs))
+            if not verifier.started:
                 raise LedgerError("does not create the contract")
         except LedgerError as error:
             raise ExportError(place, str(error)) from error
@@ -94,11 +94,11 @@ def replay(file: NodeFile, report: AuditReport) -> Witness:
             report.blocks += 1
             report.times[line.number] = blocks.read_header(line.header).timestamp
         if not MOVING.isdisjoint(names):
-            words = contract_words(replica.call, address, len(witness.seats[HOSPITAL]))
-            witness.check_words(words, place)
+            words = contract_words(replica.call, address, len(verifier.seats[HOSPITAL]))
+            verifier.check_words(words, place)
     report.node_blocks = (file.blocks[0].number, file.blocks[-1].number)
     report.head = file.blocks[-1].hash
-    return witness
+    return verifier
 
 
 def _executed(

@@ -1,6 +1,6 @@
-"""An independent witness of the contract: plain Python that follows every call and recomputes.
+"""An independent verifier of the contract: plain Python that follows every call and recomputes.
 
-The witness takes each call's arguments from the blocks, never the contract's word for anything:
+The verifier takes each call's arguments from the blocks, never the contract's word for anything:
 it keeps membership, commitments and reputations by itself, checks every signature with its own
 EIP-712 code, and says where the contract's events differ from what it expects.
 """
@@ -103,7 +103,7 @@ def _in_words(rule: Rule, limits: Limits, timing: Timing) -> str:
     )
 
 
-class Witness:
+class ReplayVerifier:
     """Follows a chain from the creation of the contract.
 
     Attributes:
@@ -426,7 +426,7 @@ class Witness:
         }
 
     def check_words(self, words: Sequence[tuple[bytes, Standing]], place: str) -> None:
-        """Compare the contract's record of every hospital with the witness's own."""
+        """Compare the contract's record of every hospital with the verifier's own."""
         mine = list(zip(self.seats[HOSPITAL], self.standings, strict=True))
         for hospital, (held, expected) in enumerate(zip(words, mine, strict=True)):
             if held != expected:

@@ -116,12 +116,12 @@ class ArrayOps(ABC):
         require(a.is_bit, "operand of ~", "bits", a.is_bit)
         return of_fewest_rows(self._invert(a), a)
 
-    def ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+    def kth_values(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         """Return for each rank k the k-th smallest element of a (m,), shape (1,).
 
         Range: that of a.  Reveals: nothing.  Cost: some 20 rounds, m^2 comparisons.
         """
-        return [of_fewest_rows(value, a) for value in self._ranked(a, ranks)]
+        return [of_fewest_rows(value, a) for value in self._kth_values(a, ranks)]
 
     def smallest(self, a: Secret, count: int) -> Secret:
         """Return bits: among the `count` smallest of their row, of a (c,) or (m, c).
@@ -140,9 +140,9 @@ class ArrayOps(ABC):
     def median_of(self, a: Secret) -> Secret:
         """Return the median of a small array (m,) -> (1,).
 
-        Range, Reveals, Cost: as in `ranked`.
+        Range, Reveals, Cost: as in `kth_values`.
         """
-        return self.mean_of(self.ranked(a, middle_ranks(a.shape[0])))
+        return self.mean_of(self.kth_values(a, middle_ranks(a.shape[0])))
 
     def mean_of(self, values: Sequence[Secret]) -> Secret:
         """Return the mean of one or two secrets, exactly.
@@ -228,7 +228,7 @@ class ArrayOps(ABC):
     def _invert(self, a: Secret) -> Secret: ...
 
     @abstractmethod
-    def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]: ...
+    def _kth_values(self, a: Secret, ranks: Sequence[int]) -> list[Secret]: ...
 
     @abstractmethod
     def _smallest(self, a: Secret, count: int) -> Secret: ...

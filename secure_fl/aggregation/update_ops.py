@@ -176,7 +176,7 @@ class UpdateOps(ArrayOps, ABC):
         return self.mean_of(self.order_statistics(x, middle_ranks(x.shape[0])))
 
     @abstractmethod
-    def middle(self, x: Updates, trim: int) -> Secret:
+    def trimmed_mask(self, x: Updates, trim: int) -> Secret:
         """Return bits (m, d): not among the `trim` smallest nor largest of their coordinate.
 
         Ties are broken by the row's index, so exactly m - 2 trim rows remain.
@@ -211,7 +211,7 @@ class UpdateOps(ArrayOps, ABC):
     def count_at_least(self, bits: Secret, count: int) -> Secret:
         """Return for each coordinate the bit [at least `count` of m bits are set], (m, d) -> (d,).
 
-        Range: bits, as `signs`, `middle` and `nearest` return them.
+        Range: bits, as `signs`, `trimmed_mask` and `nearest` return them.
         Reveals: nothing.  Cost: some m ANDs a coordinate, m / 8 bytes; 2 log2(m) rounds and more.
         """
         require(bits.is_bit and len(bits.shape) == 2, "bits", "bits (m, d)", bits.shape)

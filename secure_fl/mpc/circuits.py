@@ -268,7 +268,7 @@ def _sum_of(
     return total, carries
 
 
-def decompose(
+def a2b(
     gates: Gates, *inputs: np.ndarray, drop: int, carries: bool, adder: str = "ripple"
 ) -> Outputs:
     """Add one input a node (B, rows, W); return planes from `drop` up and the carry words.
@@ -353,7 +353,7 @@ def order(
     return (np.bitwise_xor.reduce(picked, axis=2),)
 
 
-def middle(gates: Gates, values: np.ndarray, *, trim: int, method: str = "radix") -> Outputs:
+def trimmed_mask(gates: Gates, values: np.ndarray, *, trim: int, method: str = "radix") -> Outputs:
     """Return which of n values lie between the `trim` smallest and the `trim` largest, (n, W).
 
     Ties go by row.
@@ -445,7 +445,7 @@ def both(gates: Gates, x: np.ndarray, y: np.ndarray) -> Outputs:
 CIRCUITS: dict[str, Circuit] = {
     circuit.__name__: circuit
     for circuit in (
-        decompose,
+        a2b,
         negative,
         thermometer,
         rank_onehot,
@@ -453,7 +453,7 @@ CIRCUITS: dict[str, Circuit] = {
         signs,
         count_at_least,
         order,
-        middle,
+        trimmed_mask,
         nearest,
         nearest_zero,
         largest,

@@ -22,7 +22,7 @@ shares, `NodeSource` only its own. What later requests refer to, the dealer keep
     row_dot         b (d,), A b (n,)                                    8 n
     row_scale       b (n,), b_i A_i (n, d)                              8 n d
     combine         b (k, n), b A (k, d)                                8 k d
-    choose          masks r of wires and r A, as ring elements          16 n d
+    mux             masks r of wires and r A, as ring elements          16 n d
 
 `step` asks for no correlation but how many requests were answered, at the end of every rule.
 """
@@ -132,7 +132,7 @@ class Dealer:
             "row_dot": self._row_dot,
             "row_scale": self._row_scale,
             "combine": self._combine,
-            "choose": self._choose,
+            "mux": self._mux,
             STEP: self._step,
         }
         self._requests += 1
@@ -196,7 +196,7 @@ class Dealer:
         mask = self._kept[number]
         self._correct(np.einsum("kn,nd->kd", self._sum((count, len(mask))), mask))
 
-    def _choose(self, number: int, mask: int) -> None:
+    def _mux(self, number: int, mask: int) -> None:
         words, values = self._kept[number], self._kept[mask]
         for block, part in column_blocks(values.shape[1]):
             bits = unpack_bits(words[:, part], block.stop - block.start)
@@ -352,7 +352,7 @@ class NodeSource:
             mask = self.stream.ring(weights)
             return mask, self._corrected((weights[0], columns))
 
-    def choose(
+    def mux(
         self, number: int, mask: int, shape: tuple[int, int]
     ) -> Iterator[tuple[slice, slice, np.ndarray, np.ndarray]]:
         """Yield ring shares of the wires' masks r and of r times a ring mask, block by block.
@@ -360,7 +360,7 @@ class NodeSource:
         With each block come its columns and its words.
         """
         rows, columns = shape
-        self.request("choose", number=number, mask=mask)
+        self.request("mux", number=number, mask=mask)
         for block, part in column_blocks(columns):
             size = rows, block.stop - block.start
             with self.offline():

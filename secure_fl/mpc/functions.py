@@ -137,7 +137,7 @@ def topk_mask(x: MPCTensor, k: int, dim: int = 0, max_abs: float = ORDER_MAX_ABS
     ring = rows.ops.ring.protocols
     planes = rows.ops.ring.planes(rows.matrix)
     (mask,) = ring.run("largest", planes, count=k)
-    ones = ring.inject(mask, rows.matrix.share.shape[1])
+    ones = ring.b2a(mask, rows.matrix.share.shape[1])
     return rows.whole(ones << rows.precision)
 
 
@@ -163,7 +163,7 @@ def trimmed_mean(
     trim = trim_count(beta, rows.count)
     left = rows.count - 2 * trim
     bits = width(max_abs, rows.precision, 62 - left.bit_length())
-    kept = rows.ops.where(rows.ops.middle(rows.updates, trim), rows.updates, None)
+    kept = rows.ops.where(rows.ops.trimmed_mask(rows.updates, trim), rows.updates, None)
     total = rows.ops.ring.lifted(rows.ops.settled(kept)).sum(axis=0)  # (d,)
     return rows.tensor(divide(rows.ops.ring.protocols, total, left << (bits - 1), left), rows.rest)
 
@@ -291,5 +291,5 @@ def from_bit_planes(
     wires = ring.wires(words)
     total = ring.constant(-(1 << (len(words) - 1)), (words.shape[1], columns))
     for j in range(len(words)):
-        total = total + (ring.inject(wires, columns, (j,)) << j)
+        total = total + (ring.b2a(wires, columns, (j,)) << j)
     return MPCTensor.from_shares(torch.from_numpy(total), precision=precision)

@@ -27,13 +27,13 @@ _AND_BYTES = 24
 _ADDERS = tuple({"adder": name} for name in ("ripple", "prefix"))
 _METHODS = tuple({"method": name} for name in ("radix", "pairwise"))
 ALTERNATIVES: dict[str, tuple[dict[str, str], ...]] = {
-    "decompose": _ADDERS,
+    "a2b": _ADDERS,
     "negative": _ADDERS,
     "thermometer": _ADDERS,
     "rank_onehot": _ADDERS,
     "rank_below": _ADDERS,
     "order": _METHODS,
-    "middle": _METHODS,
+    "trimmed_mask": _METHODS,
     "nearest": _METHODS,
     "nearest_zero": _METHODS,
 }

@@ -160,7 +160,7 @@ class ProviderRing(Ring):
         rows = list(rows)
         return Wires(-1, wires.masked[..., rows, :], wires.share[..., rows, :])
 
-    def inject(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
+    def b2a(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
         """Return ring shares (rows, columns) of the bits in wires[index] (rows, W): one round.
 
         1. Take a random bit in both sharings, =r= and [r].   2. Open z = bit ^ r.
@@ -179,6 +179,6 @@ class ProviderRing(Ring):
         result = ring.share.numpy()[:, :columns] * (1 - 2 * opened)
         return result + opened if self.leader else result
 
-    def choose(self, wires: Wires, y: Masked) -> np.ndarray:
+    def mux(self, wires: Wires, y: Masked) -> np.ndarray:
         """Return ring shares of bit * y, for bits in wires (rows, W): two rounds."""
-        return self.product(self.inject(wires, y.mask.shape[1]), y.mask)
+        return self.product(self.b2a(wires, y.mask.shape[1]), y.mask)

@@ -2,7 +2,7 @@
 
 Bracketed values are shared, bare ones opened. All functions work on this node's share, an int64
 array whose sum over the nodes, modulo 2^64, is the value. Nothing here rounds at random: where
-CrypTen divides shares locally, which is off by one or, rarely, by 2^48, `Ring.decompose` finds
+CrypTen divides shares locally, which is off by one or, rarely, by 2^48, `Ring.a2b` finds
 the carries and floors exactly.
 
 `Ring` holds what needs no correlated randomness; `DealerRing` takes it from the dealer process,
@@ -126,7 +126,7 @@ class Ring(ABC):
         permit.spend(shape, is_bit=True)
         return disclosure.xor(self.mesh, wires.masked, wires.share, self._nonces)
 
-    def decompose(
+    def a2b(
         self, x: np.ndarray, bits: int, drop: int = 0, carries: bool = True
     ) -> tuple[Wires, Rest]:
         """Find the bits of floor(x / 2^drop), -2^(bits-1) <= floor(x / 2^drop) < 2^(bits-1).
@@ -140,7 +140,7 @@ class Ring(ABC):
            - 2^(bits-1) holds over the integers.
         """
         mine, inputs = self._reduced(x, bits + drop)
-        planes, words = self.run("decompose", *inputs, drop=drop, carries=carries)
+        planes, words = self.run("a2b", *inputs, drop=drop, carries=carries)
         self.release(inputs)
         high = (mine >> np.uint64(drop) if drop else mine).view(_INT)
         return planes, Rest(high, words, self.mesh.size - 1 if drop else 0)
@@ -166,16 +166,16 @@ class Ring(ABC):
         result = parts.high - _INT(1 << (bits - 1) if self.leader else 0)
         for i in range(len(parts.carries.masked)):
             if i < parts.low:
-                result += self.inject(parts.carries, columns, (i,))
+                result += self.b2a(parts.carries, columns, (i,))
             elif bits < 64:
-                carry = self.inject(parts.carries, columns, (i,))
+                carry = self.b2a(parts.carries, columns, (i,))
                 carry <<= bits
                 result -= carry
         return result
 
     def floor_shift(self, x: np.ndarray, drop: int) -> np.ndarray:
         """Return ring shares of floor(x / 2^drop), exactly, for signed x (rows, columns)."""
-        _, rest = self.decompose(x, 64 - drop, drop)
+        _, rest = self.a2b(x, 64 - drop, drop)
         return self.compose(64 - drop, rest)
 
     def round_down(self, x: np.ndarray, drop: int) -> np.ndarray:
@@ -186,11 +186,11 @@ class Ring(ABC):
         """
         low = x & _INT((1 << drop) - 1)
         inputs = self.enter(to_planes(low, drop))
-        _, carries = self.run("decompose", *inputs, drop=0, carries=True)
+        _, carries = self.run("a2b", *inputs, drop=0, carries=True)
         self.release(inputs)
         result = x - low
         for i in range(len(carries.masked)):
-            carry = self.inject(carries, x.shape[1], (i,))
+            carry = self.b2a(carries, x.shape[1], (i,))
             carry <<= drop
             result += carry
         return result
@@ -238,11 +238,11 @@ class Ring(ABC):
         """Return some rows of wires (..., rows, W): no round."""
 
     @abstractmethod
-    def inject(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
+    def b2a(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
         """Return ring shares (rows, columns) of the bits in wires[index] (rows, W)."""
 
     @abstractmethod
-    def choose(self, wires: Wires, y: Masked) -> np.ndarray:
+    def mux(self, wires: Wires, y: Masked) -> np.ndarray:
         """Return ring shares of bit * y, for bits in wires (rows, W), y (rows or 1, columns)."""
 
     def release(self, wires: Sequence[Wires]) -> None:  # noqa: B027
@@ -425,7 +425,7 @@ class DealerRing(Ring):
         self.source.request("rows", first=first, number=wires.number, rows=rows)
         return Wires(first, wires.masked[..., rows, :], wires.share[..., rows, :])
 
-    def inject(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
+    def b2a(self, wires: Wires, columns: int, index: tuple[int, ...] = ()) -> np.ndarray:
         """Return ring shares (rows, columns) of the bits in wires[index] (rows, W): no round.
 
         The dealer shares the mask's bits [r] in the ring; the bit is m + (1 - 2 m) [r].
@@ -440,7 +440,7 @@ class DealerRing(Ring):
                 share -= signs
         return result
 
-    def choose(self, wires: Wires, y: Masked) -> np.ndarray:
+    def mux(self, wires: Wires, y: Masked) -> np.ndarray:
         """Return ring shares of bit * y, for bits in wires (rows, W): no round.
 
         y is (rows, columns) or (1, columns). The dealer shares [r] and [r a] for the masks r of
@@ -450,7 +450,7 @@ class DealerRing(Ring):
         columns = y.mask.shape[1]
         result = np.empty((len(wires.masked), columns), _INT)
         shape = len(result), columns
-        for block, part, r, product in self.source.choose(wires.number, y.number, shape):
+        for block, part, r, product in self.source.mux(wires.number, y.number, shape):
             signs = -unpack_bits(wires.masked[:, part], r.shape[1])
             opened, own = y.opened[:, block], y.mask[:, block]
             if self.leader:

@@ -173,7 +173,7 @@ class SharedRing(IntegerRing):
         return [SharedBits(self.protocols.rows(wires, [i]), size) for i in range(len(flat))]
 
     def bits_to_ring(self, bits: SharedBits) -> ArithmeticSharedTensor:
-        ring = self.protocols.inject(bits.wires, bits.columns)
+        ring = self.protocols.b2a(bits.wires, bits.columns)
         return _ring(ring[0] if len(ring) == 1 else ring)
 
     def both(self, a: SharedBits, b: SharedBits) -> SharedBits:
@@ -187,7 +187,7 @@ class SharedRing(IntegerRing):
     def powers_of_four(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         share = _share(a).reshape(1, -1)
         wires = self.protocols.on_bits("thermometer", share)
-        ring = self.protocols.inject(wires, share.shape[1])  # (31, count)
+        ring = self.protocols.b2a(wires, share.shape[1])  # (31, count)
         return _ring(np.ascontiguousarray(ring.T).reshape(*a.share.shape, len(ring)))
 
     def kth(
@@ -201,7 +201,7 @@ class SharedRing(IntegerRing):
             # Of equal numbers the earlier sorts first: a_j - a_i - 1 < 0 where j < i.
             difference -= np.triu(np.ones((m, m), _INT), 1)
         wires = self.protocols.on_bits("rank_onehot", difference, ranks=list(ranks))
-        onehot = self.protocols.inject(wires, m)  # (K, m)
+        onehot = self.protocols.b2a(wires, m)  # (K, m)
         values = self.protocols.product(onehot, share[None, :]).sum(axis=1)
         return [_ring(values[k : k + 1]) for k in range(len(ranks))]
 
@@ -252,7 +252,7 @@ class SharedRing(IntegerRing):
 
     def _find(self, x: SharedMatrix) -> tuple[Wires, Rest]:
         narrow = x.tensor is None
-        x.planes, rest = self.protocols.decompose(x.share, x.bits, x.drop, carries=narrow)
+        x.planes, rest = self.protocols.a2b(x.share, x.bits, x.drop, carries=narrow)
         x.rest = rest if narrow else None
         self._known.add(x)
         return x.planes, rest
@@ -327,12 +327,12 @@ class SharedRing(IntegerRing):
         for group in rank_groups(planes.masked.shape, ranks):
             (found,) = self.protocols.run("order", planes, ranks=group)
             for k, value in zip(range(len(group)), rows, strict=False):
-                ring = self.protocols.inject(found, d, (k,))  # (b, d)
+                ring = self.protocols.b2a(found, d, (k,))  # (b, d)
                 value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
         return [_ring(value) for value in values]
 
-    def middle(self, x: SharedMatrix, trim: int) -> SharedBits:
-        (kept,) = self.protocols.run("middle", self.planes(x), trim=trim)
+    def trimmed_mask(self, x: SharedMatrix, trim: int) -> SharedBits:
+        (kept,) = self.protocols.run("trimmed_mask", self.planes(x), trim=trim)
         return SharedBits(kept, x.share.shape[1])
 
     def nearest(self, x: SharedMatrix, keep: int) -> SharedBits:
@@ -371,11 +371,11 @@ class SharedRing(IntegerRing):
         factor: int,
     ) -> SharedMatrix:
         bits = x.bits + extra_bits(factor)
-        chosen = self.protocols.choose(mask.wires, self._under_mask(x)) * _INT(factor)
+        chosen = self.protocols.mux(mask.wires, self._under_mask(x)) * _INT(factor)
         if other is not None:
             # mask x + (1 - mask) other = mask x - mask other + other
             rest = _share(other)
-            chosen += rest - self.protocols.choose(mask.wires, self.protocols.masked(rest[None]))
+            chosen += rest - self.protocols.mux(mask.wires, self.protocols.masked(rest[None]))
         return SharedMatrix(chosen, bits, lifted=True)
 
     def weigh(self, x: SharedMatrix, weights: torch.Tensor) -> ArithmeticSharedTensor:

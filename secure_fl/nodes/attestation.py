@@ -63,7 +63,7 @@ class Held(NamedTuple):
     delivery: bytes
 
 
-class Notary:
+class Attester:
     """Signs for one session, for one contract.
 
     Args:

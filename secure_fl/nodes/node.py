@@ -55,7 +55,7 @@ from secure_fl.types import AggregateResult
 
 if TYPE_CHECKING:  # a node without a key does not load what signs
     from ledger.members.keys import Signer
-    from secure_fl.nodes.attestation import Notary
+    from secure_fl.nodes.attestation import Attester
 
 FAILED = 3
 
@@ -91,7 +91,7 @@ class Node:
         self.signer = signer
         self.extensions = extensions
         self.sessions: Open[NodeSession] = Open()
-        self.notaries: Open[Notary] = Open()
+        self.attesters: Open[Attester] = Open()
 
     def serve(self, control: Channel, pulse: Pulse) -> None:
         """Answer until told to stop, with signs of life while an answer is worked on.
@@ -143,20 +143,20 @@ class Node:
                 return {}
             case CloseSession(session):
                 self.sessions.pop(session, None)
-                self.notaries.pop(session, None)
+                self.attesters.pop(session, None)
                 return {}
             case GiveReceipts(session, number):
-                return {"receipts": self.notaries[session].receipts(number)}
+                return {"receipts": self.attesters[session].receipts(number)}
             case CheckShares(session, number, roots, posted_root):
                 # Signed before it hears what others found.
-                notary = self.notaries[session]
-                checked, said = notary.statement(number, roots, posted_root)
+                attester = self.attesters[session]
+                checked, said = attester.statement(number, roots, posted_root)
                 self.sessions[session].checked = checked
                 return {"refused": checked.refused, **said}
             case SignResult(session, number, result, candidate):
-                return {"signatures": [self.notaries[session].result(number, result, candidate)]}
+                return {"signatures": [self.attesters[session].result(number, result, candidate)]}
             case SignRecords(session, number, candidate, records):
-                closing = self.notaries[session].closing(number, candidate, records)
+                closing = self.attesters[session].closing(number, candidate, records)
                 return {"signatures": list(closing)}
         raise InputError(f"no answer to {command!r}")
 
@@ -168,18 +168,18 @@ class Node:
         if command.contract is not None:
             if self.signer is None:
                 raise InputError(f"node {self.mesh.rank} was started without a ledger key")
-            notary = self._notary(self.signer, session, command.contract)
-            self.notaries[command.session] = notary
+            attester = self._attester(self.signer, session, command.contract)
+            self.attesters[command.session] = attester
         elif self.signer is not None:
             raise InputError(
                 f"node {self.mesh.rank} holds a ledger key: it opens no session without a contract"
             )
         self.sessions[command.session] = session
 
-    def _notary(self, signer: Signer, session: NodeSession, contract: Contract) -> Notary:
-        from secure_fl.nodes.attestation import Notary
+    def _attester(self, signer: Signer, session: NodeSession, contract: Contract) -> Attester:
+        from secure_fl.nodes.attestation import Attester
 
-        return Notary(signer, session, contract)
+        return Attester(signer, session, contract)
 
     def _agreed(self, session: NodeSession, mine: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Shares that every node has opened; the nodes tell each other, in the clear."""
@@ -198,7 +198,7 @@ class Node:
             for values in (command.reputation, command.samples)
         )
         if command.roots is not None:
-            signs = command.session in self.notaries
+            signs = command.session in self.attesters
             require(not signs, "roots", "none where the node states whose shares opened", "some")
             session.open_commitments(number, command.roots)
         checked = session.waiting(number)

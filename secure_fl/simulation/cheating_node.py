@@ -12,7 +12,7 @@ from typing import Any
 
 from ledger.members.keys import Signer
 from secure_fl.faults import DENIAL, DENIAL_WITHOUT_RECEIPT
-from secure_fl.nodes.attestation import Notary
+from secure_fl.nodes.attestation import Attester
 from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.node import Node, serve_run
@@ -21,11 +21,11 @@ from secure_fl.nodes.node import Node, serve_run
 Plan = dict[tuple[int, int], str]
 
 
-class CheatingNotary(Notary):
+class CheatingAttester(Attester):
     """Signs for one session, but lies over some shares.
 
     Args:
-        signer, session, contract: as of a `Notary`.
+        signer, session, contract: as of a `Attester`.
         plan: how it cheats.
     """
 
@@ -56,7 +56,7 @@ class CheatingNotary(Notary):
 
 
 class CheatingNode(Node):
-    """A node whose notary cheats.
+    """A node whose attester cheats.
 
     Args:
         plan: how.
@@ -67,8 +67,8 @@ class CheatingNode(Node):
         super().__init__(*rest)
         self._plan = plan
 
-    def _notary(self, signer: Signer, session: NodeSession, contract: Contract) -> Notary:
-        return CheatingNotary(signer, session, contract, self._plan)
+    def _attester(self, signer: Signer, session: NodeSession, contract: Contract) -> Attester:
+        return CheatingAttester(signer, session, contract, self._plan)
 
 
 def main() -> int:

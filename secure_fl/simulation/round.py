@@ -40,11 +40,11 @@ from secure_fl.server.validation import Verdict, medians, validate
 from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
 from secure_fl.simulation.folder import model_bytes
 from secure_fl.simulation.parties import minimum_hospitals
-from secure_fl.simulation.round_ledger import Arbiter
+from secure_fl.simulation.round_ledger import RoundLedger
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunContext:
     """What stays the same over the rounds of a run.
 
     Attributes:
@@ -113,21 +113,23 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def taking_part(setting: Setting, state: State) -> list[int]:
+def taking_part(context: RunContext, state: State) -> list[int]:
     """Hospitals that send in this round: those not suspended.
 
     Nobody does where so few are left that the nodes would refuse to combine them.
     """
     active = [i for i, out in enumerate(state.suspended.tolist()) if not out]
-    least = minimum_hospitals(setting.defence, setting.config, len(setting.malicious))
+    least = minimum_hospitals(context.defence, context.config, len(context.malicious))
     return active if len(active) >= least else []
 
 
-def local_updates(setting: Setting, state: State, number: int, active: list[int]) -> torch.Tensor:
+def local_updates(
+    context: RunContext, state: State, number: int, active: list[int]
+) -> torch.Tensor:
     """Steps 2 to 4: what each active hospital would send.
 
     Args:
-        setting: the run.
+        context: the run.
         state: the model to start from.
         number: the round, which selects the random streams.
         active: hospitals that take part, ascending.
@@ -136,22 +138,22 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
         float32 (n, d); rows of absent hospitals are zero.
     """
     if not active:
-        return torch.zeros(setting.federation.hospitals, state.model.numel(), dtype=torch.float32)
-    seed = setting.config.seed
+        return torch.zeros(context.federation.hospitals, state.model.numel(), dtype=torch.float32)
+    seed = context.config.seed
     trained = train(
-        setting.federation.model,
+        context.federation.model,
         state.model,
-        [setting.splits[i] for i in active],
-        setting.options,
+        [context.splits[i] for i in active],
+        context.options,
         [seeds.integer(seed, "training", number, i) for i in active],
     )
-    updates = torch.zeros(setting.federation.hospitals, state.model.numel(), dtype=torch.float32)
+    updates = torch.zeros(context.federation.hospitals, state.model.numel(), dtype=torch.float32)
     updates[active] = trained
-    sent = craft(setting, state, number, active, updates)
-    bound = setting.config.privacy
-    clipped = protect(setting.hospitals, number, sent, bound.clip_norm, bound.noise_sigma)
+    sent = craft(context, state, number, active, updates)
+    bound = context.config.privacy
+    clipped = protect(context.hospitals, number, sent, bound.clip_norm, bound.noise_sigma)
     if not bound.bind_malicious:
-        free = list(setting.malicious)
+        free = list(context.malicious)
         clipped[free] = sent[free]
     absent = torch.ones(len(clipped), dtype=torch.bool)
     absent[active] = False
@@ -160,7 +162,7 @@ def local_updates(setting: Setting, state: State, number: int, active: list[int]
 
 
 def craft(
-    setting: Setting, state: State, number: int, active: list[int], updates: torch.Tensor
+    context: RunContext, state: State, number: int, active: list[int], updates: torch.Tensor
 ) -> torch.Tensor:
     """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d).
 
@@ -169,25 +171,25 @@ def craft(
     Raises:
         InputError: the attack returned another shape.
     """
-    attackers = [i for i in active if i in setting.malicious]
+    attackers = [i for i in active if i in context.malicious]
     if not attackers:
         return updates
     own = updates[attackers]
-    others = [i for i in active if i not in setting.malicious]
-    honest = in_sight(updates[others], own) if setting.attack.knowledge == "omniscient" else own
+    others = [i for i in active if i not in context.malicious]
+    honest = in_sight(updates[others], own) if context.attack.knowledge == "omniscient" else own
     view = AttackView(
         round=number - 1,
         num_hospitals=len(active),
         num_malicious=len(attackers),
-        rng=seeds.torch_generator(setting.config.seed, "craft", number),
+        rng=seeds.torch_generator(context.config.seed, "craft", number),
         global_model=state.model,
-        clip_norm=setting.config.privacy.clip_norm,
-        defence=setting.defence.name,
+        clip_norm=context.config.privacy.clip_norm,
+        defence=context.defence.name,
     )
-    crafted = setting.attack.craft(honest.clone(), own.clone(), view)
+    crafted = context.attack.craft(honest.clone(), own.clone(), view)
     if tuple(crafted.shape) != tuple(own.shape):
         raise InputError(
-            f"attack {setting.attack} must return updates of shape {tuple(own.shape)}; "
+            f"attack {context.attack} must return updates of shape {tuple(own.shape)}; "
             f"got {tuple(crafted.shape)}"
         )
     sent = updates.clone()
@@ -195,11 +197,11 @@ def craft(
     return sent
 
 
-def counted(setting: Setting, in_play: Collection[int]) -> list[float]:
+def counted(context: RunContext, in_play: Collection[int]) -> list[float]:
     """Rows that each hospital counts for in a round: its claim, bounded among those in play."""
-    rows = [0.0] * setting.federation.hospitals
-    claims = [setting.claims[i] for i in in_play]
-    for i, count in zip(in_play, bounded(claims, setting.defence.samples_cap), strict=True):
+    rows = [0.0] * context.federation.hospitals
+    claims = [context.claims[i] for i in in_play]
+    for i, count in zip(in_play, bounded(claims, context.defence.samples_cap), strict=True):
         rows[i] = count
     return rows
 
@@ -215,39 +217,39 @@ def measured(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in middle.items()}
 
 
-def play(
-    setting: Setting,
+def run_round(
+    context: RunContext,
     server: Server,
-    arbiter: Arbiter,
+    ledger: RoundLedger,
     session: Session,
     state: State,
     number: int,
 ) -> Played:
     """Play round `number` (1, 2, ...) from `state`."""
     clock = Clock()
-    spent_before = arbiter.cost_ms
+    spent_before = ledger.cost_ms
     before = model_hash(state.model)
-    active = taking_part(setting, state)
+    active = taking_part(context, state)
     with clock.phase("ledger"):
-        arbiter.open_round(number, before)
+        ledger.open_round(number, before)
     with clock.phase("train"):
-        updates = local_updates(setting, state, number, active)
+        updates = local_updates(context, state, number, active)
     with clock.phase("server"):
         root = server.directions(state.model, number)
     with clock.phase("share"):
         present = [i in active for i in range(len(updates))]
-        submission = session.submit(_saturated(setting, updates, session.rule.limit), present)
+        submission = session.submit(_saturated(context, updates, session.rule.limit), present)
     with clock.phase("ledger"):
-        recorded = arbiter.commit(number, submission.commitments)
+        recorded = ledger.commit(number, submission.commitments)
     committed = submission.commitments if recorded is None else recorded
     with clock.phase("share"):
-        findings = session.check_shares(committed, arbiter.posted_root)
+        findings = session.check_shares(committed, ledger.posted_root)
     with clock.phase("ledger"):
-        settled = arbiter.settle(number, committed, findings)
-    samples = counted(setting, settled.in_play) if session.rule.weighs_samples else None
+        settled = ledger.settle(number, committed, findings)
+    samples = counted(context, settled.in_play) if session.rule.weighs_samples else None
     result = session.aggregate(
         submission,
-        reputation=state.reputation if setting.defence.reputation else None,
+        reputation=state.reputation if context.defence.reputation else None,
         reference=None if root is None else root.update,
         commitments=recorded,
         ruled=settled.ruled,
@@ -257,14 +259,14 @@ def play(
         step = server.step(state.model, result, root, state.server)
     candidate = step.candidate
     with clock.phase("validate"):
-        verdicts = validate(setting.federation, candidate)
+        verdicts = validate(context.federation, candidate)
     accepted = verdicts_on_hospitals(result.accepted, settled.in_play)
     opened = openings(number, result)
     update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
     result_sha256 = result_hash(number, accepted, opened, update_sha256)
     with clock.phase("ledger"):
         signed = session.sign_result(result_sha256, candidate_sha256)
-        decision = arbiter.decide(
+        decision = ledger.decide(
             number, result_sha256, accepted, candidate_sha256, verdicts, signed
         )
     model = candidate if decision.keep else state.model
@@ -275,7 +277,7 @@ def play(
     said = {} if findings is None else findings.refused
     refused = submission.refused | {h: said[h] for h in unopened if h in said}
     cost = result.cost
-    shared = setting.defence.backend == "mpc"
+    shared = context.defence.backend == "mpc"
     clock.seconds["mpc_online" if shared else "aggregate"] = cost.seconds_online
     clock.seconds["mpc_offline"] = cost.seconds_offline
     row = {
@@ -291,7 +293,7 @@ def play(
         "reputation": decision.reputation,
         "samples": samples,
         "seconds": clock.seconds,
-        "ledger_ms": arbiter.cost_ms - spent_before,
+        "ledger_ms": ledger.cost_ms - spent_before,
         "mpc": {
             "rounds": cost.rounds,
             "bytes_online": cost.bytes_online,
@@ -306,9 +308,9 @@ def play(
 
 
 def close(
-    setting: Setting,
+    context: RunContext,
     server: Server,
-    arbiter: Arbiter,
+    ledger: RoundLedger,
     session: Session,
     state: State,
     number: int,
@@ -317,9 +319,9 @@ def close(
     """Finish the model and record it: one more entry on the chain, in which no hospital takes part.
 
     Args:
-        setting: the run.
+        context: the run.
         server: finishes the model.
-        arbiter: the chain, or nobody.
+        ledger: the chain, or nobody.
         state: after the last round.
         session: whose nodes sign, if they do.
         number: of the entry, one above the last round.
@@ -328,16 +330,16 @@ def close(
     Returns:
         The final model, float32 (d,), and the content of `closing.json`.
     """
-    spent_before = arbiter.cost_ms
+    spent_before = ledger.cost_ms
     final = server.finish(state.model, state.server)
-    verdicts = validate(setting.federation, final)
-    arbiter.open_round(number, model_hash(state.model))
-    arbiter.commit(number, {})
-    absent = [None] * setting.federation.hospitals
+    verdicts = validate(context.federation, final)
+    ledger.open_round(number, model_hash(state.model))
+    ledger.commit(number, {})
+    absent = [None] * context.federation.hospitals
     findings, signed = session.sign_closing(number, model_hash(final), records) or (None, None)
-    arbiter.settle(number, (), findings)
+    ledger.settle(number, (), findings)
     digest = sha256(records)
-    decision = arbiter.decide(number, digest, absent, model_hash(final), verdicts, signed)
+    decision = ledger.decide(number, digest, absent, model_hash(final), verdicts, signed)
     model = final if decision.keep else state.model
     return model, {
         "entry": number,
@@ -346,18 +348,18 @@ def close(
         "records_sha256": digest,
         "candidate_sha256": model_hash(final),
         "model_sha256": model_hash(model),
-        "ledger_ms": arbiter.cost_ms - spent_before,
+        "ledger_ms": ledger.cost_ms - spent_before,
     }
 
 
-def _saturated(setting: Setting, updates: torch.Tensor, limit: float) -> torch.Tensor:
+def _saturated(context: RunContext, updates: torch.Tensor, limit: float) -> torch.Tensor:
     """Malicious rows held inside the range that a share can encode.
 
     A row outside it is refused at the door and harms nobody; an attacker who wants to be counted
     sends the largest value that passes. NaN stays NaN, and is refused.
     """
     edge = limit - 2.0**-16
-    rows = list(setting.malicious)
+    rows = list(context.malicious)
     held = updates.clone()
     held[rows] = held[rows].clamp(-edge, edge)
     return held

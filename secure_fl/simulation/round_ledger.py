@@ -50,7 +50,7 @@ class Settlement(NamedTuple):
     rulings: tuple[Ruling, ...] = ()
 
 
-class Arbiter(Protocol):
+class RoundLedger(Protocol):
     """The steps of a round that concern more than the aggregation."""
 
     def open_round(self, number: int, model_sha256: str) -> None:

@@ -27,7 +27,7 @@ from secure_fl.settings.schema import (
 )
 from secure_fl.simulation.frame import rounds_frame
 from secure_fl.simulation.parties import make_hospitals
-from secure_fl.simulation.round import Setting, State, craft
+from secure_fl.simulation.round import RunContext, State, craft
 from secure_fl.simulation.round_ledger import Chain
 from secure_fl.simulation.secret import CellSecrets
 
@@ -131,7 +131,7 @@ def poison(
     return result
 
 
-def rehearse(setting: Setting) -> None:
+def dry_run(context: RunContext) -> None:
     """Let the attack act on made-up updates, before anything runs.
 
     It acts among all hospitals, and as if suspensions had left one honest hospital, none, one
@@ -142,8 +142,8 @@ def rehearse(setting: Setting) -> None:
             or there is no device to train on.
         InputError: it returned updates of another shape, or values that are not finite.
     """
-    federation, attack = setting.federation, setting.attack
-    check_device(setting.options.device)
+    federation, attack = context.federation, context.attack
+    check_device(context.options.device)
     classes = range(federation.data.classes)
     for key in ("source_class", "target_class"):
         value = getattr(attack, key, None)
@@ -157,11 +157,11 @@ def rehearse(setting: Setting) -> None:
     updates = 0.01 * torch.randn(
         shape, generator=seeds.torch_generator(0, "craft", 0), dtype=torch.float32
     )
-    for active in _rehearsed(setting.malicious, federation.hospitals):
-        malicious = sum(i in setting.malicious for i in active)
+    for active in _rehearsed(context.malicious, federation.hospitals):
+        malicious = sum(i in context.malicious for i in active)
         place = f"among {len(active)} hospitals, {malicious} of them malicious"
         try:
-            sent = craft(setting, state, 1, active, updates)
+            sent = craft(context, state, 1, active, updates)
         except SecureFLError:
             raise
         except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:
@@ -171,7 +171,7 @@ def rehearse(setting: Setting) -> None:
 
 
 def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
-    """Whom to rehearse with: everybody, and what suspensions may leave."""
+    """Whom to try it with: everybody, and what suspensions may leave."""
     everybody = list(range(hospitals))
     honest = [i for i in everybody if i not in malicious]
     few = [[*honest[:1], *malicious], [*malicious], [*malicious[:1], *honest], [*malicious[:1]]]
@@ -186,12 +186,12 @@ def train_options(config: RunConfig) -> TrainOptions:
     return options
 
 
-def make_setting(
+def make_context(
     config: RunConfig,
     federation: Federation,
     secrets: CellSecrets | None = None,
     chain: Chain | None = None,
-) -> Setting:
+) -> RunContext:
     """Everything about a run that its rounds share.
 
     Args:
@@ -207,7 +207,7 @@ def make_setting(
         () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
     )
     splits = poison(attack, federation.data.hospitals, malicious, seed)
-    return Setting(
+    return RunContext(
         config=config.experiment,
         defence=config.defence,
         federation=federation,

@@ -14,7 +14,7 @@ from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.settings.schema import AttackConfig, malicious_fractions
 from secure_fl.simulation.parties import open_nodes
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, make_setting, rehearse
+from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, dry_run, make_context
 from secure_fl.simulation.secret import RunSecret
 from secure_fl.simulation.steps import RunSteps
 from secure_fl.threads import torch_threads
@@ -47,7 +47,7 @@ def opened(
         federation.initial.numel(),
         experiment.extensions,
     )
-    rehearse(make_setting(config, federation))
+    dry_run(make_context(config, federation))
     check_numbers(experiment, defence, federation.model.num_parameters)
     with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "run" if folder is None else Path(folder)

@@ -15,7 +15,7 @@ from secure_fl.files import append_line, write_atomic, write_json
 from secure_fl.server.validation import validate
 from secure_fl.simulation.folder import model_bytes, model_path, records_content
 from secure_fl.simulation.parties import keys_seed, make_server, signs
-from secure_fl.simulation.round import State, close, measured, model_hash, play
+from secure_fl.simulation.round import State, close, measured, model_hash, run_round
 from secure_fl.simulation.round_ledger import Chain, Nobody
 from secure_fl.simulation.run import (
     Observe,
@@ -23,7 +23,7 @@ from secure_fl.simulation.run import (
     Row,
     RunConfig,
     RunResult,
-    make_setting,
+    make_context,
     open_session,
 )
 from secure_fl.simulation.secret import RunSecret
@@ -53,10 +53,10 @@ class RunSteps:
         """Open ledger and session and record the initial model; see `run_rounds`."""
         experiment = config.experiment
         own = secret.cell(config.sha256, federation.data_sha256)
-        self._arbiter: Chain | Nobody = Nobody(federation.hospitals)
+        self._ledger: Chain | Nobody = Nobody(federation.hospitals)
         signing = None
         if config.defence.ledger:
-            chain = self._arbiter = Chain(
+            chain = self._ledger = Chain(
                 experiment.ledger,
                 federation.hospitals,
                 len(federation.data.validators),
@@ -67,14 +67,14 @@ class RunSteps:
             if signs(config.defence):
                 chain.entrust_nodes()
                 signing = chain
-        self._setting = make_setting(config, federation, own, signing)
+        self._context = make_context(config, federation, own, signing)
         self._server = make_server(
-            federation, config.defence, self._setting.options, experiment.seed
+            federation, config.defence, self._context.options, experiment.seed
         )
         self._folder, self._rounds = folder, experiment.rounds
         self._records = Records(folder, observe, report)
         self._result: RunResult | None = None
-        self._session = open_session(config, federation, backend, self._setting.hospitals)
+        self._session = open_session(config, federation, backend, self._context.hospitals)
         self._open = True
         try:
             self.state = State(
@@ -95,7 +95,7 @@ class RunSteps:
     @property
     def malicious(self) -> tuple[int, ...]:
         """Indices of the malicious hospitals."""
-        return self._setting.malicious
+        return self._context.malicious
 
     @property
     def done(self) -> bool:
@@ -109,10 +109,10 @@ class RunSteps:
             SecureFLError: no round is left, or the run was closed.
         """
         if self.done or not self._open:
-            raise SecureFLError("no round is left to play; finish() gives the result")
+            raise SecureFLError("no round is left to run; finish() gives the result")
         number = len(self.rows)
-        self.state, row, opened = play(
-            self._setting, self._server, self._arbiter, self._session, self.state, number
+        self.state, row, opened = run_round(
+            self._context, self._server, self._ledger, self._session, self.state, number
         )
         return self._records.add(row, opened, self.state.model)
 
@@ -132,9 +132,9 @@ class RunSteps:
             raise SecureFLError("the run was closed before it was finished")
         try:
             model, closed = close(
-                self._setting,
+                self._context,
                 self._server,
-                self._arbiter,
+                self._ledger,
                 self._session,
                 self.state,
                 len(self.rows),
@@ -143,7 +143,7 @@ class RunSteps:
         finally:
             self.close()
         self._records.finish(closed, model)
-        chain = self._arbiter if isinstance(self._arbiter, Chain) else None
+        chain = self._ledger if isinstance(self._ledger, Chain) else None
         if chain is not None:
             chain.export(self._folder / "chain.jsonl")
         self._result = RunResult(
@@ -153,7 +153,7 @@ class RunSteps:
             openings=self._records.openings,
             closing=closed,
             chain_head=None if chain is None else chain.head,
-            ledger_ms=self._arbiter.cost_ms,
+            ledger_ms=self._ledger.cost_ms,
         )
         return self._result
 

@@ -193,7 +193,7 @@ OPERATIONS: dict[str, list[Operation]] = {
         Operation(lambda ops, x: ops.order_statistics(x, [1, 4])[1], lambda x: np.sort(x, 0)[4])
     ],
     "median": [Operation(lambda ops, x: ops.median(x), lambda x: np.median(x, axis=0))],
-    "middle": [Operation(lambda ops, x: ops.middle(x, 2), lambda x: middle(x, 2))],
+    "trimmed_mask": [Operation(lambda ops, x: ops.trimmed_mask(x, 2), lambda x: middle(x, 2))],
     "nearest": [
         # As far below as above, for many.
         Operation(
@@ -344,9 +344,10 @@ OPERATIONS: dict[str, list[Operation]] = {
         ),
     ],
     "invert": [Operation(lambda ops, x: ops.invert(ops.signs(x)), lambda x: x >= 0)],
-    "ranked": [
+    "kth_values": [
         Operation(
-            lambda ops, x: ops.ranked(scores(ops, x), [4])[0], lambda x: np.sort(squares(x))[4:5]
+            lambda ops, x: ops.kth_values(scores(ops, x), [4])[0],
+            lambda x: np.sort(squares(x))[4:5],
         )
     ],
     "smallest": [
@@ -371,7 +372,7 @@ OPERATIONS: dict[str, list[Operation]] = {
     ],
     "mean_of": [
         Operation(
-            lambda ops, x: ops.mean_of(ops.ranked(scores(ops, x), [0, 5])),
+            lambda ops, x: ops.mean_of(ops.kth_values(scores(ops, x), [0, 5])),
             lambda x: (squares(x).min() + squares(x).max())[None] / 2,
         )
     ],

@@ -79,7 +79,7 @@ def by_a_permit_for_other_words(context: Context) -> None:
     ops = context.ops
     permit = ops.exits.permit("accepted", (context.x.shape[0],), True)
     ring: Any = ops.ring  # type: ignore[attr-defined]
-    ring.protocols.reveal_wires(ops.middle(context.x, 0).data.wires, permit)
+    ring.protocols.reveal_wires(ops.trimmed_mask(context.x, 0).data.wires, permit)
 
 
 WAYS: dict[str, tuple[Any, tuple[Opens, ...], str]] = {

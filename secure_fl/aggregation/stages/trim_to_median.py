@@ -27,7 +27,7 @@ def trim_to_median(beta: float = 0.2) -> Stage:
         ops, x = context.ops, context.x
         trim = trim_count(beta, x.shape[0])
         if trim:
-            x = ops.where(ops.middle(x, trim), x, ops.median(x))  # (m, d)
+            x = ops.where(ops.trimmed_mask(x, trim), x, ops.median(x))  # (m, d)
         return replace(context, x=x), state
 
     return Stage(apply)

@@ -27,7 +27,7 @@ def trimmed_mean(beta: float = 0.2) -> Stage:
         rows = x.shape[0]
         trim = trim_count(beta, rows)
         if trim:
-            x = ops.where(ops.middle(x, trim), x, None)  # (m, d), zero where trimmed
+            x = ops.where(ops.trimmed_mask(x, trim), x, None)  # (m, d), zero where trimmed
         update = ops.weighted_mean(
             x, torch.ones(rows, dtype=torch.float64), divisor=rows - 2 * trim
         )

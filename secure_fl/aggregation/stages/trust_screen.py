@@ -88,7 +88,7 @@ def _middle_and_bar(ops: Ops, score: Secret, minimum: int) -> tuple[Secret, Secr
     middles = middle_ranks(m)
     better = m - max(-(-m // 2), min(minimum, m))  # its rank; a middle one, if half is enough
     ranks = sorted({*middles, better})
-    values = dict(zip(ranks, ops.ranked(score, ranks), strict=True))
+    values = dict(zip(ranks, ops.kth_values(score, ranks), strict=True))
     return ops.mean_of([values[rank] for rank in middles]), values[better]
 
 

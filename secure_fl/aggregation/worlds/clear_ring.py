@@ -143,7 +143,7 @@ class ClearRing(IntegerRing):
         ordered = x.values.sort(dim=0).values
         return [ordered[k] for k in ranks]
 
-    def middle(self, x: ClearMatrix, trim: int) -> torch.Tensor:
+    def trimmed_mask(self, x: ClearMatrix, trim: int) -> torch.Tensor:
         order = x.values.argsort(dim=0, stable=True)
         mask = torch.zeros(x.values.shape, dtype=torch.bool)
         return mask.scatter_(0, order[trim : len(x.values) - trim], True)

@@ -311,8 +311,8 @@ class FixedMatrices(FixedNumbers):
         span = self._coordinates(x)
         return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
 
-    def middle(self, x: Updates, trim: int) -> Secret:
-        return Secret(self, self.ring.middle(self.settled(x), trim), x.shape, is_bit=True)
+    def trimmed_mask(self, x: Updates, trim: int) -> Secret:
+        return Secret(self, self.ring.trimmed_mask(self.settled(x), trim), x.shape, is_bit=True)
 
     def _nearest(self, x: Updates, keep: int) -> Secret:
         return Secret(self, self.ring.nearest(self.settled(x), keep), x.shape, is_bit=True)

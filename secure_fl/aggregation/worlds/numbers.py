@@ -206,7 +206,7 @@ class FixedNumbers(Ops):
     def _invert(self, a: Secret) -> Secret:
         return Secret(self, self.ring.invert(a.data), a.shape, is_bit=True)
 
-    def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+    def _kth_values(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         a = self._with_room(a, 2.0 + 2.0**-30)
         values = self.ring.kth(a.data, tuple(ranks))
         return [self._wrap(value, (1,), a.unit, a.span) for value in values]

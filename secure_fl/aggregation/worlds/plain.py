@@ -99,7 +99,7 @@ class PlainOps(Ops):
         ordered = x.data.sort(dim=0).values
         return [self._secret(ordered[k]) for k in ranks]
 
-    def middle(self, x: Updates, trim: int) -> Secret:
+    def trimmed_mask(self, x: Updates, trim: int) -> Secret:
         order = x.data.argsort(dim=0, stable=True)
         mask = torch.zeros(x.shape, dtype=torch.bool)
         mask.scatter_(0, order[trim : x.shape[0] - trim], True)
@@ -170,7 +170,7 @@ class PlainOps(Ops):
         mask = torch.zeros(a.shape, dtype=torch.bool)
         return self._secret(mask.scatter_(-1, order[..., :count], True), is_bit=True)
 
-    def _ranked(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
+    def _kth_values(self, a: Secret, ranks: Sequence[int]) -> list[Secret]:
         ordered = a.data.sort().values
         return [self._secret(ordered[k : k + 1]) for k in ranks]
 

@@ -31,7 +31,7 @@ def sha(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def play(client: LedgerClient, number: int, accepted: list[bool | None]) -> None:
+def run_round(client: LedgerClient, number: int, accepted: list[bool | None]) -> None:
     """One round; hospital 3 commits to the tree over LEAVES."""
     client.open_round(number, client.model_hash if number > 1 else sha("model", 0))
     out = client.suspended()
@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for mode, attack, share in (("each", "none", 0.0), ("merkle", "label_flip", 0.25)):
         client = ledger.open_chain(4, mode=mode, parameters=Parameters(rejection_keep=0.4))
         for number in (1, 2, 3):
-            play(client, number, [attack == "none", True, True, True])
+            run_round(client, number, [attack == "none", True, True, True])
         cell = run / "cells" / f"guarded--{attack}"
         cell.mkdir(parents=True)
         client.export(cell / "chain.jsonl")

@@ -5,7 +5,7 @@ what they like, in any order. The others follow the protocol, and act as soon as
 attest one after the other, with others' moves in between. Whatever happens: whoever followed the
 protocol is never found at fault and loses no reputation; where nodes and coordinator are honest,
 every round comes to its end with all honest hospitals in it; and what the contract takes, the
-witness of the audit takes too.
+verifier of the audit takes too.
 
 The parties are played from their own side, in plain Python: an honest node states exactly those
 shares for which it gave receipts, as `secure_fl.nodes.attestation` does; an honest hospital signs
@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 import ledger
 from ledger.audit.chain_file import _replay
-from ledger.audit.replay_verifier import Witness
+from ledger.audit.replay_verifier import ReplayVerifier
 from ledger.audit.report import AuditReport
 from ledger.chains import export
 from ledger.client.administration import pair
@@ -57,7 +57,7 @@ class Misbehaviour(RuleBasedStateMachine):
     """`client` is the contract; the rest is what the parties know."""
 
     clients: ClassVar[dict[str, LedgerClient]]
-    witnesses: ClassVar[dict[str, Witness]]
+    verifiers: ClassVar[dict[str, ReplayVerifier]]
     seen: ClassVar[Counter[str]]
     mode: ClassVar[str]
     node_is_bad: ClassVar[bool]
@@ -67,7 +67,7 @@ class Misbehaviour(RuleBasedStateMachine):
     def begin(self) -> None:
         self.client = self.clients[self.mode]
         self.before = self.client.connection.chain.snapshot()  # type: ignore[attr-defined]
-        self.witness = deepcopy(self.witnesses[self.mode])
+        self.verifier = deepcopy(self.verifiers[self.mode])
         self.merkle = self.mode == "merkle"
         self.messages = self.client.connection.messages
         self.number, self.phase, self.model = 0, "idle", MODEL
@@ -111,10 +111,10 @@ class Misbehaviour(RuleBasedStateMachine):
             return False
         height = self.client.connection.chain.height
         for (name, args), group in zip(calls, events, strict=True):
-            self.witness.called(height, *decode_call(encode_call(name, *args)), group)
+            self.verifier.called(height, *decode_call(encode_call(name, *args)), group)
             for event in group:
                 self.follow(event.name, event.args)
-        assert self.witness.faults == []
+        assert self.verifier.faults == []
         return True
 
     def follow(self, name: str, args: dict[str, Any]) -> None:
@@ -484,19 +484,19 @@ class Misbehaviour(RuleBasedStateMachine):
         self.expect("aggregated")
 
 
-def witness_of(client: LedgerClient, file: Path) -> Witness:
-    """The audit's witness of the chain so far."""
+def witness_of(client: LedgerClient, file: Path) -> ReplayVerifier:
+    """The audit's verifier of the chain so far."""
     client.export(file)
     report = AuditReport(file)
-    witness = _replay(export.read(file), report)
-    assert report.faults + witness.faults == []
-    return witness
+    verifier = _replay(export.read(file), report)
+    assert report.faults + verifier.faults == []
+    return verifier
 
 
 def test_whoever_follows_the_protocol_is_never_at_fault(tmp_path: Path) -> None:
     machine = Misbehaviour
     machine.clients = {mode: small_chain(seed=12, mode=mode) for mode in ("each", "merkle")}
-    machine.witnesses = {
+    machine.verifiers = {
         mode: witness_of(client, tmp_path / f"{mode}.jsonl")
         for mode, client in machine.clients.items()
     }

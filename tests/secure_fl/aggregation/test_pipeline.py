@@ -111,7 +111,7 @@ def test_small_operations(backend: str) -> None:
     ops = plain.PlainOps() if backend == "plain" else fixed.ClearOps()
     x = plain.encode(X) if backend == "plain" else fixed.wrap(X, 18)
     a = ops.squared_norms(x)  # 1.25, 1.0625, 0.8125
-    (b,) = ops.ranked(a, [1])  # 1.0625
+    (b,) = ops.kth_values(a, [1])  # 1.0625
 
     def value(secret: Any) -> list[Any]:
         return reveal(secret).tolist()
@@ -135,7 +135,7 @@ def test_small_operations(backend: str) -> None:
     assert value(ops.minimum(a, 1.0)) == [1.0, 1.0, 0.8125]
     assert value(ops.median_of(a)) == [1.0625]
     assert value(ops.sum(a)) == [3.125]
-    assert [value(s) for s in ops.ranked(a, [0, 2])] == [[0.8125], [1.25]]
+    assert [value(s) for s in ops.kth_values(a, [0, 2])] == [[0.8125], [1.25]]
 
 
 def test_state_belongs_to_the_session() -> None:

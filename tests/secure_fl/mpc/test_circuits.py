@@ -68,7 +68,7 @@ def test_trimming(case: tuple[np.ndarray, int], data: st.DataObject) -> None:
     trim = data.draw(st.integers(0, (n - 1) // 2))
     place = np.argsort(np.argsort(values, axis=0, kind="stable"), axis=0, kind="stable")
     for method in ("radix", "pairwise"):
-        (kept,) = circuits.middle(CLEAR, to_planes(values, bits), trim=trim, method=method)
+        (kept,) = circuits.trimmed_mask(CLEAR, to_planes(values, bits), trim=trim, method=method)
         wanted = (place >= trim) & (place < n - trim)
         np.testing.assert_array_equal(unpack_bits(kept, d), wanted)
 
@@ -116,7 +116,7 @@ def test_adders_and_their_carries(case: tuple[np.ndarray, int], drop: int, carri
         top.append((total + share) >> bits)
         total = (total + share) % (1 << bits)
     for adder in ("ripple", "prefix"):
-        planes, words = circuits.decompose(
+        planes, words = circuits.a2b(
             CLEAR,
             *(to_planes(share, bits) for share in shares),
             drop=drop,
@@ -184,7 +184,7 @@ def test_ranks_of_numbers_by_comparing_all_pairs(m: int) -> None:
 
 
 CUT: dict[str, tuple[int, int, dict[str, Any]]] = {
-    "decompose": (2, 12, {"drop": 2, "carries": True}),
+    "a2b": (2, 12, {"drop": 2, "carries": True}),
     "negative": (2, 12, {}),
     "thermometer": (2, 64, {}),
     "rank_onehot": (2, 64, {"ranks": [0, 3]}),
@@ -192,7 +192,7 @@ CUT: dict[str, tuple[int, int, dict[str, Any]]] = {
     "signs": (1, 6, {}),
     "count_at_least": (1, 6, {"count": 3}),
     "order": (1, 6, {"ranks": [2, 3]}),
-    "middle": (1, 6, {"trim": 1}),
+    "trimmed_mask": (1, 6, {"trim": 1}),
     "nearest": (1, 6, {"ranks": [2, 3], "keep": 4}),
     "nearest_zero": (1, 6, {"keep": 4}),
     "largest": (1, 6, {"count": 2}),
@@ -239,7 +239,7 @@ def wired(nodes: int) -> list[Wire]:
 
 TASKS: dict[str, dict[str, Any]] = {
     "order": {"ranks": [2, 3]},
-    "middle": {"trim": 1},
+    "trimmed_mask": {"trim": 1},
     "nearest": {"ranks": [2, 3], "keep": 4},
     "largest": {"count": 2},
     "both": {},

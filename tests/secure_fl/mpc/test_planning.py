@@ -65,7 +65,7 @@ def sides(n: int, bits: int, ranks: int) -> tuple[int, int]:
 def test_formulas_of_bounds_on_both_ends(n: int, bits: int) -> None:
     ands, layers = sides(n, bits + (n - 1).bit_length(), 2)
     params = {"trim": 0, "method": "radix"}
-    assert counted("middle", [(bits, n, 1)], params) == (ands + 2 * n, layers + 1)
+    assert counted("trimmed_mask", [(bits, n, 1)], params) == (ands + 2 * n, layers + 1)
 
 
 @pytest.mark.parametrize("n", SIZES[1:])
@@ -114,9 +114,9 @@ def test_formulas_of_pairwise_comparison(n: int, bits: int, ranks: int) -> None:
 @pytest.mark.parametrize("bits", [2, 18, 64])
 def test_formulas_of_addition(nodes: int, bits: int) -> None:
     shapes = [(bits, 5, 1)] * nodes
-    ripple = counted("decompose", shapes, {"drop": 0, "carries": True, "adder": "ripple"})
+    ripple = counted("a2b", shapes, {"drop": 0, "carries": True, "adder": "ripple"})
     assert ripple == ((nodes - 1) * 5 * bits, (nodes - 1) * bits)
-    prefix = counted("decompose", shapes, {"drop": 0, "carries": True, "adder": "prefix"})
+    prefix = counted("a2b", shapes, {"drop": 0, "carries": True, "adder": "prefix"})
     assert prefix[1] == (nodes - 1) * (1 + math.ceil(math.log2(bits)))
     assert prefix[0] <= (nodes - 1) * 5 * bits * (1 + math.ceil(math.log2(bits)))
 

@@ -16,7 +16,7 @@ from secure_fl.settings.config import load_config, load_defence
 from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import counted
-from secure_fl.simulation.run import RunConfig, make_setting
+from secure_fl.simulation.run import RunConfig, make_context
 from secure_fl.simulation.single import run_settings as run
 from tests.support import tiny_job
 
@@ -106,7 +106,7 @@ def test_the_defence_fedavg_weighs_by_rows_before_balancing() -> None:
     settings = config.data
     assert federation.rows != tuple(len(split) for split in federation.data.hospitals)
     assert sum(federation.rows) < settings.rows
-    setting = make_setting(RunConfig(config, config.defences[0], AttackConfig()), federation)
+    setting = make_context(RunConfig(config, config.defences[0], AttackConfig()), federation)
     assert counted(setting, [0, 1, 2, 3]) == bounded(federation.rows, 2.0)
     without = counted(setting, [0, 2])
     assert without == [float(federation.rows[0]), 0.0, float(federation.rows[2]), 0.0]

@@ -25,17 +25,17 @@ from secure_fl.simulation.parties import make_server
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import (
     Played,
-    Setting,
+    RunContext,
     State,
     local_updates,
     model_hash,
     openings,
-    play,
     result_hash,
+    run_round,
     update_hash,
 )
 from secure_fl.simulation.round_ledger import Nobody
-from secure_fl.simulation.run import RunConfig, make_setting, open_session, rehearse
+from secure_fl.simulation.run import RunConfig, dry_run, make_context, open_session
 from secure_fl.simulation.secret import CellSecrets
 from secure_fl.types import AggregateResult, Opening
 from tests.support import tiny_job
@@ -76,11 +76,11 @@ def make(
     *overrides: str,
     attack: Attack | None = None,
     fraction: float = 0.0,
-) -> tuple[RunConfig, Setting]:
+) -> tuple[RunConfig, RunContext]:
     config = tiny_job.config("defences=[fedavg]", *overrides)
     run = RunConfig(config, config.defences[0], AttackConfig("sign_flip"), fraction)
-    setting = make_setting(run, federation, SECRETS)
-    return run, setting if attack is None else replace(setting, attack=attack)
+    context = make_context(run, federation, SECRETS)
+    return run, context if attack is None else replace(context, attack=attack)
 
 
 def start(federation: Federation) -> State:
@@ -88,18 +88,18 @@ def start(federation: Federation) -> State:
 
 
 def one_round(
-    federation: Federation, run: RunConfig, setting: Setting, arbiter: Any = None, **state: Any
+    federation: Federation, run: RunConfig, context: RunContext, ledger: Any = None, **state: Any
 ) -> Played:
-    server = make_server(federation, run.defence, setting.options, run.experiment.seed)
+    server = make_server(federation, run.defence, context.options, run.experiment.seed)
     begin = replace(start(federation), server=server.init(federation.initial), **state)
     with open_backend(run.defence.backend) as backend:
-        session = open_session(run, federation, backend, setting.hospitals)
-        return play(setting, server, arbiter or Nobody(N), session, begin, 1)
+        session = open_session(run, federation, backend, context.hospitals)
+        return run_round(context, server, ledger or Nobody(N), session, begin, 1)
 
 
 def test_fedavg_is_the_mean_of_clipped_updates_by_rows(federation: Federation) -> None:
-    run, setting = make(federation, "defence.backend=plain", "privacy.clip_norm=0.05")
-    played = one_round(federation, run, setting)
+    run, context = make(federation, "defence.backend=plain", "privacy.clip_norm=0.05")
+    played = one_round(federation, run, context)
     options = TrainOptions(**vars(run.experiment.train))
     trained = train(
         federation.model,
@@ -126,8 +126,8 @@ def test_plain_and_fixed_agree(defence: str, federation: Federation) -> None:
         clear = [f"defence={defence}", f"defence.backend={backend}", "defence.ledger=false"]
         clear += ["defence.reputation=false"]
         clear += ["defence.validation=none"] if defence == "paper" else []
-        run, setting = make(federation, *clear, fraction=0.25)
-        played = one_round(federation, run, setting)
+        run, context = make(federation, *clear, fraction=0.25)
+        played = one_round(federation, run, context)
         models.append(played.state.model)
         flags.append(played.row["accepted"])
     assert flags[0] == flags[1]
@@ -137,14 +137,14 @@ def test_plain_and_fixed_agree(defence: str, federation: Federation) -> None:
 
 def test_suspended_hospitals_are_left_out(federation: Federation) -> None:
     out = torch.tensor([False, True, False, False])
-    run, setting = make(federation, "defence=robust")
-    first = one_round(federation, run, setting, suspended=out)
+    run, context = make(federation, "defence=robust")
+    first = one_round(federation, run, context, suspended=out)
     assert first.row["accepted"] == [True, None, True, True]
-    other = list(setting.splits)
+    other = list(context.splits)
     other[1] = Split(torch.rand_like(other[1].x), 1 - other[1].y)
-    second = one_round(federation, run, replace(setting, splits=other), suspended=out)
+    second = one_round(federation, run, replace(context, splits=other), suspended=out)
     assert torch.equal(first.state.model, second.state.model)
-    third = one_round(federation, run, setting)
+    third = one_round(federation, run, context)
     assert not torch.equal(first.state.model, third.state.model)
 
 
@@ -153,20 +153,20 @@ def test_a_round_with_nobody_left_keeps_the_model(
     backend: str, left: int, federation: Federation
 ) -> None:
     """Two are as good as nobody: fewer than three are not combined, in any backend."""
-    run, setting = make(federation, "defence=robust", f"defence.backend={backend}")
+    run, context = make(federation, "defence=robust", f"defence.backend={backend}")
     out = torch.arange(N) >= left
-    played = one_round(federation, run, setting, suspended=out)
+    played = one_round(federation, run, context, suspended=out)
     assert played.row["accepted"] == [None] * N
     assert torch.equal(played.state.model, federation.initial)
     if backend != "mpc":
-        assert one_round(federation, run, setting, suspended=torch.arange(N) > 2).row[
+        assert one_round(federation, run, context, suspended=torch.arange(N) > 2).row[
             "accepted"
         ] == [True, True, True, None]
 
 
 def test_rows_of_absent_hospitals_stay_zero_even_with_noise(federation: Federation) -> None:
-    _, setting = make(federation, "privacy.noise_sigma=0.1")
-    sent = local_updates(setting, start(federation), 1, [0, 2])
+    _, context = make(federation, "privacy.noise_sigma=0.1")
+    sent = local_updates(context, start(federation), 1, [0, 2])
     assert torch.count_nonzero(sent[[1, 3]]) == 0
     assert (sent[[0, 2]].norm(dim=1) > 0.1).all()
 
@@ -175,11 +175,11 @@ def test_rows_of_absent_hospitals_stay_zero_even_with_noise(federation: Federati
 def test_a_hospital_without_a_commitment_does_not_count(
     backend: str, federation: Federation
 ) -> None:
-    run, setting = make(federation, "defence=robust", f"defence.backend={backend}")
-    played = one_round(federation, run, setting, Forgetful(N))
+    run, context = make(federation, "defence=robust", f"defence.backend={backend}")
+    played = one_round(federation, run, context, Forgetful(N))
     assert played.row["accepted"] == [True, True, None, True]
     absent = torch.tensor([False, False, True, False])
-    same = one_round(federation, run, setting, suspended=absent)
+    same = one_round(federation, run, context, suspended=absent)
     assert torch.equal(played.state.model, same.state.model)
 
 
@@ -189,9 +189,9 @@ def test_an_update_that_is_not_finite_is_refused_and_the_round_goes_on(
     value: float, backend: str, federation: Federation
 ) -> None:
     clear = ["defence=robust", f"defence.backend={backend}", "privacy.bind_malicious=false"]
-    run, setting = make(federation, *clear, attack=Sends(value), fraction=0.25)
-    (bad,) = setting.malicious
-    played = one_round(federation, run, setting)
+    run, context = make(federation, *clear, attack=Sends(value), fraction=0.25)
+    (bad,) = context.malicious
+    played = one_round(federation, run, context)
     accepted = [None if i == bad else True for i in range(N)]
     if value != value:  # infinity is held at the largest value that can be sent, and counted
         assert list(played.row["refused"]) == [str(bad)]
@@ -203,27 +203,27 @@ def test_an_update_that_is_not_finite_is_refused_and_the_round_goes_on(
 
 
 def test_when_every_update_is_refused_the_model_stays(federation: Federation) -> None:
-    run, setting = make(federation, "defence=robust", "privacy.clip_norm=null")
-    broken = [Split(torch.full_like(s.x, float("nan")), s.y) for s in setting.splits]
-    played = one_round(federation, run, replace(setting, splits=broken))
+    run, context = make(federation, "defence=robust", "privacy.clip_norm=null")
+    broken = [Split(torch.full_like(s.x, float("nan")), s.y) for s in context.splits]
+    played = one_round(federation, run, replace(context, splits=broken))
     assert sorted(played.row["refused"]) == ["0", "1", "2", "3"]
     assert played.row["accepted"] == [None] * N
     assert torch.equal(played.state.model, federation.initial)
 
 
 def test_an_attack_of_the_wrong_shape_is_refused_by_name(federation: Federation) -> None:
-    _, setting = make(federation, attack=Sends(0.0, columns=3), fraction=0.25)
+    _, context = make(federation, attack=Sends(0.0, columns=3), fraction=0.25)
     with pytest.raises(InputError, match=r"Sends.* must return updates of shape \(1, \d+\); got"):
-        local_updates(setting, start(federation), 1, [0, 1, 2, 3])
+        local_updates(context, start(federation), 1, [0, 1, 2, 3])
 
 
 @pytest.mark.parametrize("name", attacks.names())
 def test_every_attack_acts_whoever_is_suspended(name: str, federation: Federation) -> None:
-    _, setting = make(federation, attack=attacks.load(name), fraction=0.5)
-    honest = [i for i in range(N) if i not in setting.malicious]
-    first, second = setting.malicious
+    _, context = make(federation, attack=attacks.load(name), fraction=0.5)
+    honest = [i for i in range(N) if i not in context.malicious]
+    first, second = context.malicious
     for active in ([first], [first, second], [first, second, honest[0]], [second, *honest]):
-        sent = local_updates(setting, start(federation), 1, sorted(active))
+        sent = local_updates(context, start(federation), 1, sorted(active))
         assert sent.isfinite().all()
         assert torch.count_nonzero(sent[[i for i in range(N) if i not in active]]) == 0
         assert (sent[active].norm(dim=1) > 0).all()
@@ -251,9 +251,9 @@ class Lonely(Attack):
 def test_an_attack_that_would_fail_later_is_refused_before_round_1(
     how: str, message: str, federation: Federation
 ) -> None:
-    _, setting = make(federation, attack=Lonely(how), fraction=0.5)
+    _, context = make(federation, attack=Lonely(how), fraction=0.5)
     with pytest.raises(SecureFLError, match=message):
-        rehearse(setting)
+        dry_run(context)
 
 
 def test_honest_updates_do_not_depend_on_the_attack(federation: Federation) -> None:
@@ -271,12 +271,12 @@ def test_honest_updates_do_not_depend_on_the_attack(federation: Federation) -> N
 
 def test_the_bound_holds_malicious_hospitals_unless_told_otherwise(federation: Federation) -> None:
     for bound, longest in (("true", 1.0), ("false", 1000.0)):
-        _, setting = make(
+        _, context = make(
             federation, f"privacy.bind_malicious={bound}", attack=Sends(100.0), fraction=0.25
         )
-        norms = local_updates(setting, start(federation), 1, list(range(N))).norm(dim=1)
-        assert norms[list(setting.malicious)].max() >= longest - 1e-5
-        honest = [i for i in range(N) if i not in setting.malicious]
+        norms = local_updates(context, start(federation), 1, list(range(N))).norm(dim=1)
+        assert norms[list(context.malicious)].max() >= longest - 1e-5
+        honest = [i for i in range(N) if i not in context.malicious]
         assert norms[honest].max() <= 1 + 1e-5
 
 

@@ -21,7 +21,7 @@ from secure_fl.simulation import parties
 from secure_fl.simulation.folder import TIMINGS
 from secure_fl.simulation.prepare import data_hash, prepare
 from secure_fl.simulation.round import State, local_updates
-from secure_fl.simulation.run import RunConfig, make_setting
+from secure_fl.simulation.run import RunConfig, make_context
 from secure_fl.simulation.secret import RunSecret, public_members_seed
 from secure_fl.simulation.single import run_settings as run
 from tests.support import tiny_job
@@ -99,7 +99,7 @@ def _sent(*overrides: str) -> torch.Tensor:
     federation, secret = prepare(config), RunSecret(config)
     cell = RunConfig(config, config.defences[0], AttackConfig())
     own = secret.cell(cell.sha256, federation.data_sha256)
-    setting = make_setting(cell, federation, own)
+    setting = make_context(cell, federation, own)
     start = State(federation.initial, torch.zeros(4, dtype=torch.bool))
     return local_updates(setting, start, 1, [0, 1, 2, 3])
 
