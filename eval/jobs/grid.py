@@ -179,13 +179,18 @@ def check_job(config: ExperimentConfig) -> Federation:
     federation = prepare(config)
     check_chain(config)
     _check_keys(config)
-    for defence in {cell.run.defence.name: cell.run.defence for cell in plan(config)}.values():
+    most = {
+        cell.run.defence.name: cell.run
+        for cell in sorted(plan(config), key=lambda c: c.run.malicious)
+    }
+    for run in most.values():
         check_defence(
-            defence,
+            run.defence,
             config.privacy,
             federation.hospitals,
             federation.initial.numel(),
             config.extensions,
+            minimum_hospitals(run.defence, config, run.malicious),
         )
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():

@@ -74,6 +74,10 @@ class Context:
         """Whether the rows in play are as many as may be combined."""
         return len(self.hospitals) >= max(self.minimum, 1)
 
+    def enough_for(self, step: Stage) -> bool:
+        """Whether there are as many rows as a stage needs, too."""
+        return self.enough and len(self.hospitals) >= step.needs
+
     def keep(self, flags: torch.Tensor) -> Context:
         """Keep the rows whose public flag (m,) is set."""
         indices = flags.nonzero()[:, 0].tolist()
@@ -100,6 +104,7 @@ class Stage:
         init: state before the first round.
         linear: true if it only sums rows with public weights, so that no bound is needed.
         weighs_samples: true if it uses `context.samples`.
+        needs: fewest rows with which it can keep its promise; with fewer nothing is combined.
         config: how to make it again: ("name" or "module:function", parameters).
     """
 
@@ -108,6 +113,7 @@ class Stage:
     init: Callable[[], State] = lambda: None
     linear: bool = False
     weighs_samples: bool = False
+    needs: int = 1
     config: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -238,6 +244,17 @@ class Pipeline:
         """Return the stages' states before the first round."""
         return tuple(s.init() for s in self.stages)
 
+    def refuse_too_few(self, hospitals: int) -> None:
+        """Raise `InputError` for a rule of which a stage needs more rows than hospitals."""
+        for name, each in ((s.config[0], s) for s in self.stages):
+            if hospitals < each.needs:
+                borne = each.config[1].get("num_malicious")
+                what = "work with" if borne is None else f"bear num_malicious={borne} of"
+                raise InputError(
+                    f"the rule cannot {what} {hospitals} hospitals: {name} needs at least "
+                    f"{each.needs}"
+                )
+
     def to_config(self) -> dict[str, Any]:
         """Return the pipeline as plain data."""
         steps = [{name: dict(params)} for name, params in (s.config for s in self.stages)]
@@ -287,8 +304,8 @@ def run(
     """Run all stages and open the update.
 
     Nothing is combined where fewer than `minimum` rows are in play at the start or after a stage,
-    or have real weight in the update (`weights.real_rows`): no further stage runs, and the public
-    zero stands for the update. Flags that were opened before stand.
+    or than the next stage needs, or have real weight in the update (`weights.real_rows`): no
+    further stage runs, and the public zero stands for the update. Flags opened before stand.
 
     Args:
         x: updates (m, d) of `hospitals`, None if there are none.
@@ -318,13 +335,16 @@ def run(
             surroundings=surroundings,
         )
         del x  # gone from memory once a stage has made something else of it
+        ended = True
         for index, step in enumerate(pipeline.stages):
-            if not context.enough:
+            ended = context.enough_for(step)
+            if not ended:
                 break
             context, following[index] = _applied(step, context, states[index], dim)
         accepted = context.accepted
-        update = context.update if context.enough else None
-        if update is None and context.enough:
+        ended &= context.enough
+        update = context.update if ended else None
+        if update is None and ended:
             last = pipeline.stages[-1].config[0]
             raise InputError(f"the last stage must make the update; {last} does not")
     if update is None or (update.rows is not None and update.rows < minimum):

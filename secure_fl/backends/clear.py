@@ -40,7 +40,9 @@ class ClearBackend(Backend):
         members = as_hospitals(hospitals, simulation_key)
         count = len(members)
         require(count >= self.minimum, "hospitals", f"at least {self.minimum}", count)
-        return ClearSession(self.name, self.minimum, build_rule(rule), members, dim)
+        pipeline = build_rule(rule)
+        pipeline.refuse_too_few(count)
+        return ClearSession(self.name, self.minimum, pipeline, members, dim)
 
 
 class ClearSession(Session):

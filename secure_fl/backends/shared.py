@@ -266,8 +266,8 @@ class MpcBackend(Backend):
         """Open a session on the nodes.
 
         Raises:
-            InputError: fewer hospitals than the nodes combine, or some that sign for a contract
-                where nodes hold no keys.
+            InputError: fewer hospitals than the nodes combine or the rule needs, or some that sign
+                for a contract where nodes hold no keys.
             ConfigError: a stage of one's own that the nodes were not started with.
         """
         members = as_hospitals(hospitals, simulation_key)
@@ -276,6 +276,7 @@ class MpcBackend(Backend):
             raise InputError("the nodes hold no ledger keys: open the backend with signers")
         pipeline = build_rule(rule)
         refuse_main(pipeline.own_stages)
+        pipeline.refuse_too_few(len(members))
         return MpcSession(self, next(self._sessions), pipeline, members, dim)
 
     def close(self) -> None:

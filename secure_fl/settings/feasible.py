@@ -33,10 +33,12 @@ def check_defence(
     hospitals: int,
     dim: int,
     extensions: Extensions = NONE,
+    minimum: int = 1,
 ) -> None:
     """Refuse a rule that cannot work with so many hospitals and parameters, or with the noise.
 
     Args:
+        minimum: fewest hospitals that are combined in the run.
         extensions: code of one's own that was permitted, where the rule is one's own.
 
     Raises:
@@ -55,15 +57,21 @@ def check_defence(
     rng = torch.Generator().manual_seed(0)
     updates = _SMALL * torch.randn(hospitals, dim, generator=rng)
     name = "plain" if defence.backend == "plain" else "fixed"
-    session = ClearBackend(name).session(rule, hospitals, dim)
     try:
-        session.aggregate(
+        session = ClearBackend(name, minimum).session(rule, hospitals, dim)
+        result = session.aggregate(
             session.submit(updates), reference=updates[0] if defence.reference else None
         )
     except InputError as error:
         raise ConfigError(
             f"{place} cannot work with {hospitals} hospitals and {dim:,} parameters: {error}"
         ) from error
+    # Random rows do not cancel: a zero was not combined, though enough rows were in play.
+    if int(result.accepted.sum()) >= minimum and not result.update.any():
+        raise ConfigError(
+            f"{place} combines fewer than the minimum of {minimum} hospitals: lower its "
+            "minimum_hospitals and colluders, or take a rule whose update is made of more"
+        )
 
 
 def check_numbers(experiment: ExperimentConfig, defence: DefenceConfig, dim: int) -> None:

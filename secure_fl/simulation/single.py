@@ -12,7 +12,7 @@ from secure_fl.federation import Federation
 from secure_fl.settings.config import load_config
 from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.settings.schema import AttackConfig, malicious_fractions
-from secure_fl.simulation.parties import open_nodes
+from secure_fl.simulation.parties import minimum_hospitals, open_nodes
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, dry_run, make_context
 from secure_fl.simulation.secret import RunSecret
@@ -46,6 +46,7 @@ def opened(
         federation.hospitals,
         federation.initial.numel(),
         experiment.extensions,
+        minimum_hospitals(defence, experiment, config.malicious),
     )
     dry_run(make_context(config, federation))
     check_numbers(experiment, defence, federation.model.num_parameters)

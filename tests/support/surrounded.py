@@ -1,4 +1,4 @@
-"""A stage that depends on what surrounds a round; in a file, since nodes import it."""
+"""Stages that depend on a round's surroundings and its rows; in a file: nodes import them."""
 
 from __future__ import annotations
 
@@ -20,3 +20,16 @@ def step_towards_the_last() -> Stage:
         return replace(context, update=ops.median(x) * (1 / around.round)), state
 
     return Stage(apply)
+
+
+@stage
+def out_of(rows: int = 3, num_malicious: int | None = None) -> Stage:
+    """Take the first row, of at least so many.
+
+    Reveals: nothing.  Cost: local.
+    """
+
+    def apply(context: Context, state: object) -> tuple[Context, object]:
+        return replace(context, update=context.ops.row(context.x, 0)), state
+
+    return Stage(apply, needs=rows)

@@ -15,6 +15,7 @@ from secure_fl.aggregation.pipeline import from_config
 from secure_fl.aggregation.worlds import fixed, plain
 from secure_fl.errors import ConfigError, InputError
 from tests.support.reveal import reveal
+from tests.support.surrounded import out_of
 
 X = torch.tensor([[0.5, 1.0], [0.25, -1.0], [0.75, 0.5]], dtype=torch.float64)
 
@@ -159,3 +160,27 @@ def test_linear_rules_need_no_bound() -> None:
     assert (rule.bits, rule.max_abs) == (64, None)
     big = torch.tensor([[2.0**19], [2.0**19 - 1]], dtype=torch.float64)
     assert secure_fl.aggregate(big, rule, "fixed").update.tolist() == [2.0**19 - 0.5]
+
+
+@pytest.mark.parametrize("backend", ["plain", "fixed"])
+def test_a_rule_that_needs_more_rows_than_there_are_is_refused_before_round_1(backend: str) -> None:
+    borne = Pipeline((out_of(rows=15, num_malicious=6),), 2.0)
+    said = r"cannot bear num_malicious=6 of 12 hospitals: \S+:out_of needs at least 15$"
+    with pytest.raises(InputError, match=said):
+        secure_fl.open_backend(backend).session(borne, 12, 2)
+    said = r"cannot work with 2 hospitals: \S+:out_of needs at least 3$"
+    with pytest.raises(InputError, match=said):
+        secure_fl.open_backend(backend).session(Pipeline((out_of(),), 2.0), 2, 2)
+
+
+@pytest.mark.parametrize("backend", ["plain", "fixed"])
+def test_with_fewer_rows_than_a_stage_needs_nothing_is_combined(backend: str) -> None:
+    session = secure_fl.open_backend(backend).session(Pipeline((out_of(),), 2.0), 3, 2)
+    whole = session.aggregate(session.submit(X))
+    assert whole.update.tolist() == X[0].tolist()
+    few = session.aggregate(session.submit(X, [True, False, True]))
+    assert few.update.tolist() == [0.0, 0.0]
+    assert few.accepted.tolist() == [True, False, True]
+    assert few.opened == [("update", (2,), 2.0**-16)]
+    again = session.aggregate(session.submit(X))
+    assert again.update.tolist() == X[0].tolist()

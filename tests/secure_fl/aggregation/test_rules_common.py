@@ -20,6 +20,7 @@ from secure_fl.aggregation import (
     stage_factories,
 )
 from secure_fl.aggregation.pipeline import from_config
+from secure_fl.aggregation.rules import rule_builders
 from secure_fl.errors import ConfigError, InputError
 from tests.support.oracles import case
 
@@ -201,7 +202,7 @@ def test_bad_parameters_of_stages_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", rule_names())
 def test_bad_parameters_of_rules_are_refused(name: str) -> None:
-    builder = secure_fl.aggregation.rules._RULES[name]
+    builder = rule_builders()[name]
     for parameter in inspect.signature(builder).parameters:
         for value in BAD[parameter]:
             with pytest.raises((InputError, ConfigError), match=parameter):

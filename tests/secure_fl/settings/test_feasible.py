@@ -10,6 +10,7 @@ import torch
 from eval.jobs import grid
 from secure_fl.aggregation import rule_names
 from secure_fl.errors import ConfigError
+from secure_fl.extensions import load_extensions
 from secure_fl.hospital.training import clip
 from secure_fl.models import build
 from secure_fl.settings.config import load_defence, presets
@@ -71,6 +72,21 @@ def test_what_a_rule_cannot_take_is_refused_with_what_to_change() -> None:
     blind = DefenceConfig(name="b", rule="cosine_root")
     with pytest.raises(ConfigError, match=r"'b' cannot work .* needs a reference"):
         check_defence(blind, QUIET, 3, 5)
+
+
+def test_a_rule_that_combines_fewer_than_the_minimum_is_refused() -> None:
+    lonely = DefenceConfig(
+        name="lonely", rule={"max_abs": 2.0, "stages": ["tests.support.surrounded:out_of"]}
+    )
+    known = load_extensions(["tests.support.surrounded:out_of"])
+    check_defence(lonely, QUIET, 5, 4, known)
+    said = "'lonely' combines fewer than the minimum of 3 hospitals: lower its minimum_hospitals"
+    with pytest.raises(ConfigError, match=said):
+        check_defence(lonely, QUIET, 5, 4, known, minimum=3)
+    with pytest.raises(
+        ConfigError, match=r"'lonely' cannot work with 2 hospitals .*needs at least"
+    ):
+        check_defence(lonely, QUIET, 2, 4, known)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,29 @@
+"""Rules that compare directions."""
+
+from __future__ import annotations
+
+from secure_fl.aggregation.pipeline import Pipeline, make_stage
+from secure_fl.aggregation.rules.registry import NORM_MAX_ABS, rule
+
+
+def _screened(reference: str, threshold: float, max_abs: float) -> Pipeline:
+    screen = make_stage("cosine_screen", {"reference": reference, "threshold": threshold})
+    return Pipeline((screen, make_stage("weighted_mean", {"by": "uniform"})), max_abs)
+
+
+@rule
+def cosine_median(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
+    """Mean of the updates that point along the coordinate-wise median."""
+    return _screened("median", threshold, max_abs)
+
+
+@rule
+def cosine_pairwise(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
+    """Mean of the updates that on average point along the others."""
+    return _screened("pairwise", threshold, max_abs)
+
+
+@rule
+def cosine_root(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
+    """Mean of the updates that point along a public root direction (after FLTrust, 2021)."""
+    return _screened("root", threshold, max_abs)
