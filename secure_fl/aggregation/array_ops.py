@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+
+import torch
 
 from secure_fl.aggregation.ranges import Span, point
 from secure_fl.aggregation.secret import Secret, middle_ranks, of_fewest_rows
@@ -36,15 +39,20 @@ class ArrayOps(ABC):
         """
         return of_fewest_rows(self._subtract(a, b), a, b)
 
-    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+    def multiply(self, a: Secret, b: Secret | float, most: float | None = None) -> Secret:
         """Return a * b; b may be a bit.
 
         Range: a public b has 17 to 30 significant bits. Factors that could leave the ring together
         are rescaled first; of a product 40 bits are kept, rounded down.
         Reveals: nothing.  Cost: 1 round for a secret b, and some 8 for each rescaling; none for a
         public b of few bits.
+
+        Args:
+            most: a public bound on |a b| for a secret b, which the caller knows to be sharper than
+                the product of the ranges; the finer steps are then kept.
         """
-        return of_fewest_rows(self._multiply(a, b), a, b)
+        require(most is None or most > 0, "most", "positive", most)
+        return of_fewest_rows(self._multiply(a, b, most), a, b)
 
     def sum(self, a: Secret, axis: int = -1) -> Secret:
         """Sum over an axis; of bits, count those that are set.
@@ -53,6 +61,30 @@ class ArrayOps(ABC):
         """
         require(-len(a.shape) <= axis < len(a.shape), "axis", f"one of {len(a.shape)}", axis)
         return of_fewest_rows(self._sum(a, axis % len(a.shape)), a)
+
+    def take(self, a: Secret, indices: torch.Tensor) -> Secret:
+        """Return the numbers at public places of a, laid out row by row, in the shape of `indices`.
+
+        Range: that of a; bits become the numbers 0 and 1.  Reveals: nothing.  Cost: local.
+
+        Args:
+            indices: int64, of one or two dimensions.
+        """
+        size = math.prod(a.shape)
+        require(1 <= indices.ndim <= 2, "dimensions of indices", "1 or 2", indices.ndim)
+        good = indices.numel() > 0 and int(indices.min()) >= 0 and int(indices.max()) < size
+        require(good, "indices", f"some, from 0 to {size - 1}", indices.flatten()[:8].tolist())
+        return of_fewest_rows(self._take(a, indices), a)
+
+    def concatenate(self, parts: Sequence[Secret]) -> Secret:
+        """Return arrays (m_i,) one after the other, (sum of m_i,), in the finest of their units.
+
+        Range: the widest of theirs.  Reveals: nothing.  Cost: local.
+        """
+        shapes = [part.shape for part in parts]
+        good = bool(shapes) and all(len(shape) == 1 for shape in shapes)
+        require(good, "shapes", "some, of one dimension each", shapes)
+        return of_fewest_rows(self._concatenate(parts), *parts)
 
     def diagonal(self, a: Secret) -> Secret:
         """Return the diagonal of a, (m, m) -> (m,).
@@ -122,6 +154,18 @@ class ArrayOps(ABC):
         Range: that of a.  Reveals: nothing.  Cost: some 20 rounds, m^2 comparisons.
         """
         return [of_fewest_rows(value, a) for value in self._kth_values(a, ranks)]
+
+    def places(self, a: Secret, ranks: Sequence[int]) -> Secret:
+        """Return bits [a_i is the k-th smallest] of a (m,) for each 0-based rank k, (K, m).
+
+        Of equal numbers the earlier ones are smaller: exactly one bit a row is set.
+
+        Range: that of a, times 2.  Reveals: nothing.  Cost: some 20 rounds, m^2 comparisons.
+        """
+        require(len(a.shape) == 1, "shape", "(m,)", a.shape)
+        good = bool(ranks) and all(0 <= k < a.shape[0] for k in ranks)
+        require(good, "ranks", f"some, from 0 to {a.shape[0] - 1}", list(ranks))
+        return of_fewest_rows(self._places(a, ranks), a)
 
     def smallest(self, a: Secret, count: int) -> Secret:
         """Return bits: among the `count` smallest of their row, of a (c,) or (m, c).
@@ -204,10 +248,16 @@ class ArrayOps(ABC):
     def _subtract(self, a: Secret, b: Secret | float) -> Secret: ...
 
     @abstractmethod
-    def _multiply(self, a: Secret, b: Secret | float) -> Secret: ...
+    def _multiply(self, a: Secret, b: Secret | float, most: float | None) -> Secret: ...
 
     @abstractmethod
     def _sum(self, a: Secret, axis: int) -> Secret: ...
+
+    @abstractmethod
+    def _take(self, a: Secret, indices: torch.Tensor) -> Secret: ...
+
+    @abstractmethod
+    def _concatenate(self, parts: Sequence[Secret]) -> Secret: ...
 
     @abstractmethod
     def _diagonal(self, a: Secret) -> Secret: ...
@@ -229,6 +279,9 @@ class ArrayOps(ABC):
 
     @abstractmethod
     def _kth_values(self, a: Secret, ranks: Sequence[int]) -> list[Secret]: ...
+
+    @abstractmethod
+    def _places(self, a: Secret, ranks: Sequence[int]) -> Secret: ...
 
     @abstractmethod
     def _smallest(self, a: Secret, count: int) -> Secret: ...

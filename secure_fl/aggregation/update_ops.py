@@ -80,25 +80,34 @@ class UpdateOps(ArrayOps, ABC):
         return self._shift(x, by)
 
     def combine(
-        self, x: Updates, weights: Secret, rows: int = 1, most: float | None = None
+        self,
+        x: Updates,
+        weights: Secret,
+        rows: int = 1,
+        most: float | None = None,
+        rounded: bool = False,
     ) -> Updates:
         """Return sum_j w_ij x_j, (k, d), for secret weights or bits (k, m); (m,) counts as (1, m).
 
-        Range: exact, in steps of the product of both units; within `most` times the range of x.
+        Range: exact, in steps of the product of both units, or of x; within `most` times the range
+        of x.
         Reveals: nothing.  Cost: x under a mask, then 8 k m bytes; the dealer corrects 8 k d.
 
         Args:
             rows: how many rows have real weight in each of the sums, which the caller knows; too
                 few of them are not opened.
             most: a public bound on sum_j |w_ij| that is sharper than m times the weights' range.
+            rounded: round down to the steps of x, so that norms and products of the sums fit;
+                costs their bits, once somebody needs them.
         """
         shape = weights.shape if len(weights.shape) == 2 else (1, *weights.shape)
         rule = f"(k, {x.shape[0]})"
         require(len(shape) == 2 and shape[1] == x.shape[0], "shape of weights", rule, weights.shape)
         require(1 <= rows <= x.shape[0], "rows", f"from 1 to {x.shape[0]}", rows)
         require(most is None or most > 0, "most", "positive", most)
-        count = rows if x.rows is None else min(rows, x.rows)
-        return replace(self._combine(x, weights, shape[0], most), rows=count)
+        # A sum of one row is made of what that row was made of.
+        count = rows if x.rows is None else x.rows if rows == 1 else min(rows, x.rows)
+        return replace(self._combine(x, weights, shape[0], most, rounded), rows=count)
 
     # --- products ---
 
@@ -255,7 +264,9 @@ class UpdateOps(ArrayOps, ABC):
     def _shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates: ...
 
     @abstractmethod
-    def _combine(self, x: Updates, weights: Secret, count: int, most: float | None) -> Updates: ...
+    def _combine(
+        self, x: Updates, weights: Secret, count: int, most: float | None, rounded: bool
+    ) -> Updates: ...
 
     @abstractmethod
     def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]: ...

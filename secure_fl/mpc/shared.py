@@ -193,6 +193,12 @@ class SharedRing(IntegerRing):
     def kth(
         self, a: ArithmeticSharedTensor, ranks: tuple[int, ...]
     ) -> list[ArithmeticSharedTensor]:
+        share = _share(a)  # (m,)
+        onehot = self.protocols.b2a(self.places(a, ranks).wires, len(share))  # (K, m)
+        values = self.protocols.product(onehot, share[None, :]).sum(axis=1)
+        return [_ring(values[k : k + 1]) for k in range(len(ranks))]
+
+    def places(self, a: ArithmeticSharedTensor, ranks: tuple[int, ...]) -> SharedBits:
         """Rank by comparing all pairs, in a number of rounds that hardly grows with m."""
         share = _share(a)  # (m,)
         m = len(share)
@@ -201,9 +207,7 @@ class SharedRing(IntegerRing):
             # Of equal numbers the earlier sorts first: a_j - a_i - 1 < 0 where j < i.
             difference -= np.triu(np.ones((m, m), _INT), 1)
         wires = self.protocols.on_bits("rank_onehot", difference, ranks=list(ranks))
-        onehot = self.protocols.b2a(wires, m)  # (K, m)
-        values = self.protocols.product(onehot, share[None, :]).sum(axis=1)
-        return [_ring(values[k : k + 1]) for k in range(len(ranks))]
+        return SharedBits(wires, m)
 
     def total(self, a: ArithmeticSharedTensor, axis: int) -> ArithmeticSharedTensor:
         return _ring(_share(a).sum(axis=axis).reshape(-1))
@@ -229,6 +233,9 @@ class SharedRing(IntegerRing):
 
     def part(self, a: ArithmeticSharedTensor, start: int, stop: int) -> ArithmeticSharedTensor:
         return _ring(_share(a)[start:stop].copy())
+
+    def take(self, a: ArithmeticSharedTensor, indices: torch.Tensor) -> ArithmeticSharedTensor:
+        return _ring(_share(a).reshape(-1)[indices.numpy()])
 
     def diagonal(self, a: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         return _ring(_share(a).diagonal().copy())
@@ -310,9 +317,11 @@ class SharedRing(IntegerRing):
         share = self.protocols.row_scale(self._under_mask(x), _share(factors))
         return SharedMatrix(share, x.bits, drop)
 
-    def combine(self, x: SharedMatrix, weights: ArithmeticSharedTensor, bits: int) -> SharedMatrix:
+    def combine(
+        self, x: SharedMatrix, weights: ArithmeticSharedTensor, bits: int, drop: int
+    ) -> SharedMatrix:
         share = self.protocols.combine(self._under_mask(x), _share(weights))
-        return SharedMatrix(share, bits, lifted=True)
+        return SharedMatrix(share, bits, drop, lifted=drop == 0)
 
     def row(self, x: SharedMatrix, index: int) -> ArithmeticSharedTensor:
         return _ring(self.lifted(x)[index].copy())

@@ -155,6 +155,21 @@ OPERATIONS: dict[str, list[Operation]] = {
             lambda x: cosines(x, G[None]).T @ clipped(x, 2.0),
             32 * STEP,
         ),
+        # Rounded to steps of x: norms of what was combined are exact then.
+        Operation(
+            lambda ops, x: ops.combine(
+                x, ops.smallest(distances(ops, x), 3) * (1 / 3), rows=3, most=1.01, rounded=True
+            ),
+            lambda x: lowest(apart(x), 3) @ x / 3,
+            4 * STEP,
+        ),
+        Operation(
+            lambda ops, x: ops.squared_norms(
+                ops.combine(ops.clip(x, 4.0), ops.cosine(x, TORCH_G), rows=6, rounded=True)
+            ),
+            lambda x: squares(cosines(x, G[None]).T @ clipped(x, 2.0)),
+            512 * STEP,
+        ),
     ],
     # products
     "squared_norms": [Operation(scores, squares)],
@@ -279,6 +294,14 @@ OPERATIONS: dict[str, list[Operation]] = {
             lambda x: squares(x) ** 3,
             0.01,
         ),
+        # The ranges alone would leave 2^-20 of 2^20; the bound keeps 40 bits.
+        Operation(
+            lambda ops, x: ops.multiply(
+                scores(ops, x) * 0.001, ops.inverse_root(scores(ops, x), 2.0**-20), most=0.5
+            ),
+            lambda x: 0.001 * np.sqrt(squares(x)),
+            2.0**-21,
+        ),
     ],
     "sum": [
         Operation(lambda ops, x: ops.sum(scores(ops, x)), lambda x: squares(x).sum(keepdims=True)),
@@ -287,6 +310,29 @@ OPERATIONS: dict[str, list[Operation]] = {
             lambda ops, x: ops.sum(ops.smallest(distances(ops, x), 2), 0),
             lambda x: lowest(apart(x), 2).sum(0),
         ),
+    ],
+    "take": [
+        Operation(
+            lambda ops, x: ops.take(scores(ops, x), torch.tensor([5, 0, 0])),
+            lambda x: squares(x)[[5, 0, 0]],
+        ),
+        Operation(
+            lambda ops, x: ops.take(distances(ops, x), torch.tensor([[1, 35], [M, 8]])),
+            lambda x: apart(x).flatten()[[[1, 35], [M, 8]]],
+        ),
+        Operation(
+            lambda ops, x: ops.take(ops.smallest(distances(ops, x), 2), torch.tensor([1, 4, 35])),
+            lambda x: lowest(apart(x), 2).flatten()[[1, 4, 35]],
+        ),
+    ],
+    "concatenate": [
+        Operation(
+            lambda ops, x: ops.concatenate(
+                [scores(ops, x), ops.cosine(x, TORCH_G), pair(ops, x)[0]]
+            ),
+            lambda x: np.concatenate([squares(x), cosines(x, G[None])[:, 0], bits_of(x)[0]]),
+            COSINE,
+        )
     ],
     "diagonal": [Operation(lambda ops, x: ops.diagonal(ops.gram(x)), squares)],
     "expand": [
@@ -349,6 +395,20 @@ OPERATIONS: dict[str, list[Operation]] = {
             lambda ops, x: ops.kth_values(scores(ops, x), [4])[0],
             lambda x: np.sort(squares(x))[4:5],
         )
+    ],
+    "places": [
+        Operation(
+            lambda ops, x: ops.places(few(ops, x), range(M)),
+            lambda x: np.argsort((x[:, :3] < 0).sum(1), kind="stable")[:, None] == np.arange(M),
+        ),
+        Operation(
+            lambda ops, x: ops.places(scores(ops, x), [3]),
+            lambda x: np.argsort(squares(x), kind="stable")[3:4, None] == np.arange(M),
+        ),
+        Operation(
+            lambda ops, x: ops.combine(x, ops.places(scores(ops, x), [4, 0]), rows=1, most=1.0),
+            lambda x: x[np.argsort(squares(x), kind="stable")[[4, 0]]],
+        ),
     ],
     "smallest": [
         # Of counts from 0 to 3, so that most are tied.

@@ -69,6 +69,9 @@ class ClearRing(IntegerRing):
     def total(self, a: torch.Tensor, axis: int) -> torch.Tensor:
         return a.sum(dim=axis).reshape(-1)
 
+    def places(self, a: torch.Tensor, ranks: tuple[int, ...]) -> torch.Tensor:
+        return a.argsort(stable=True)[list(ranks), None] == torch.arange(len(a))
+
     def smallest(self, a: torch.Tensor, count: int) -> torch.Tensor:
         order = a.argsort(dim=1, stable=True)
         return torch.zeros(a.shape, dtype=torch.bool).scatter_(1, order[:, :count], True)
@@ -81,6 +84,9 @@ class ClearRing(IntegerRing):
 
     def part(self, a: torch.Tensor, start: int, stop: int) -> torch.Tensor:
         return a[start:stop]
+
+    def take(self, a: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        return a.flatten()[indices]
 
     def diagonal(self, a: torch.Tensor) -> torch.Tensor:
         return a.diagonal().clone()
@@ -130,8 +136,8 @@ class ClearRing(IntegerRing):
     def scale_rows(self, x: ClearMatrix, factors: torch.Tensor, drop: int) -> ClearMatrix:
         return ClearMatrix((x.values * factors[:, None]) >> drop, x.bits)
 
-    def combine(self, x: ClearMatrix, weights: torch.Tensor, bits: int) -> ClearMatrix:
-        return ClearMatrix(weights @ x.values, bits)
+    def combine(self, x: ClearMatrix, weights: torch.Tensor, bits: int, drop: int) -> ClearMatrix:
+        return ClearMatrix((weights @ x.values) >> drop, bits)
 
     def row(self, x: ClearMatrix, index: int) -> torch.Tensor:
         return x.values[index]

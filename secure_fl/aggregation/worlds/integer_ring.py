@@ -78,6 +78,10 @@ class IntegerRing(ABC):
         """Return the sum over an axis; of (m,) as (1,)."""
 
     @abstractmethod
+    def places(self, a: Numbers, ranks: tuple[int, ...]) -> Bits:
+        """Return which of a (m,) is the k-th smallest, for each rank, (K, m); ties by place."""
+
+    @abstractmethod
     def smallest(self, a: Numbers, count: int) -> Bits:
         """Return which of a (m, c) are among the `count` smallest of their row; ties by place."""
 
@@ -92,6 +96,10 @@ class IntegerRing(ABC):
     @abstractmethod
     def part(self, a: Numbers, start: int, stop: int) -> Numbers:
         """Return a[start:stop] of a (m,)."""
+
+    @abstractmethod
+    def take(self, a: Numbers, indices: torch.Tensor) -> Numbers:
+        """Return the numbers at these places of a, row by row, in the shape of `indices`."""
 
     @abstractmethod
     def diagonal(self, a: Numbers) -> Numbers: ...
@@ -146,8 +154,8 @@ class IntegerRing(ABC):
         """Return floor(x_i f_i / 2^drop) for 0 <= f_i <= 2^drop."""
 
     @abstractmethod
-    def combine(self, x: Matrix, weights: Numbers, bits: int) -> Matrix:
-        """Return w x, (k, d), of at most `bits` bits, for weights (k, m)."""
+    def combine(self, x: Matrix, weights: Numbers, bits: int, drop: int) -> Matrix:
+        """Return floor(w x / 2^drop), (k, d), of at most `bits` bits, for weights (k, m)."""
 
     @abstractmethod
     def row(self, x: Matrix, index: int) -> Numbers:

@@ -19,7 +19,12 @@ from secure_fl.aggregation.ops import (
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS, Span, shortest
 from secure_fl.aggregation.secret import fewest_rows
 from secure_fl.aggregation.weights import apportion
-from secure_fl.aggregation.worlds.constants import extra_bits, ratio, unit_direction
+from secure_fl.aggregation.worlds.constants import (
+    extra_bits,
+    is_power_of_two,
+    ratio,
+    unit_direction,
+)
 from secure_fl.aggregation.worlds.integer_ring import Matrix, Numbers
 from secure_fl.aggregation.worlds.numbers import FixedNumbers
 from secure_fl.aggregation.worlds.roots import (
@@ -128,7 +133,9 @@ class FixedMatrices(FixedNumbers):
         bound = x.norm_bound + length + x.unit * math.sqrt(x.shape[1])
         return replace(x, data=self.ring.shift(self.settled(x), vector, bits), norm_bound=bound)
 
-    def _combine(self, x: Updates, weights: Secret, count: int, most: float | None) -> Updates:
+    def _combine(
+        self, x: Updates, weights: Secret, count: int, most: float | None, rounded: bool
+    ) -> Updates:
         w = self._number(weights)
         total = x.shape[0] * w.span.size if most is None else most
         put_off = isinstance(x.data, Scaled) and x.data.settled is None
@@ -144,8 +151,12 @@ class FixedMatrices(FixedNumbers):
             data, unit, bits = self.ring.floor_shift(data, bits - 63), unit * 2.0 ** (bits - 63), 63
         rows = x.data.matrix if put_off else self.settled(x)
         bound = (total + x.shape[0] * unit) * self._longest(x)
-        matrix = self.ring.combine(rows, data, bits)
-        return Updates(matrix, (count, x.shape[1]), x.unit * unit, bound)
+        drop = max(-round(math.log2(unit)), 0) if rounded else 0
+        require(not drop or is_power_of_two(unit), "unit of weights to round", "2^k", unit)
+        matrix = self.ring.combine(rows, data, bits - drop, drop)
+        unit = x.unit * unit * 2.0**drop
+        bound += unit * math.sqrt(x.shape[1]) if drop else 0.0
+        return Updates(matrix, (count, x.shape[1]), unit, bound)
 
     def _in_steps(self, x: Updates, unit: float) -> Updates:
         """The same rows in steps of a finer unit, exactly."""
@@ -361,4 +372,4 @@ class FixedMatrices(FixedNumbers):
         drop = shift or FRACTION_BITS
         weights = self.ring.reshaped(factors, (1, x.shape[0]))
         bits = self._width(x) + drop + (0 if shift else extra_bits(x.shape[0]))
-        return self.ring.row(self.ring.combine(x.data.matrix, weights, bits), 0), drop
+        return self.ring.row(self.ring.combine(x.data.matrix, weights, bits, 0), 0), drop

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
+import torch
 
 from secure_fl.aggregation.ops import Ops, Secret
 from secure_fl.aggregation.ranges import MOST_STEPS, Span, point, within
@@ -92,7 +93,7 @@ class FixedNumbers(Ops):
         span = within(left.span.minus(right.span), left.unit, "a difference")
         return self._wrap(self.ring.minus(left.data, right.data), tuple(shape), left.unit, span)
 
-    def _multiply(self, a: Secret, b: Secret | float) -> Secret:
+    def _multiply(self, a: Secret, b: Secret | float, most: float | None) -> Secret:
         if not isinstance(b, Secret):
             return self._times_public(self._number(a), b)
         if a.is_bit and not b.is_bit:
@@ -101,8 +102,11 @@ class FixedNumbers(Ops):
         a, is_bit, b = self._number(a), b.is_bit, self._number(b)
         if is_bit:
             return self._wrap(self.ring.product(a.data, b.data), shape, a.unit, a.span.or_zero())
-        a, b = self._that_fit(a, b)
-        span = within(a.span.times(b.span), a.unit * b.unit, "a product")
+        a, b = self._that_fit(a, b, most)
+        span = a.span.times(b.span)
+        if most is not None:
+            span = Span(max(span.low, -most), min(span.high, most))
+        within(span, a.unit * b.unit, "a product")
         product = self.ring.product(a.data, b.data)
         return self._rounded(self._wrap(product, shape, a.unit * b.unit, span))
 
@@ -111,13 +115,16 @@ class FixedNumbers(Ops):
         drop = math.ceil(math.log2(max(product.span.size / product.unit, 1.0))) - _PRODUCT_BITS
         return product if drop <= 0 else self._in_unit(product, product.unit * 2.0**drop)
 
-    def _that_fit(self, a: Secret, b: Secret) -> tuple[Secret, Secret]:
+    def _that_fit(self, a: Secret, b: Secret, most: float | None) -> tuple[Secret, Secret]:
         """Two factors whose product fits: the longer one is rounded down first, to as many bits."""
         steps = a.span.size / a.unit, b.span.size / b.unit
-        if not MOST_STEPS < steps[0] * steps[1] < math.inf:
+        product = steps[0] * steps[1]
+        if most is not None:
+            product = min(product, most / a.unit / b.unit)
+        if not MOST_STEPS < product < math.inf:
             return a, b
         longer = math.log2(steps[0]) - math.log2(steps[1])
-        excess = math.ceil(math.log2(steps[0]) + math.log2(steps[1]) - math.log2(MOST_STEPS)) + 1
+        excess = math.ceil(math.log2(product) - math.log2(MOST_STEPS)) + 1
         first = min(max(math.ceil((excess + longer) / 2), 0), excess)
         if first:
             a = self._in_unit(a, a.unit * 2.0**first)
@@ -143,6 +150,18 @@ class FixedNumbers(Ops):
         shape = (*a.shape[:axis], *a.shape[axis + 1 :]) or (1,)
         data = self.ring.reshaped(self.ring.total(a.data, axis), shape)
         return self._wrap(data, shape, a.unit, span)
+
+    def _take(self, a: Secret, indices: torch.Tensor) -> Secret:
+        a = self._number(a)
+        return self._wrap(self.ring.take(a.data, indices), tuple(indices.shape), a.unit, a.span)
+
+    def _concatenate(self, parts: Sequence[Secret]) -> Secret:
+        parts = [self._number(part) for part in parts]
+        unit = min(part.unit for part in parts)
+        parts = [part if part.unit == unit else self._in_unit(part, unit) for part in parts]
+        data = self.ring.joined([part.data for part in parts])
+        span = Span(min(part.span.low for part in parts), max(part.span.high for part in parts))
+        return self._wrap(data, (sum(part.shape[0] for part in parts),), unit, span)
 
     def _diagonal(self, a: Secret) -> Secret:
         a = self._number(a)
@@ -210,6 +229,11 @@ class FixedNumbers(Ops):
         a = self._with_room(a, 2.0 + 2.0**-30)
         values = self.ring.kth(a.data, tuple(ranks))
         return [self._wrap(value, (1,), a.unit, a.span) for value in values]
+
+    def _places(self, a: Secret, ranks: Sequence[int]) -> Secret:
+        a = self._with_room(self._number(a), 2.0 + 2.0**-30)
+        bits = self.ring.places(a.data, tuple(ranks))
+        return Secret(self, bits, (len(ranks), a.shape[0]), is_bit=True)
 
     def _smallest(self, a: Secret, count: int) -> Secret:
         a = self._with_room(self._number(a), 2.0 + 2.0**-30)

@@ -54,7 +54,9 @@ class PlainOps(Ops):
         vector = by.data if isinstance(by, Secret) else by.to(torch.float64)
         return replace(x, data=x.data + vector, norm_bound=x.norm_bound + exact_length(vector))
 
-    def _combine(self, x: Updates, weights: Secret, count: int, most: float | None) -> Updates:
+    def _combine(
+        self, x: Updates, weights: Secret, count: int, most: float | None, rounded: bool
+    ) -> Updates:
         data = weights.data.to(torch.float64).reshape(count, -1) @ x.data
         return Updates(data, (count, x.shape[1]))
 
@@ -140,7 +142,7 @@ class PlainOps(Ops):
     def _subtract(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(_value(a) - _value(b))
 
-    def _multiply(self, a: Secret, b: Secret | float) -> Secret:
+    def _multiply(self, a: Secret, b: Secret | float, most: float | None) -> Secret:
         return self._secret(_value(a) * _value(b))
 
     def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]:
@@ -156,6 +158,12 @@ class PlainOps(Ops):
         total = _value(a).sum(dim=axis)
         return self._secret(total if total.ndim else total[None])
 
+    def _take(self, a: Secret, indices: torch.Tensor) -> Secret:
+        return self._secret(_value(a).flatten()[indices])
+
+    def _concatenate(self, parts: Sequence[Secret]) -> Secret:
+        return self._secret(torch.cat([_value(part) for part in parts]))
+
     def _diagonal(self, a: Secret) -> Secret:
         return self._secret(_value(a).diagonal())
 
@@ -164,6 +172,10 @@ class PlainOps(Ops):
 
     def _inverse_root(self, a: Secret, floor: float) -> Secret:
         return self._secret(_value(a).clamp_min(floor).rsqrt())
+
+    def _places(self, a: Secret, ranks: Sequence[int]) -> Secret:
+        chosen = a.data.argsort(stable=True)[list(ranks)]
+        return self._secret(chosen[:, None] == torch.arange(a.shape[0]), is_bit=True)
 
     def _smallest(self, a: Secret, count: int) -> Secret:
         order = _value(a).argsort(dim=-1, stable=True)
