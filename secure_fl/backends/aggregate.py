@@ -74,7 +74,8 @@ def aggregate(
             Code of your own in it is thereby permitted, also to nodes that are started for it;
             an open backend's nodes must have been started with it (`allow`).
         backend: "plain" (float64), "fixed" (the integers of MPC in the clear) or "mpc"; or an
-            open backend, which stays open: "mpc" takes seconds to start its processes.
+            open backend, which stays open: "mpc" takes seconds to start
+            its processes the first time, and a fraction of one after that.
         nodes: computing nodes, for "mpc".
         reputation: float (n,) in [0, 1], for rules that weigh by it; default all ones.
         reference: float (d,), a public root direction where a rule wants one.

@@ -5,18 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from secure_fl.backends.launchers import Party, launcher
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc.transport import Channel
 
-_BOOT = Path(__file__).parents[1] / "nodes" / "boot.py"
 _GRACE_SECONDS = 5.0
 # Exit status of a process that lost a peer.
 _GAVE_UP = 3
@@ -27,8 +25,10 @@ _ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
 }
+# A party computes in one thread, and a launcher has one when it forks.
+_THREADS = {f"{library}_NUM_THREADS": "1" for library in ("MKL", "OMP", "OPENBLAS")}
 # What a party's process gets of our environment: where Python, its packages and temporary files
-# are, how text is read and written, and how many threads libraries take. No password, no token.
+# are, and how text is read and written. No password, no token.
 _KEPT = (
     "DYLD_LIBRARY_PATH",
     "HOME",
@@ -36,9 +36,6 @@ _KEPT = (
     "LC_ALL",
     "LC_CTYPE",
     "LD_LIBRARY_PATH",
-    "MKL_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
     "PATH",
     "PYTHONDONTWRITEBYTECODE",
     "PYTHONHOME",
@@ -56,7 +53,7 @@ class Process:
     """A started process, with its control channel once it has connected."""
 
     name: str
-    handle: subprocess.Popen[bytes]
+    handle: Party
     control: Channel | None = None
 
     @property
@@ -77,28 +74,31 @@ def environment(ours: Mapping[str, str] = os.environ) -> dict[str, str]:
     places = [p for p in ours.get("PYTHONPATH", "").split(os.pathsep) if p]
     if places := [p for p in places if Path(p).is_absolute() and Path(p).resolve() != here]:
         kept["PYTHONPATH"] = os.pathsep.join(places)
-    return {**kept, **_ALLOCATOR}
+    return {**kept, **_ALLOCATOR, **_THREADS}
+
+
+def prepare(*programs: str) -> None:
+    """Begin to load programs that parties will be forked from, side by side."""
+    for program in programs:
+        launcher(program, environment())
 
 
 def start(name: str, module: str, options: dict[str, Any]) -> Process:
     """Start one process in a session of its own, so that Ctrl-C reaches only us.
 
-    It finds no module in the current directory (`secure_fl.nodes.boot`), and what is meant for it
-    alone, keys and passwords among it, comes on its standard input.
+    It is a fork of its program's launcher (`secure_fl.nodes.launcher`), finds no module in the
+    current directory, and what is meant for it alone, keys and passwords among it, comes on its
+    standard input.
+
+    Raises:
+        NodeFailure: its program cannot be loaded, or not within `options["start"]` seconds.
     """
-    handle = subprocess.Popen(
-        [sys.executable, "-P", str(_BOOT), module],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-        env=environment(),
-    )
-    process = Process(name, handle)
-    if handle.stdin is None:
-        raise NodeFailure(f"{name} was started without standard input")
-    with contextlib.suppress(BrokenPipeError):  # reported when it does not connect
-        handle.stdin.write((json.dumps(options) + "\n").encode())
-        handle.stdin.close()
-    return process
+    text = (json.dumps(options) + "\n").encode()
+    try:
+        handle = launcher(module, environment()).fork(text, float(options["start"]))
+    except NodeFailure as failure:
+        raise NodeFailure(f"{name}: {failure}") from failure
+    return Process(name, handle)
 
 
 def stop(processes: list[Process]) -> None:
@@ -115,7 +115,7 @@ def stop(processes: list[Process]) -> None:
             process.handle.kill()
         try:
             process.handle.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             process.handle.kill()
             process.handle.wait()
     processes.clear()

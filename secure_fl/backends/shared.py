@@ -18,7 +18,7 @@ from typing import Any
 
 from ledger.members.keys import Signer
 from secure_fl.aggregation.rules import build_rule
-from secure_fl.backends.processes import Process, failure, start, stop_own
+from secure_fl.backends.processes import Process, failure, prepare, start, stop_own
 from secure_fl.backends.questions import Questions
 from secure_fl.backends.session import LONGEST, PREPROCESSING, Backend, as_hospitals
 from secure_fl.backends.shared_session import MpcSession
@@ -33,6 +33,7 @@ from secure_fl.mpc.tls import Tls, check_keys, make_keys
 
 # How long the start may take at least: loading torch on a busy machine is no silence.
 _START_SECONDS = 60.0
+_DEALER, _NODE = "secure_fl.nodes.dealer", "secure_fl.nodes.node"
 
 
 def check_preprocessing(preprocessing: str, insecure: bool) -> None:
@@ -138,6 +139,7 @@ class MpcBackend(Backend):
         require(minimum_hospitals >= 1, "minimum_hospitals", "at least 1", minimum_hospitals)
         require(len(signers) in (0, nodes), "signers", f"none or {nodes}", len(signers))
         import_crypten()
+        prepare(_DEALER, _NODE)
         self.nodes = nodes
         self.signing = bool(signers)
         self._sessions = itertools.count(1)
@@ -190,7 +192,7 @@ class MpcBackend(Backend):
                 "port": server.getsockname()[1],
                 "nodes": self.nodes,
             }
-            self._processes.append(start("dealer", "secure_fl.nodes.dealer", common))
+            self._processes.append(start("dealer", _DEALER, common))
             for rank in range(self.nodes):
                 options = {**common, "rank": rank, **own[rank]}
                 self._processes.append(self._start_node(rank, options))
@@ -208,7 +210,7 @@ class MpcBackend(Backend):
             process.channel.socket.settimeout(settings["timeout"])
 
     def _start_node(self, rank: int, options: dict[str, Any]) -> Process:
-        return start(f"node {rank}", "secure_fl.nodes.node", options)
+        return start(f"node {rank}", _NODE, options)
 
     def _collect(self, reception: Reception, seconds: float) -> None:
         """Accept the control channels, watching for processes that die before they connect."""

@@ -1,4 +1,4 @@
-"""Runs a module of this package as a process of its own: python -P boot.py MODULE
+"""Runs a module of this package as a process of its own: python -P boot.py MODULE [ARGUMENT]
 
 Modules are looked for where Python and its packages are installed, and beside this package; not in
 the current directory, nor in this file's, where a `random.py` would stand before Python's own.
@@ -20,4 +20,4 @@ def find_package(path: list[str], root: str) -> None:
 
 if __name__ == "__main__":
     find_package(sys.path, str(Path(__file__).resolve().parents[2]))
-    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)

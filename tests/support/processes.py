@@ -23,3 +23,8 @@ def gone(pids: Iterable[int], seconds: float = 30.0) -> bool:
         left = {pid for pid in left if alive(pid)}
         time.sleep(0.02)
     return not left
+
+
+def parent(pid: int) -> int:
+    """Who started a process; whoever took it over where that one has ended."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

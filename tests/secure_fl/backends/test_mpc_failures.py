@@ -27,7 +27,7 @@ from secure_fl.backends.session import Backend
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
 from secure_fl.nodes.fields import MOST_HOSPITALS
 from tests.support.oracles import case
-from tests.support.processes import alive, gone
+from tests.support.processes import alive, gone, parent
 
 X, _, ROOT = case("plain", 4, 6, seed=2)
 ALLOW = (f"{__name__}:fails_when_told",)
@@ -408,7 +408,7 @@ BODIES = {
     ],
 )
 def test_nothing_outlives_the_program(tmp_path: Path, body: str, number: int | None) -> None:
-    """It ends by itself, by an error, by Ctrl-C or killed: nodes and dealer end too."""
+    """It ends by itself, by an error, by Ctrl-C or killed: nodes, dealer, launchers end too."""
     script = tmp_path / "program.py"
     script.write_text(PROGRAM.format(body=BODIES[body]))
     with subprocess.Popen(
@@ -423,6 +423,8 @@ def test_nothing_outlives_the_program(tmp_path: Path, body: str, number: int | N
         assert program.stdout is not None
         pids = json.loads(program.stdout.readline())
         assert len(pids) == 3
+        pids += [parent(pid) for pid in pids]
+        assert program.pid not in pids
         if number is not None:
             time.sleep(1.0)
             assert all(alive(pid) for pid in pids)

@@ -1,4 +1,4 @@
-"""What nodes and the dealer have loaded when they end: nothing of the other roles."""
+"""What nodes, the dealer and their launchers have loaded in the end: nothing of other roles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 
 import secure_fl
 from ledger.members.keys import simulation_key
-from secure_fl.backends import processes
+from secure_fl.backends import launchers
 from secure_fl.files import sha256
 from secure_fl.hospital.hospital import Hospital
 from secure_fl.nodes.contract import Contract
+from tests.support.processes import gone, parent
 
 N, D = 5, 6
 NODES = 2
@@ -55,10 +56,12 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
     keys = [simulation_key(9, "node", rank) for rank in range(NODES)]
     updates = 0.1 * torch.randn(N, D, generator=torch.Generator().manual_seed(0)) + 0.1
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(processes, "_BOOT", boot)
+        patch.setattr(launchers, "_BOOT", boot)
+        patch.setattr(launchers, "_launchers", {})
         with secure_fl.open_backend(
             "mpc", timeout=60, signers=keys, minimum_hospitals=3
         ) as backend:
+            pids = {*backend.pids.values(), *(parent(pid) for pid in backend.pids.values())}
             session = backend.session("guarded", hospitals, D)
             submission = session.submit(updates)
             findings = session.check_shares(submission.commitments)
@@ -68,6 +71,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
             trust = [1.0, 0.5, 1.0, 1.0, 1.0]
             assert session.aggregate(submission, trust, reference).update.abs().max() > 0
             assert session.sign_closing(9, sha256(b"model"), b"[[], []]") is not None
+    assert gone(pids)
     found: dict[str, list[set[str]]] = {}
     for path in sorted(folder.glob("secure_fl.*-*")):
         program = path.name.rpartition("-")[0]
@@ -75,13 +79,15 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
     return found
 
 
-def test_all_three_processes_told(loaded: dict[str, list[set[str]]]) -> None:
+def test_all_processes_told(loaded: dict[str, list[set[str]]]) -> None:
     assert {program: len(told) for program, told in loaded.items()} == {
-        "secure_fl.nodes.node": NODES,
-        "secure_fl.nodes.dealer": 1,
+        "secure_fl.nodes.node": NODES + 1,
+        "secure_fl.nodes.dealer": 1 + 1,
     }
     for told in loaded["secure_fl.nodes.node"]:
-        assert {"secure_fl.nodes.attestation", "secure_fl.nodes.inbox", "crypten"} <= told
+        assert {"secure_fl.nodes.inbox", "crypten"} <= told
+    signing = ["secure_fl.nodes.attestation" in told for told in loaded["secure_fl.nodes.node"]]
+    assert sorted(signing) == [False] + [True] * NODES  # what signs, no launcher has
 
 
 @pytest.mark.parametrize("room", OTHERS)
@@ -94,6 +100,6 @@ def test_a_party_has_loaded_nothing_of_another_role(
 
 
 def test_the_dealer_knows_no_rule_and_no_ledger_key(loaded: dict[str, list[set[str]]]) -> None:
-    (told,) = loaded["secure_fl.nodes.dealer"]
     rooms = ("secure_fl.aggregation", "ledger.members", "secure_fl.nodes.inbox", "torch")
-    assert not [name for name in told if any(below(name, room) for room in rooms)]
+    for told in loaded["secure_fl.nodes.dealer"]:
+        assert not [name for name in told if any(below(name, room) for room in rooms)]

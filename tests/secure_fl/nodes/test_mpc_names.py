@@ -18,12 +18,13 @@ from secure_fl.errors import ConfigError
 from tests.support.processes import alive
 
 MODULE = '''
+import os
 from pathlib import Path
 
 from secure_fl.aggregation import Pipeline, Stage, make_stage, rule, stage
 
 HERE = Path(__file__).parent
-(HERE / "imported").open("a").write("x")
+(HERE / "imported").open("a").write(str(os.getpid()) + chr(10))
 
 @stage
 def same() -> Stage:
@@ -134,6 +135,12 @@ def test_what_the_nodes_were_started_with_runs(started: Any) -> None:
     rule = build_rule("node_code:middle")
     assert rule.own_stages == ("node_code:same",)
     assert secure_fl.aggregate(UPDATES, rule, started).update.tolist() == [0.5]
+
+
+def test_no_launcher_imports_what_nodes_may(started: Any, folder: Path) -> None:
+    """Nodes do, after they are forked, and this program, to see that they can; the dealer not."""
+    pids = {int(line) for line in (folder / "imported").read_text().split()}
+    assert pids == {os.getpid(), *(process.handle.pid for process in started.node_processes)}
 
 
 def test_a_name_that_nodes_could_not_import_starts_none(folder: Path) -> None:

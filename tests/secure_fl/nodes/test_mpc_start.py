@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +17,10 @@ import pytest
 import secure_fl
 from secure_fl.backends.processes import Process, environment
 from secure_fl.backends.questions import Questions
+from secure_fl.backends.shared import MpcBackend
+from secure_fl.nodes import boot
 from secure_fl.nodes.boot import find_package
+from tests.support.processes import parent
 
 NAMES = ("attacks", "json", "ledger", "random", "secure_fl", "ssl", "torch")
 
@@ -56,13 +62,35 @@ def test_no_process_has_what_the_environment_holds(started: Any) -> None:
         assert b"secret" not in content
 
 
+class SecondElsewhere(MpcBackend):
+    """Node 1 is started by a command of its own, as its operator does."""
+
+    def _start_node(self, rank: int, options: dict[str, Any]) -> Process:
+        if rank == 0:
+            return super()._start_node(rank, options)
+        command = [sys.executable, "-P", str(Path(boot.__file__)), "secure_fl.nodes.node"]
+        handle: Any = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment())
+        handle.stdin.write((json.dumps(options) + "\n").encode())
+        handle.stdin.close()
+        return Process(f"node {rank}", handle)
+
+
+def test_a_node_may_be_started_by_its_own_command() -> None:
+    with SecondElsewhere(timeout=60) as backend:
+        assert parent(backend.pids["node 1"]) == os.getpid() != parent(backend.pids["node 0"])
+        assert secure_fl.aggregate([[1.0], [2.0], [7.0]], "median", backend).update == 2.0
+
+
 def test_what_a_process_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     libraries = str(tmp_path / "libraries")
     places = ["", ".", "relative", str(tmp_path), libraries]
     given = {"HOME": "/us", "SSLKEYLOGFILE": "keys", "PYTHONSTARTUP": "x.py", "TOKEN": "t"}
     kept = environment({**given, "PYTHONPATH": os.pathsep.join(places)})
-    assert {name for name in kept if not name.startswith("MALLOC_")} == {"HOME", "PYTHONPATH"}
+    ours = {name for name in kept if not name.startswith("MALLOC_")}
+    assert ours == {"HOME", "PYTHONPATH"} | {
+        f"{it}_NUM_THREADS" for it in ("MKL", "OMP", "OPENBLAS")
+    }
     assert kept["PYTHONPATH"] == libraries
     assert "PYTHONPATH" not in environment({"PYTHONPATH": os.pathsep.join(places[:-1])})
 
