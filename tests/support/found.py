@@ -24,7 +24,7 @@ from secure_fl.backends.session import Backend
 
 MOST_HOSPITALS, MOST_PARAMETERS = 33, 8
 ROUNDS_WITH_STATE = 3
-PARAMETERS: dict[str, st.SearchStrategy[float]] = {
+PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     # Norms of 33 rows of 8 coordinates below 2^9 still fit the ring.
     "max_abs": st.sampled_from([2.0**-6, 1.0, 2.0, 128.0, 2.0**9]),
     "max_norm": st.sampled_from([2.0**-10, 0.3, 1.0, 5.0, 100.0]),
@@ -32,6 +32,13 @@ PARAMETERS: dict[str, st.SearchStrategy[float]] = {
     "beta": st.sampled_from([0.0, 0.1, 0.2, 0.34, 0.49]),
     "ratio": st.sampled_from([0.0, 0.25, 1.0]),
     "deviations": st.sampled_from([0.5, 9.0]),
+    "num_malicious": st.sampled_from([None, None, 0, 1, 2]),
+    "keep": st.sampled_from([None, 1, 3]),
+    "verdicts": st.booleans(),
+    "pivot": st.sampled_from([0, 2, 40]),
+    "smoothing": st.sampled_from([0.01, 0.5]),
+    "steps": st.sampled_from([1, 2, 3]),
+    "start": st.sampled_from(["mean", "zero"]),
 }
 
 
@@ -83,7 +90,8 @@ def plans(draw: Callable[..., Any], name: str) -> Plan:
     """Draw a session of a shipped rule."""
     wanted = inspect.signature(rule_builders()[name]).parameters
     rule = build_rule(name, **{key: draw(PARAMETERS[key]) for key in wanted})
-    n, d = draw(st.integers(1, MOST_HOSPITALS)), draw(st.integers(1, MOST_PARAMETERS))
+    fewest = max(stage.needs for stage in rule.stages)
+    n, d = draw(st.integers(fewest, MOST_HOSPITALS)), draw(st.integers(1, MOST_PARAMETERS))
     edge = int(rule.limit * 2**16) - 1
     rounds = []
     for _ in range(ROUNDS_WITH_STATE if has_state(name) else 1):

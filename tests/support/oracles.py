@@ -8,20 +8,12 @@ point may disagree on the flags only where it is tiny.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 
-
-@dataclass
-class Outcome:
-    """What a rule should return."""
-
-    update: np.ndarray
-    accepted: np.ndarray
-    margin: float = float("inf")
-    flags: dict[str, np.ndarray] = field(default_factory=dict)
+from tests.support.literal_rules import LITERAL
+from tests.support.literal_rules.outcome import Outcome
 
 
 def _norm(row: np.ndarray) -> float:
@@ -199,7 +191,7 @@ ORACLES: dict[str, Callable[..., Outcome]] = {
         algorithm2,
         guarded,
     )
-}
+} | LITERAL
 
 
 def case(kind: str, n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

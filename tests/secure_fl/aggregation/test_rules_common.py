@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,16 +36,25 @@ BAD: dict[str, list[Any]] = {
     "by": ["size", "", None],
     "ratio": [-0.01, 1.01, float("nan")],
     "deviations": [0.0, -1.0, float("nan")],
+    "num_malicious": [-1, 1.5, "many"],
+    "keep": [0, -1, 1.5],
+    "verdicts": [None, 1, "yes"],
+    "pivot": [-1, 0.5, None],
+    "smoothing": [0.0, -1.0, 2.0**11, float("nan")],
+    "steps": [0, 101, 1.5],
+    "start": ["median", "", None],
     "max_abs": [0.0, -1.0, 2.0**-9, 2.0**15, float("inf"), float("nan")],
 }
 
 
 def staged(name: str) -> Pipeline:
     """The shortest rule that has this stage in it."""
-    made = stage_factories()[name]()
-    if made.linear or name in ("coordinate_median", "trimmed_mean"):
-        return Pipeline((made,), 2.0)
-    return Pipeline((made, make_stage("weighted_mean", {})), 2.0)
+    alone = Pipeline((stage_factories()[name](),), 2.0)
+    try:
+        secure_fl.aggregate(np.full((5, 3), 0.125), alone, reference=np.ones(3))
+    except InputError:  # it makes no update
+        return replace(alone, stages=(*alone.stages, make_stage("weighted_mean", {})))
+    return alone
 
 
 UNITS = {
@@ -119,6 +129,8 @@ def test_inputs_are_untouched_and_results_repeat(unit: str, backend: str) -> Non
 @every_unit
 @every_clear
 def test_the_order_of_hospitals_does_not_matter(unit: str, backend: str) -> None:
+    if any("pivot" in stage.config[1] for stage in UNITS[unit].stages):
+        pytest.skip("it names a hospital")
     given = sample(n=10, d=7)
     order = np.random.default_rng(0).permutation(10)
     straight = aggregate(unit, given["x"], backend, **{k: given[k] for k in list(given)[1:]})
