@@ -1,11 +1,11 @@
 """The permissioned chain: contract, client, export and audit. Needs neither torch nor CrypTen.
 
 `open_chain` starts an EVM chain in this process, creates the contract and registers everybody
-under simulation keys. A round is then::
+under simulation keys: a `Consortium`, in which each member signs for itself. A round is then::
 
     chain = ledger.open_chain(hospitals=3)
     chain.open_round(1, model_hash)                 # rounds count 1, 2, 3, ...
-    chain.commit(1, {0: root0, 1: root1, 2: root2}) # signed by each hospital; then closed
+    chain.commit(1, {0: root0, 1: root1, 2: root2}) # each hospital signs its own; then closed
     chain.commitments(1)                            # {hospital: root}, as the contract holds them
     chain.record_aggregate(1, result_hash, [True, False, None], new_model_hash)
     chain.attest(1, [(accuracy, loss, f1)] * 5, new_model_hash)
@@ -17,15 +17,16 @@ and records nothing. `chain.abandon_round(n)` ends a round that cannot complete.
 `chain.export(path)` writes the chain as JSON lines; `ledger.audit.audit(path)`, or
 ``python -m ledger.audit FILE``, re-executes it and checks everything in it.
 
-`connect` gives the same client on an EVM node by URL.
+`connect` gives the same on an EVM node by URL. Who only carries what others signed holds a
+`LedgerClient`, which has no key but the coordinator's (`Consortium.carrier`).
 
 Modules: `merkle` (commitments to shares; standard library alone), `parameters`, `reputation` (the
-rule in plain Python, the contract's oracle), `keys`, `keystore`, `typed_data`, `members` (who signs
-what), `commitments` (the tree over a round's), `contract` and `artifacts` (ABI), `chain` and
-`store` (py-evm), `rpc` and `node` (any EVM node), `connection`, `standings`, `administration`,
-`client`, `export`, `history` (a chain file read), `audit` (a chain file executed). Those from
-`contract` on load the chain libraries (about a second), so this module imports them only when a
-chain is opened.
+rule in plain Python, the contract's oracle), `keys`, `keystore`, `typed_data`, `members`, `roles`
+(who signs what), `commitments` (the tree over a round's), `contract` and `artifacts` (ABI), `chain`
+and `store` (py-evm), `rpc` and `node` (any EVM node), `connection`, `standings`, `administration`,
+`client` (carries), `consortium` (everybody in one process), `export`, `history` (a chain file
+read), `audit` (a chain file executed). Those from `contract` on load the chain libraries (about a
+second), so this module imports them only when a chain is opened.
 """
 
 import os
@@ -37,10 +38,13 @@ from ledger.protocol.parameters import Parameters
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ledger.client.client import LedgerClient, RoundOutcome
+    from ledger.client.client import LedgerClient
+    from ledger.client.consortium import Consortium
+    from ledger.client.outcome import RoundOutcome
     from ledger.members.members import Members
 
 __all__ = [
+    "Consortium",
     "LedgerClient",
     "LedgerError",
     "Parameters",
@@ -69,7 +73,7 @@ def open_chain(
     timestamp: int = GENESIS_TIMESTAMP,
     funded: "Sequence[bytes]" = (),
     salt: bytes | None = None,
-) -> "LedgerClient":
+) -> "Consortium":
     """A new chain in this process with the contract set up and everybody registered.
 
     Args:
@@ -85,7 +89,7 @@ def open_chain(
             signatures. The same salt, seed and calls give the same blocks.
     """
     from ledger.chains.in_process import Genesis, InProcessChain
-    from ledger.client.client import LedgerClient
+    from ledger.client.consortium import Consortium
     from ledger.members.keys import deployer_key
     from ledger.members.members import Members
 
@@ -93,7 +97,7 @@ def open_chain(
     deployer = deployer_key(os.urandom(SALT_BYTES) if salt is None else salt)
     paying = (members.coordinator.address, deployer.address, *funded)
     chain = InProcessChain(Genesis(chain_id, timestamp, paying))
-    return LedgerClient.found(chain, members, parameters or Parameters(), mode, deployer)
+    return Consortium.found(chain, members, parameters or Parameters(), mode, deployer)
 
 
 def connect(
@@ -105,8 +109,8 @@ def connect(
     parameters: Parameters | None = None,
     mode: str = "each",
     patience: float = 60.0,
-) -> "LedgerClient":
-    """A client of the contract on an EVM node.
+) -> "Consortium":
+    """A consortium whose contract is on an EVM node.
 
     Args:
         url: of the node's JSON-RPC, ``http://...`` or ``https://...``.
@@ -122,18 +126,18 @@ def connect(
         WrongChain, ContractMissing, NoFunds, NodeUnavailable: see `ledger.errors`.
     """
     from ledger.chains.node import NodeChain
-    from ledger.client.client import LedgerClient
     from ledger.client.connection import Connection
+    from ledger.client.consortium import Consortium
 
     chain = NodeChain(url, chain_id, patience)
     if contract is None:
-        return LedgerClient.found(chain, members, parameters or Parameters(), mode)
-    return LedgerClient(Connection.attach(chain, contract, members.coordinator), members, mode)
+        return Consortium.found(chain, members, parameters or Parameters(), mode)
+    return Consortium(Connection.attach(chain, contract, members.coordinator), members, mode)
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("LedgerClient", "RoundOutcome"):
-        from ledger.client import client
+    if name in ("Consortium", "LedgerClient", "RoundOutcome"):
+        from ledger import client
 
         return getattr(client, name)
     raise AttributeError(f"module 'ledger' has no attribute {name!r}")

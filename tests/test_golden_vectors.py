@@ -20,6 +20,7 @@ from ledger.protocol.typed_data import Domain
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash
 from secure_fl.simulation.folder import model_bytes, records_content, records_digest
 from secure_fl.types import AggregateResult, Opening
+from tests.ledger.conftest import small_chain, story
 
 A, B, C = (bytes([i]) * 32 for i in (0xAA, 0xBB, 0xCC))
 MESSAGES = Messages(Domain(20_260, bytes(range(20))))
@@ -113,6 +114,20 @@ def test_what_members_sign(name: str) -> None:
 def test_every_message_is_pinned() -> None:
     public = {name for name in vars(Messages) if not name.startswith("_")} - {"domain"}
     assert set(SIGNED) == set(DIGESTS) == public
+
+
+HEADS = {
+    "each": "e411186770ca01cda2cfe12d0a514c3aae4174c397cc6166a7e9a9a69ed2587b",
+    "merkle": "932df35219831aa2b5eba7007d2e9fd499355def9bcc27cd3715a249d9cd97bc",
+}
+
+
+@pytest.mark.parametrize("mode", HEADS)
+def test_a_chains_head(mode: str) -> None:
+    """Who signs what, and in which order all is sent: rounds of every ending, in both modes."""
+    client = small_chain(mode=mode)
+    story(client)
+    assert client.head_hash.hex() == HEADS[mode]
 
 
 def test_a_posted_root() -> None:

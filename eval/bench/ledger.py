@@ -18,7 +18,7 @@ import ledger
 from secure_fl.errors import InputError, require
 
 if TYPE_CHECKING:
-    from ledger.client.client import LedgerClient
+    from ledger.client.consortium import Consortium
 
 HOSPITALS = (10, 20, 50, 100, 200, 500)
 MODES = ("each", "merkle")
@@ -130,7 +130,7 @@ def measure_node(url: str, hospitals: int, mode: str, rounds: int) -> Row:
     return timed(client, hospitals, f"{mode}@node", rounds)
 
 
-def timed(client: LedgerClient, hospitals: int, mode: str, rounds: int) -> Row:
+def timed(client: Consortium, hospitals: int, mode: str, rounds: int) -> Row:
     """Average the cost of `rounds` rounds, after one that is not counted."""
     run_round(client, 1, hospitals)
     cpu, wall = time.process_time(), time.perf_counter()
@@ -145,7 +145,7 @@ def timed(client: LedgerClient, hospitals: int, mode: str, rounds: int) -> Row:
     )
 
 
-def run_round(client: LedgerClient, number: int, hospitals: int) -> None:
+def run_round(client: Consortium, number: int, hospitals: int) -> None:
     """One round in which every tenth hospital is rejected, another tenth each time."""
     model = client.model_hash if number > 1 else _digest("model", 0)
     client.open_round(number, model)

@@ -25,8 +25,8 @@ from typing import Any
 
 from ledger.errors import LedgerError
 from ledger.files import parse_json, read_plain, write_whole
-from ledger.members.keys import Signature, Signer
-from ledger.protocol.messages import Messages
+from ledger.members.keys import Signature
+from ledger.protocol.roles import SealsHead
 
 FORMAT = 1
 
@@ -282,9 +282,7 @@ def write(path: Path, lines: Iterable[Line]) -> None:
     write_whole(path, map(dump, lines), suffix=".part", sync=True)
 
 
-def write_sealed(
-    path: Path, lines: Iterable[Line], messages: Messages, validators: Sequence[Signer]
-) -> bytes:
+def write_sealed(path: Path, lines: Iterable[Line], validators: Sequence[SealsHead]) -> bytes:
     """Write a chain file with the validators' signatures on its last block.
 
     Returns:
@@ -299,8 +297,8 @@ def write_sealed(
             if isinstance(line, BlockLine | HeaderLine | VisitedLine):
                 number, head = line.number, line.hash
             yield line
-        digest = messages.head(number, head)
-        yield SealLine(number, head, {i: key.sign(digest) for i, key in enumerate(validators)})
+        signed = {i: each.head(number, head) for i, each in enumerate(validators)}
+        yield SealLine(number, head, signed)
 
     write(path, sealed())
     return head

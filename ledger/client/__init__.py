@@ -1,5 +1,7 @@
-"""The typed client of the contract, and the connection that it sends through."""
+"""The typed client, which carries, and a consortium whose members sit beside it."""
 
-from ledger.client.client import LedgerClient, RoundOutcome
+from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
+from ledger.client.outcome import RoundOutcome
 
-__all__ = ["LedgerClient", "RoundOutcome"]
+__all__ = ["Consortium", "LedgerClient", "RoundOutcome"]

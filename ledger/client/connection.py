@@ -11,7 +11,7 @@ from ledger.chains.in_process import Chain, Transaction
 from ledger.client.standings import Standings
 from ledger.errors import ContractMissing, Reverted, WrongMembers
 from ledger.members.keys import Signer
-from ledger.members.members import ROLE_NAMES, Members
+from ledger.members.members import ROLE_NAMES, Members, Roster
 from ledger.protocol import contract
 from ledger.protocol.contract import Event
 from ledger.protocol.messages import Messages
@@ -85,14 +85,14 @@ class Connection:
             raise ContractMissing(f"the contract {place} is not a consortium's of this version")
         return connection
 
-    def require_seats(self, members: Members) -> None:
+    def require_seats(self, roster: Roster) -> None:
         """Check that the contract seats these members and nobody else.
 
         Raises:
             WrongMembers: naming the first seat that differs.
         """
         for role, name in ROLE_NAMES.items():
-            keys = [signer.address for signer in members.of_role(role)]
+            keys = roster.of_role(role)
             held = [self.read("seat", role, i)[2:] for i in range(self.read("count", role))]
             place = f"the contract 0x{self.address.hex()}"
             if len(held) != len(keys):

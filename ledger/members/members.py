@@ -67,6 +67,29 @@ class Locked:
 
 
 @dataclass(frozen=True)
+class Roster:
+    """Addresses of all members, 20 bytes each, in order of seat; no key.
+
+    Attributes:
+        administrators, hospitals, nodes, validators: of each role.
+        coordinator: the one.
+    """
+
+    administrators: tuple[bytes, ...]
+    coordinator: bytes
+    hospitals: tuple[bytes, ...]
+    nodes: tuple[bytes, ...]
+    validators: tuple[bytes, ...]
+
+    def of_role(self, role: int) -> tuple[bytes, ...]:
+        """Addresses of one role."""
+        if role == COORDINATOR:
+            return (self.coordinator,)
+        accounts: tuple[bytes, ...] = getattr(self, f"{ROLE_NAMES[role]}s")
+        return accounts
+
+
+@dataclass(frozen=True)
 class Members:
     """Keys of all members. In a deployment each holds its own; a simulation holds them all.
 
@@ -151,6 +174,16 @@ class Members:
     def without_node_keys(self) -> "Members":
         """The same members; the nodes are known by their addresses and sign elsewhere."""
         return replace(self, nodes=tuple(Elsewhere(node.address) for node in self.nodes))
+
+    @property
+    def roster(self) -> Roster:
+        """Their addresses."""
+        accounts = {
+            f"{name}s": tuple(signer.address for signer in self.of_role(role))
+            for role, name in ROLE_NAMES.items()
+            if role != COORDINATOR
+        }
+        return Roster(coordinator=self.coordinator.address, **accounts)
 
     def of_role(self, role: int) -> tuple[Signer, ...]:
         """Keys of one role, in seat order."""

@@ -2,9 +2,8 @@
 
 It could stand on another machine: it needs its rows, its own secrets and key, the contract and a
 way to each node. It trains, or is handed an update; bounds it and adds noise; encodes, splits and
-commits; signs and delivers one share to each node; keeps the receipts, and answers a node that
-denies a share for which it gave one. Of what `secure_fl` sends it alone signs for a hospital; the
-ledger's client still signs simulated hospitals' commitments.
+commits, and signs that; delivers one signed share to each node; keeps the receipts, and answers a
+node that denies a share for which it gave one. Nothing else signs with its key.
 """
 
 from __future__ import annotations
@@ -17,8 +16,10 @@ import numpy as np
 import torch
 
 from ledger.members.keys import Signature, Signer
+from ledger.protocol.commitments import SignedCommitment
 from ledger.protocol.disputes import DeniedShare, SignedOpened
 from ledger.protocol.merkle import share_digest
+from ledger.protocol.roles import HospitalKey
 from secure_fl.data.dataset import Split
 from secure_fl.errors import InputError, require
 from secure_fl.hospital.randomness import HospitalSecrets
@@ -93,12 +94,14 @@ class Hospital:
         self.cpu_ms = 0.0
         self._sharing = sharing or HospitalSecrets()
         self._noise = noise or HospitalSecrets()
-        self._signer = signer
+        self._key: HospitalKey | None = None
+        if signer is not None and contract is not None:
+            self._key = HospitalKey(number, signer, contract.messages)
         self._rows = rows
         # Of the last round that it took part in: its number, and digests of its shares by node.
         self._round = 0
         self._sent: dict[int, bytes] = {}
-        # The root that it signed in each round.
+        # The root that it committed to in each round, where it signs.
         self._promised: dict[int, bytes] = {}
 
     def train(
@@ -134,10 +137,7 @@ class Hospital:
         """
         handed = self._commit(number, row, bits, len(nodes))
         self._round, self._sent, self.receipts = number, {}, {}
-        if self.contract is not None and self._promised.setdefault(number, handed.root) != (
-            handed.root
-        ):
-            raise InputError(f"hospital {self.number} has signed another root for round {number}")
+        self._promise(handed)
         for rank, node in enumerate(nodes):
             delivery = self._delivery(handed, rank)
             if delivery is not None:
@@ -146,7 +146,27 @@ class Hospital:
 
     def commit(self, number: int, row: torch.Tensor) -> bytes:
         """Commit to an update that is combined in the clear: to one share, which is all of it."""
-        return self._commit(number, row, 64, 1).root
+        handed = self._commit(number, row, 64, 1)
+        self._promise(handed)
+        return handed.root
+
+    def sign_commitment(self, number: int, model: bytes) -> SignedCommitment:
+        """Its signature for the chain on the root that it committed to.
+
+        Args:
+            number: the round.
+            model: hash of the model that it started from, 32 bytes.
+
+        Raises:
+            InputError: it committed to nothing in this round, or has no key.
+        """
+        root = self._promised.get(number)
+        if root is None or self._key is None:
+            raise InputError(f"hospital {self.number} has no commitment for round {number} to sign")
+        start = process_time()
+        signed = self._key.commitment(number, model, root)
+        self.cpu_ms += 1000 * (process_time() - start)
+        return signed
 
     def keep(self, node: int, receipt: Signature) -> None:
         """Keep a node's receipt for this round's share."""
@@ -178,18 +198,26 @@ class Hospital:
         ]
         return Handed(number, shares, salts, *commit(shares, salts))
 
+    def _promise(self, handed: Handed) -> None:
+        """Stand by one root in each round of its contract."""
+        if self._key is None:
+            return
+        if self._promised.setdefault(handed.number, handed.root) != handed.root:
+            raise InputError(
+                f"hospital {self.number} has signed another root for round {handed.number}"
+            )
+
     def _delivery(self, handed: Handed, rank: int) -> Delivery | None:
         """What goes to a node; None: nothing."""
         return self._signed(handed.number, rank, handed.messages[rank], handed.root)
 
     def _signed(self, number: int, rank: int, message: ShareMessage, root: bytes) -> Delivery:
         """A share with the hospital's signature that it opens a root, where there is a contract."""
-        if self.contract is None or self._signer is None:
+        if self._key is None:
             return Delivery(message)
         start = process_time()
         digest = share_digest(message.salt, message.share)
-        said = self.contract.messages.delivery(number, rank, digest, root)
-        signature = self._signer.sign(said).as_bytes()
+        signature = self._key.delivery(number, rank, digest, root).as_bytes()
         self._sent[rank] = digest
         self.cpu_ms += 1000 * (process_time() - start)
         return Delivery(message, root, signature)

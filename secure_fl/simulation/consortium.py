@@ -16,7 +16,7 @@ from secure_fl.errors import ConfigError
 from secure_fl.settings.ledger import ENVIRONMENT, LedgerConfig, check_loopback
 
 if TYPE_CHECKING:
-    from ledger.client.client import LedgerClient
+    from ledger.client.consortium import Consortium
     from ledger.members.members import Members
 
 # How long to look for a node before a job begins, in seconds.
@@ -30,8 +30,8 @@ def open_ledger(
     nodes: int,
     seed: int,
     salt: bytes | None = None,
-) -> LedgerClient:
-    """A client of a contract that has seen no round yet, everybody registered.
+) -> Consortium:
+    """A consortium whose contract has seen no round yet, everybody registered.
 
     Args:
         config: where, and by which rule.
@@ -82,7 +82,7 @@ def check_ledger(
         _connect(config, keys, patience)
 
 
-def _connect(config: LedgerConfig, keys: Members, patience: float) -> LedgerClient:
+def _connect(config: LedgerConfig, keys: Members, patience: float) -> Consortium:
     contract = None if config.contract is None else bytes.fromhex(config.contract[2:])
     client = ledger.connect(
         address(config),
@@ -98,7 +98,7 @@ def _connect(config: LedgerConfig, keys: Members, patience: float) -> LedgerClie
     return client
 
 
-def _require_unused(client: LedgerClient, config: LedgerConfig) -> None:
+def _require_unused(client: Consortium, config: LedgerConfig) -> None:
     """A contract given must be one that `open_ledger` could have made for this run."""
     place = f"ledger.contract {config.contract}"
     rounds = client.connection.read("round")
@@ -113,7 +113,7 @@ def _require_unused(client: LedgerClient, config: LedgerConfig) -> None:
     words = (parameters.rule_words(), parameters.limit_words(), parameters.timing_words())
     if held != words:
         raise ConfigError(f"{place} has other parameters than the settings under ledger")
-    client.connection.require_seats(client.members)
+    client.connection.require_seats(client.roster)
 
 
 def members(

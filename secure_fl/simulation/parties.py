@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.members.keys import Signer, simulation_key
+from ledger.protocol.roles import ValidatorKey
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.session import Backend
 from secure_fl.data import Split
@@ -23,6 +24,7 @@ from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.hospital.training import TrainOptions
 from secure_fl.nodes.contract import Contract
 from secure_fl.server.server import AddingServer, GuardedServer, Server
+from secure_fl.server.validation import Validator
 from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
 from secure_fl.simulation.cheating_hospital import CheatingHospital
 from secure_fl.simulation.secret import CellSecrets, RunSecret, public_members_seed
@@ -64,7 +66,7 @@ def make_hospitals(
     Args:
         rows: that each trains on.
         secrets: of the cell, from which all of them draw; None: from the operating system.
-        contract: that they sign for; None where nodes sign nothing.
+        contract: that they sign for; None without a ledger.
         signers: their ledger keys, with a contract.
         faults: how they cheat over their shares, with a contract.
     """
@@ -83,6 +85,24 @@ def make_hospitals(
         make = partial(CheatingHospital, faults=cheats) if cheats else Hospital
         made.append(make(number, sharing, noise, signer, contract, own))
     return tuple(made)
+
+
+def make_validators(
+    rows: Sequence[Split], contract: Contract | None = None, signers: Sequence[Signer] = ()
+) -> tuple[Validator, ...]:
+    """The validators of one cell, in order of seat.
+
+    Args:
+        rows: that each tests on.
+        contract: that they sign for; None without a ledger.
+        signers: their ledger keys, with a contract.
+    """
+    if contract is None:
+        return tuple(Validator(own) for own in rows)
+    return tuple(
+        Validator(own, ValidatorKey(seat, signer, contract.messages))
+        for seat, (own, signer) in enumerate(zip(rows, signers, strict=True))
+    )
 
 
 def minimum_hospitals(

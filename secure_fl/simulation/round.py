@@ -36,7 +36,7 @@ from secure_fl.hospital.training import TrainOptions, train
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.server.samples import bounded
 from secure_fl.server.server import Server
-from secure_fl.server.validation import Verdict, medians, validate
+from secure_fl.server.validation import Validator, Verdict, medians
 from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
 from secure_fl.simulation.folder import model_bytes
 from secure_fl.simulation.parties import minimum_hospitals
@@ -57,6 +57,7 @@ class RunContext:
         claims: number of rows that each hospital says it has.
         options: local training.
         hospitals: them, who hold those rows.
+        validators: them, in order of seat.
     """
 
     config: ExperimentConfig
@@ -68,6 +69,7 @@ class RunContext:
     claims: tuple[int, ...]
     options: TrainOptions
     hospitals: tuple[Hospital, ...]
+    validators: tuple[Validator, ...]
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,11 @@ def measured(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in middle.items()}
 
 
+def judge(context: RunContext, model: torch.Tensor) -> list[Verdict]:
+    """What the validators measure on a model (d,)."""
+    return [validator.judge(context.federation, model) for validator in context.validators]
+
+
 def run_round(
     context: RunContext,
     server: Server,
@@ -240,7 +247,7 @@ def run_round(
         present = [i in active for i in range(len(updates))]
         submission = session.submit(_saturated(context, updates, session.rule.limit), present)
     with clock.phase("ledger"):
-        recorded = ledger.commit(number, submission.commitments)
+        recorded = ledger.commit(number, submission.commitments, context.hospitals)
     committed = submission.commitments if recorded is None else recorded
     with clock.phase("share"):
         findings = session.check_shares(committed, ledger.posted_root)
@@ -259,7 +266,7 @@ def run_round(
         step = server.step(state.model, result, root, state.server)
     candidate = step.candidate
     with clock.phase("validate"):
-        verdicts = validate(context.federation, candidate)
+        verdicts = judge(context, candidate)
     accepted = verdicts_on_hospitals(result.accepted, settled.in_play)
     opened = openings(number, result)
     update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
@@ -267,7 +274,13 @@ def run_round(
     with clock.phase("ledger"):
         signed = session.sign_result(result_sha256, candidate_sha256)
         decision = ledger.decide(
-            number, result_sha256, accepted, candidate_sha256, verdicts, signed
+            number,
+            result_sha256,
+            accepted,
+            candidate_sha256,
+            verdicts,
+            context.validators,
+            signed,
         )
     model = candidate if decision.keep else state.model
     following = State(
@@ -332,14 +345,16 @@ def close(
     """
     spent_before = ledger.cost_ms
     final = server.finish(state.model, state.server)
-    verdicts = validate(context.federation, final)
+    verdicts = judge(context, final)
     ledger.open_round(number, model_hash(state.model))
-    ledger.commit(number, {})
+    ledger.commit(number, {}, context.hospitals)
     absent = [None] * context.federation.hospitals
     findings, signed = session.sign_closing(number, model_hash(final), records) or (None, None)
     ledger.settle(number, (), findings)
     digest = sha256(records)
-    decision = ledger.decide(number, digest, absent, model_hash(final), verdicts, signed)
+    decision = ledger.decide(
+        number, digest, absent, model_hash(final), verdicts, context.validators, signed
+    )
     model = final if decision.keep else state.model
     return model, {
         "entry": number,

@@ -1,6 +1,7 @@
 """Who decides on a round: the chain, or nobody.
 
-`Chain` takes every round to the contract. `Nobody` has the same methods for defences without a
+`Chain` takes every round to the contract: it asks hospitals and validators for what they sign, and
+carries it. `Nobody` has the same methods for defences without a
 ledger: it keeps every model and knows no reputations.
 """
 
@@ -8,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from time import process_time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from ledger.protocol.disputes import Ruling
+from ledger.protocol.disputes import Ruling, SignedOpened
+from ledger.protocol.messages import verdicts as sides
+from ledger.protocol.roles import NodeKey
 from secure_fl.backends.statements import Findings, Signed
+from secure_fl.hospital.hospital import Hospital
 from secure_fl.nodes.contract import Contract
-from secure_fl.server.validation import Verdict
-from secure_fl.settings.ledger import LedgerConfig
-from secure_fl.simulation.consortium import open_ledger
+from secure_fl.server.validation import Validator, Verdict
+
+if TYPE_CHECKING:
+    from ledger.client.client import LedgerClient
 
 ZERO = bytes(32)
 
@@ -56,8 +62,10 @@ class RoundLedger(Protocol):
     def open_round(self, number: int, model_sha256: str) -> None:
         """Fix the model that hospitals start from."""
 
-    def commit(self, number: int, roots: Mapping[int, bytes]) -> dict[int, bytes] | None:
-        """Record the hospitals' commitments; what the nodes will hold them to."""
+    def commit(
+        self, number: int, roots: Mapping[int, bytes], hospitals: Sequence[Hospital]
+    ) -> dict[int, bytes] | None:
+        """Record what hospitals committed to, signed by them; what nodes will hold them to."""
 
     @property
     def posted_root(self) -> bytes:
@@ -75,6 +83,7 @@ class RoundLedger(Protocol):
         accepted: Sequence[bool | None],
         candidate_sha256: str,
         verdicts: Sequence[Verdict],
+        validators: Sequence[Validator],
         signed: Signed | None = None,
     ) -> Decision:
         """Record the aggregate and the validators' verdicts; end the round."""
@@ -96,7 +105,9 @@ class Nobody:
     def open_round(self, number: int, model_sha256: str) -> None:
         """Nothing to fix."""
 
-    def commit(self, number: int, roots: Mapping[int, bytes]) -> dict[int, bytes] | None:
+    def commit(
+        self, number: int, roots: Mapping[int, bytes], hospitals: Sequence[Hospital]
+    ) -> dict[int, bytes] | None:
         """Nothing to record."""
         return None
 
@@ -113,6 +124,7 @@ class Nobody:
         accepted: Sequence[bool | None],
         candidate_sha256: str,
         verdicts: Sequence[Verdict],
+        validators: Sequence[Validator],
         signed: Signed | None = None,
     ) -> Decision:
         """Keep the candidate."""
@@ -120,29 +132,38 @@ class Nobody:
 
 
 class Chain:
-    """A contract on a chain in this process or on a node, with the keys of all members."""
+    """A contract on a chain in this process or on a node, without a member's key.
 
-    def __init__(
-        self,
-        config: LedgerConfig,
-        hospitals: int,
-        validators: int,
-        nodes: int,
-        seed: int,
-        salt: bytes | None = None,
-    ) -> None:
-        self.client = open_ledger(config, hospitals, validators, nodes, seed, salt)
-        self._elsewhere_ms = 0.0
+    Args:
+        client: of the contract.
+        nodes: those that are played here, in order of seat; none where they are processes of their
+            own, which sign by themselves.
+    """
+
+    def __init__(self, client: LedgerClient, nodes: Sequence[NodeKey] = ()) -> None:
+        self.client = client
+        self._nodes = tuple(nodes)
+        # Of the round under way: the hash of the model that it starts from.
+        self._model = ZERO
+        # CPU milliseconds that members spent on signing.
+        self._signing_ms = 0.0
         # Of the exported chain: others may go on writing to a node's.
         self._exported: bytes | None = None
 
     def open_round(self, number: int, model_sha256: str) -> None:
         """Open the round on the last accepted model, or the contract refuses."""
-        self.client.open_round(number, bytes.fromhex(model_sha256))
+        self._model = bytes.fromhex(model_sha256)
+        self.client.open_round(number, self._model)
 
-    def commit(self, number: int, roots: Mapping[int, bytes]) -> dict[int, bytes] | None:
-        """Sign and record commitments; return them as the contract holds them."""
-        self.client.commit(number, roots)
+    def commit(
+        self, number: int, roots: Mapping[int, bytes], hospitals: Sequence[Hospital]
+    ) -> dict[int, bytes] | None:
+        """Have them signed, and record them; return them as the contract holds them."""
+        committing = [hospitals[seat] for seat in sorted(roots)]
+        before = _spent(committing)
+        signed = [hospital.sign_commitment(number, self._model) for hospital in committing]
+        self._signing_ms += _spent(committing) - before
+        self.client.close_commitments(number, signed)
         return self.client.commitments(number)
 
     @property
@@ -159,7 +180,7 @@ class Chain:
         """
         if findings is None:
             return Settlement(set(committed))
-        self._elsewhere_ms += findings.cpu_ms
+        self._signing_ms += findings.cpu_ms
         self.client.attest_shares(number, findings.opened)
         rulings = self.client.dispute(number, [*findings.wrong_shares, *findings.denials])
         ruled = {(r.hospital, r.node) for r in rulings if r.at_fault == "node"}
@@ -178,18 +199,26 @@ class Chain:
         accepted: Sequence[bool | None],
         candidate_sha256: str,
         verdicts: Sequence[Verdict],
+        validators: Sequence[Validator],
         signed: Signed | None = None,
     ) -> Decision:
-        """Record, attest, finalize; the contract keeps the candidate or the model before it."""
-        candidate = bytes.fromhex(candidate_sha256)
-        signatures = None
-        if signed is not None:
-            signatures = signed.signatures
-            self._elsewhere_ms += signed.cpu_ms
-        self.client.record_aggregate(
-            number, bytes.fromhex(result_sha256), accepted, candidate, signatures
-        )
-        self.client.attest(number, list(verdicts), candidate)
+        """Record, attest, finalize; the contract keeps the candidate or the model before it.
+
+        Nodes that are played here attest in the same block that all shares opened.
+        """
+        result, candidate = bytes.fromhex(result_sha256), bytes.fromhex(candidate_sha256)
+        opened: list[SignedOpened] = []
+        if signed is None:
+            opened, signed = self._played(number, result, candidate, accepted)
+        self._signing_ms += signed.cpu_ms
+        self.client.record_aggregate(number, result, accepted, candidate, signed.signatures, opened)
+        before = _spent(validators)
+        attestations = [
+            validator.attest(number, candidate, verdict)
+            for validator, verdict in zip(validators, verdicts, strict=True)
+        ]
+        self._signing_ms += _spent(validators) - before
+        self.client.submit_attestations(number, attestations)
         outcome = self.client.finalize(number)
         return Decision(
             outcome.status,
@@ -201,17 +230,24 @@ class Chain:
     @property
     def cost_ms(self) -> float:
         """CPU milliseconds spent since the chain was set up, by nodes and hospitals too."""
-        return float(self.client.cost_ms) + self._elsewhere_ms
+        return self.client.cost_ms + self._signing_ms
 
-    def entrust_nodes(self) -> None:
-        """Leave the nodes' keys to the nodes: nobody signs for them here from now on."""
-        self.client.members = self.client.members.without_node_keys()
+    def _played(
+        self, number: int, result: bytes, candidate: bytes, accepted: Sequence[bool | None]
+    ) -> tuple[list[SignedOpened], Signed]:
+        """What the nodes that are played here say: all shares opened, and this is the result."""
+        start = process_time()
+        root, committed = self.posted_root, self.client.committed()
+        opened = [node.opened(number, root, committed) for node in self._nodes]
+        good, bad = sides(accepted)
+        signatures = [node.result(number, result, candidate, good, bad) for node in self._nodes]
+        return opened, Signed(tuple(signatures), 1000 * (process_time() - start))
 
     @property
     def contract(self) -> Contract:
         """Which contract it is, and its hospitals."""
         connection = self.client.connection
-        hospitals = tuple(signer.address for signer in self.client.members.hospitals)
+        hospitals = self.client.roster.hospitals
         return Contract(connection.chain.chain_id, connection.address, hospitals)
 
     @property
@@ -219,6 +255,11 @@ class Chain:
         """Hash of the newest block, of the exported chain once there is one; hexadecimal."""
         return (self._exported or self.client.head_hash).hex()
 
-    def export(self, path: Path) -> None:
-        """Write the chain as JSON lines."""
-        self._exported = self.client.export(path)
+    def export(self, path: Path, validators: Sequence[Validator]) -> None:
+        """Write the chain as JSON lines, its head signed by the validators."""
+        self._exported = self.client.export(path, validators)
+
+
+def _spent(members: Sequence[Hospital] | Sequence[Validator]) -> float:
+    """CPU milliseconds that members spent on signing so far."""
+    return sum(member.cpu_ms for member in members)

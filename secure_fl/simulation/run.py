@@ -17,6 +17,7 @@ from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, sha256
 from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.training import TrainOptions, check_device
+from secure_fl.nodes.contract import Contract
 from secure_fl.server.samples import LARGEST_CLAIM
 from secure_fl.settings.ledger import PLACES
 from secure_fl.settings.schema import (
@@ -26,13 +27,14 @@ from secure_fl.settings.schema import (
     malicious_count,
 )
 from secure_fl.simulation.frame import rounds_frame
-from secure_fl.simulation.parties import make_hospitals
+from secure_fl.simulation.parties import make_hospitals, make_validators, signs
 from secure_fl.simulation.round import RunContext, State, craft
-from secure_fl.simulation.round_ledger import Chain
 from secure_fl.simulation.secret import CellSecrets
 
 if TYPE_CHECKING:
     import pandas
+
+    from ledger.members.members import Members
 
 Row = dict[str, Any]
 Observe = Callable[[int, torch.Tensor], Row]
@@ -190,7 +192,8 @@ def make_context(
     config: RunConfig,
     federation: Federation,
     secrets: CellSecrets | None = None,
-    chain: Chain | None = None,
+    contract: Contract | None = None,
+    members: Members | None = None,
 ) -> RunContext:
     """Everything about a run that its rounds share.
 
@@ -199,7 +202,8 @@ def make_context(
         federation: data and model.
         secrets: of this cell, from which all simulated hospitals draw; None: from the operating
             system.
-        chain: whose contract hospitals and nodes sign for, if they do.
+        contract: that hospitals and validators sign for, with a ledger.
+        members: whose keys they get, with a contract.
     """
     seed = config.experiment.seed
     attack = config.attack.build(config.experiment.extensions)
@@ -222,9 +226,12 @@ def make_context(
         hospitals=make_hospitals(
             splits,
             secrets,
-            None if chain is None else chain.contract,
-            () if chain is None else chain.client.members.hospitals,
-            config.experiment.faults if chain is not None else (),
+            contract,
+            () if members is None else members.hospitals,
+            config.experiment.faults if signs(config.defence) else (),
+        ),
+        validators=make_validators(
+            federation.data.validators, contract, () if members is None else members.validators
         ),
     )
 

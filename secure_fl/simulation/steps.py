@@ -13,6 +13,7 @@ from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import append_line, write_atomic, write_json
 from secure_fl.server.validation import validate
+from secure_fl.simulation.consortium import open_ledger
 from secure_fl.simulation.folder import model_bytes, model_path, records_content
 from secure_fl.simulation.parties import keys_seed, make_server, signs
 from secure_fl.simulation.round import State, close, measured, model_hash, run_round
@@ -54,9 +55,9 @@ class RunSteps:
         experiment = config.experiment
         own = secret.cell(config.sha256, federation.data_sha256)
         self._ledger: Chain | Nobody = Nobody(federation.hospitals)
-        signing = None
+        contract = members = None
         if config.defence.ledger:
-            chain = self._ledger = Chain(
+            consortium = open_ledger(
                 experiment.ledger,
                 federation.hospitals,
                 len(federation.data.validators),
@@ -64,10 +65,10 @@ class RunSteps:
                 keys_seed(experiment, secret),
                 own.chain,
             )
-            if signs(config.defence):
-                chain.entrust_nodes()
-                signing = chain
-        self._context = make_context(config, federation, own, signing)
+            played = () if signs(config.defence) else consortium.nodes
+            chain = self._ledger = Chain(consortium.carrier(), played)
+            contract, members = chain.contract, consortium.members
+        self._context = make_context(config, federation, own, contract, members)
         self._server = make_server(
             federation, config.defence, self._context.options, experiment.seed
         )
@@ -145,7 +146,7 @@ class RunSteps:
         self._records.finish(closed, model)
         chain = self._ledger if isinstance(self._ledger, Chain) else None
         if chain is not None:
-            chain.export(self._folder / "chain.jsonl")
+            chain.export(self._folder / "chain.jsonl", self._context.validators)
         self._result = RunResult(
             model=model,
             malicious=self.malicious,

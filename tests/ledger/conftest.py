@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 import ledger
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import simulation_key
 from ledger.protocol.parameters import Parameters
 
@@ -31,7 +31,7 @@ def roots(round_number: int, hospitals: int = HOSPITALS) -> dict[int, bytes]:
     return {i: digest("root", round_number, i) for i in range(hospitals)}
 
 
-def small_chain(seed: int = 0, **options: object) -> LedgerClient:
+def small_chain(seed: int = 0, **options: object) -> Consortium:
     parameters = options.pop("parameters", Parameters(quorum=2))
     options.setdefault("salt", b"tests")
     return ledger.open_chain(
@@ -45,7 +45,7 @@ def small_chain(seed: int = 0, **options: object) -> LedgerClient:
 
 
 def play_round(
-    client: LedgerClient,
+    client: Consortium,
     round_number: int,
     accepted: list[bool | None] | None = None,
     metrics: list[tuple[float, float, float]] | None = None,
@@ -63,7 +63,7 @@ def play_round(
     return client.finalize(round_number)
 
 
-def story(client: LedgerClient) -> None:
+def story(client: Consortium) -> None:
     """A good round, an abnormal one, one with a suspension; a reinstatement; one abandoned."""
     play_round(client, 1, [False, True, True, None])
     play_round(client, 2, [False, True, False, None], [(0.5, 0.5, 0.7)] * 3)
@@ -74,7 +74,7 @@ def story(client: LedgerClient) -> None:
     client.abandon_round(4)
 
 
-def play_three_hundred(client: LedgerClient) -> None:
+def play_three_hundred(client: Consortium) -> None:
     """One round with 300 hospitals and one validator; every third hospital is rejected."""
     client.open_round(1, MODEL)
     everybody = {i: digest(i) for i in range(300)}
@@ -86,14 +86,14 @@ def play_three_hundred(client: LedgerClient) -> None:
 
 
 @contextmanager
-def rolled_back(client: LedgerClient) -> Iterator[LedgerClient]:
+def rolled_back(client: Consortium) -> Iterator[Consortium]:
     """The client, its chain as before at the end of the block."""
     before = client.connection.chain.snapshot()  # type: ignore[attr-defined]
     yield client
     client.connection.chain.restore(before)  # type: ignore[attr-defined]
 
 
-def suspend_hospital_0(client: LedgerClient) -> None:
+def suspend_hospital_0(client: Consortium) -> None:
     """Play two rounds that cost hospital 0 its standing, and open the third."""
     client.administration.set_parameters(Parameters(rejection_keep=0.4, quorum=2))
     for round_number in (1, 2):
@@ -102,22 +102,22 @@ def suspend_hospital_0(client: LedgerClient) -> None:
 
 
 @pytest.fixture(scope="session")
-def _shared() -> LedgerClient:
+def _shared() -> Consortium:
     return small_chain(funded=(simulation_key(50, "bystander", 0).address,))
 
 
 @pytest.fixture
-def client(_shared: LedgerClient) -> Iterator[LedgerClient]:
+def client(_shared: Consortium) -> Iterator[Consortium]:
     """A consortium in which no round was opened yet."""
     with rolled_back(_shared) as client:
         yield client
 
 
 @pytest.fixture
-def to_phase(client: LedgerClient) -> Callable[[str], LedgerClient]:
+def to_phase(client: Consortium) -> Callable[[str], Consortium]:
     """Bring the consortium to a phase of round 1: idle, open, closed, shared, and so on."""
 
-    def bring(phase: str) -> LedgerClient:
+    def bring(phase: str) -> Consortium:
         steps = [
             ("open", lambda: client.open_round(1, MODEL)),
             ("closed", lambda: client.commit(1, {i: roots(1)[i] for i in range(3)})),

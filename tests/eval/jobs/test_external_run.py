@@ -187,7 +187,7 @@ def test_a_run_that_was_killed_is_resumed_with_a_contract_of_its_own(
 # ---- a contract made before ----
 
 
-def prepared(node: Anvil, *overrides: str) -> tuple[ledger.LedgerClient, str]:
+def prepared(node: Anvil, *overrides: str) -> tuple[ledger.Consortium, str]:
     config = tiny_job.config(*on(node, *overrides))
     keys = Members.simulated(seeds.integer(config.seed, "keys"), 4, 2, 3)
     node.fund(keys.coordinator.address)

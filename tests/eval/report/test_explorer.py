@@ -16,7 +16,7 @@ from eval.results.style import HONEST_COLOUR, MALICIOUS_COLOUR
 from ledger.audit.chain_file import audit
 from ledger.audit.history import read_history
 from ledger.client.administration import pair
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.protocol.merkle import merkle_root
 from ledger.protocol.parameters import Parameters
 from secure_fl.errors import InputError
@@ -31,7 +31,7 @@ def sha(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
-def run_round(client: LedgerClient, number: int, accepted: list[bool | None]) -> None:
+def run_round(client: Consortium, number: int, accepted: list[bool | None]) -> None:
     """One round; hospital 3 commits to the tree over LEAVES."""
     client.open_round(number, client.model_hash if number > 1 else sha("model", 0))
     out = client.suspended()
@@ -45,7 +45,7 @@ def run_round(client: LedgerClient, number: int, accepted: list[bool | None]) ->
     client.finalize(number)
 
 
-def deny_falsely(client: LedgerClient) -> None:
+def deny_falsely(client: Consortium) -> None:
     """Node 1 denies the share of hospital 3, and its own receipt tells against it."""
     client.attest_shares(2, [client.committed(), [0, 1, 2]])
     if client.mode == "merkle":

@@ -14,7 +14,7 @@ from ledger.audit import chain_file as audit_module
 from ledger.audit.chain_file import audit, main
 from ledger.chains import export
 from ledger.chains.export import BlockLine, GenesisLine, Line, SealLine
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import Signature, keccak, simulation_key
 from ledger.members.members import HOSPITAL, simulated_certificate
 from ledger.protocol import reputation
@@ -24,7 +24,7 @@ from tests.ledger.conftest import GOOD, MODEL, digest, play_round, roots, small_
 
 
 @pytest.fixture(scope="module")
-def history() -> LedgerClient:
+def history() -> Consortium:
     """Three rounds: a good one, an abnormal one, one abandoned; and a reinstatement."""
     client = small_chain(seed=5)
     story(client)
@@ -32,7 +32,7 @@ def history() -> LedgerClient:
 
 
 @pytest.fixture(scope="module")
-def original(history: LedgerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(history: Consortium, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("chain") / "chain.jsonl"
     history.export(path)
     return path
@@ -50,7 +50,7 @@ def audit_lines(lines: list[Line], path: Path) -> list[tuple[str, str]]:
     return [(fault.place, fault.fault) for fault in audit(path).faults]
 
 
-def test_what_the_client_wrote_passes(original: Path, history: LedgerClient) -> None:
+def test_what_the_client_wrote_passes(original: Path, history: Consortium) -> None:
     report = audit(original)
     assert report.faults == []
     assert report.head == history.head_hash
@@ -165,7 +165,7 @@ def test_another_spelling_of_the_same_fails(original: Path, tmp_path: Path) -> N
 Change = Callable[[list[Line]], list[Line]]
 
 
-def resealed(lines: list[Line], client: LedgerClient) -> list[Line]:
+def resealed(lines: list[Line], client: Consortium) -> list[Line]:
     """Validators sign whatever head the lines now have: the last line of defence is execution."""
     blocks = [line for line in lines if isinstance(line, BlockLine)]
     head = client.connection.messages.head(len(blocks), blocks[-1].hash)
@@ -185,7 +185,7 @@ def rebuilt(block: BlockLine, **fields: bytes) -> BlockLine:
 
 @pytest.mark.parametrize("field", ["state_root", "receipt_root", "bloom"])
 def test_a_forged_header_fails_even_if_sealed(
-    field: str, lines: list[Line], history: LedgerClient, tmp_path: Path
+    field: str, lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     last = lines[-2]
     assert isinstance(last, BlockLine)
@@ -244,7 +244,7 @@ def test_a_foreign_genesis_fails(lines: list[Line], tmp_path: Path) -> None:
 
 
 def test_the_seal_needs_a_quorum_of_the_right_keys(
-    lines: list[Line], history: LedgerClient, tmp_path: Path
+    lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     seal, path = lines[-1], tmp_path / "bad.jsonl"
     assert isinstance(seal, SealLine)
@@ -266,7 +266,7 @@ def test_the_seal_needs_a_quorum_of_the_right_keys(
 
 
 def test_a_whole_new_chain_is_found_by_head_or_validators(
-    original: Path, history: LedgerClient, tmp_path: Path
+    original: Path, history: Consortium, tmp_path: Path
 ) -> None:
     other = small_chain(seed=6)
     play_round(other, 1)

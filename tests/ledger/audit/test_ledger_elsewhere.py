@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import ledger
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keystore import write_members
 from ledger.members.members import NODE, Members
 from ledger.protocol.disputes import DeniedShare, Ruling, SignedOpened, WrongShare
@@ -24,7 +24,7 @@ EVERYBODY = tuple(range(HOSPITALS))
 
 
 @pytest.fixture(params=["each", "merkle"])
-def closed(request: pytest.FixtureRequest) -> tuple[LedgerClient, Members]:
+def closed(request: pytest.FixtureRequest) -> tuple[Consortium, Members]:
     """A round after its commitments, in a process that does not hold the nodes' keys."""
     client = small_chain(seed=31, mode=request.param)
     members = client.members
@@ -35,25 +35,25 @@ def closed(request: pytest.FixtureRequest) -> tuple[LedgerClient, Members]:
 
 
 def statement(
-    client: LedgerClient, members: Members, node: int, opened: tuple[int, ...]
+    client: Consortium, members: Members, node: int, opened: tuple[int, ...]
 ) -> SignedOpened:
     message = client.connection.messages.opened(1, client.posted_root(), opened)
     return SignedOpened(node, opened, members.nodes[node].sign(message))
 
 
-def wrong_share(client: LedgerClient, members: Members, root: bytes) -> WrongShare:
+def wrong_share(client: Consortium, members: Members, root: bytes) -> WrongShare:
     """What hospital 0 signed with the share that it delivered to node 1."""
     message = client.connection.messages.delivery(1, 1, digest("share"), root)
     return WrongShare(0, 1, digest("share"), root, members.hospitals[0].sign(message))
 
 
-def denied_share(client: LedgerClient, members: Members) -> DeniedShare:
+def denied_share(client: Consortium, members: Members) -> DeniedShare:
     """Hospital 2 holds node 1's receipt."""
     message = client.connection.messages.receipt(1, 2, digest("share"), roots(1)[2])
     return DeniedShare(2, 1, digest("share"), members.nodes[1].sign(message))
 
 
-def test_a_round_with_signatures_made_elsewhere(closed: tuple[LedgerClient, Members]) -> None:
+def test_a_round_with_signatures_made_elsewhere(closed: tuple[Consortium, Members]) -> None:
     client, members = closed
     client.attest_shares(1, [statement(client, members, node, EVERYBODY) for node in range(2)])
     message = client.connection.messages.result(1, RESULT, CANDIDATE, [0, 1, 2], [3])
@@ -68,7 +68,7 @@ def test_a_round_with_signatures_made_elsewhere(closed: tuple[LedgerClient, Memb
     assert client.finalize(1).reputations == [1.0, 1.0, 1.0, 0.5]
 
 
-def test_statements_need_the_nodes_own_signatures(closed: tuple[LedgerClient, Members]) -> None:
+def test_statements_need_the_nodes_own_signatures(closed: tuple[Consortium, Members]) -> None:
     client, members = closed
     swapped = [statement(client, members, node, EVERYBODY) for node in (1, 0)]
     forged = [dataclasses.replace(said, node=i) for i, said in enumerate(swapped)]
@@ -80,7 +80,7 @@ def test_statements_need_the_nodes_own_signatures(closed: tuple[LedgerClient, Me
         client.attest_shares(1, [statement(client, members, 0, EVERYBODY)])
 
 
-def test_rulings(closed: tuple[LedgerClient, Members]) -> None:
+def test_rulings(closed: tuple[Consortium, Members]) -> None:
     """Evidence is decided piece by piece; what is none is refused, and the others stand."""
     client, members = closed
     client.attest_shares(
@@ -103,7 +103,7 @@ def test_rulings(closed: tuple[LedgerClient, Members]) -> None:
     assert client.connection.read("fault_count", NODE, 1) == 1
 
 
-def test_a_delivery_as_committed_is_no_evidence(closed: tuple[LedgerClient, Members]) -> None:
+def test_a_delivery_as_committed_is_no_evidence(closed: tuple[Consortium, Members]) -> None:
     client, members = closed
     client.attest_shares(1, [statement(client, members, node, (1, 2, 3)) for node in range(2)])
     (ruling,) = client.dispute(1, [wrong_share(client, members, roots(1)[0])])

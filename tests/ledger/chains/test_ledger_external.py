@@ -15,7 +15,7 @@ from ledger.audit.history import read_history
 from ledger.chains import blocks, export
 from ledger.chains.export import BlockLine, HeaderLine, Line, NodeLine, SealLine, VisitedLine
 from ledger.chains.rpc import JsonRpc
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import keccak
 from ledger.protocol import contract
 from tests.ledger.chains.test_ledger_node import connected, members
@@ -35,7 +35,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Anvil]:
 
 
 @pytest.fixture(scope="module")
-def history(node: Anvil) -> LedgerClient:
+def history(node: Anvil) -> Consortium:
     """The story, with others' transactions between and in the blocks of its own."""
     rpc = JsonRpc(node.url)
     rpc.one("anvil_mine", hex(3))
@@ -69,7 +69,7 @@ def history(node: Anvil) -> LedgerClient:
 
 
 @pytest.fixture(scope="module")
-def original(history: LedgerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(history: Consortium, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("chain") / "chain.jsonl"
     head = history.export(path)
     assert head == history.head_hash
@@ -91,7 +91,7 @@ def faults_of(lines: list[Line], path: Path) -> list[tuple[str, str]]:
 
 
 def test_the_node_tells_the_same_story_as_a_chain_in_process(
-    original: Path, history: LedgerClient, tmp_path: Path
+    original: Path, history: Consortium, tmp_path: Path
 ) -> None:
     here = small_chain(seed=SEED)
     story(here)
@@ -113,7 +113,7 @@ def test_the_node_tells_the_same_story_as_a_chain_in_process(
 
 
 def test_other_blocks_are_there_by_their_headers_alone(
-    lines: list[Line], history: LedgerClient
+    lines: list[Line], history: Consortium
 ) -> None:
     kinds = [type(line) for line in lines]
     assert kinds[:2] == [NodeLine, VisitedLine]
@@ -177,7 +177,7 @@ def test_any_changed_byte_fails_and_its_line_is_named(original: Path, tmp_path: 
             assert named & wanted or number == 1, (number, place, report.faults)
 
 
-def relinked(lines: list[Line], client: LedgerClient) -> list[Line]:
+def relinked(lines: list[Line], client: Consortium) -> list[Line]:
     """All headers made to follow again and signed by the validators: execution has to find it."""
     start, *between, _ = lines
     assert isinstance(start, NodeLine)
@@ -200,7 +200,7 @@ def relinked(lines: list[Line], client: LedgerClient) -> list[Line]:
     return [*result, SealLine(last.number, last.hash, signatures)]
 
 
-def place_of(lines: list[Line], client: LedgerClient, name: str) -> int:
+def place_of(lines: list[Line], client: Consortium, name: str) -> int:
     """Where the first block with a call by this name stands."""
     for place, line in enumerate(lines):
         if isinstance(line, VisitedLine) and place > 1:
@@ -213,7 +213,7 @@ def place_of(lines: list[Line], client: LedgerClient, name: str) -> int:
 
 
 def test_relinking_alone_changes_nothing(
-    lines: list[Line], history: LedgerClient, tmp_path: Path
+    lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     assert relinked(lines, history) == lines
     assert faults_of(lines, tmp_path / "chain.jsonl") == []
@@ -260,7 +260,7 @@ def test_a_forgery_that_everybody_signed_is_found_by_execution(
     where: str,
     why: str,
     lines: list[Line],
-    history: LedgerClient,
+    history: Consortium,
     tmp_path: Path,
 ) -> None:
     place = place_of(lines, history, call)
@@ -278,7 +278,7 @@ def test_a_forgery_that_everybody_signed_is_found_by_execution(
 
 
 def test_a_block_reduced_to_its_header_is_missed(
-    lines: list[Line], history: LedgerClient, tmp_path: Path
+    lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     place = place_of(lines, history, "attest_batch")
     line = lines[place]
@@ -294,7 +294,7 @@ def test_a_block_reduced_to_its_header_is_missed(
 
 
 def test_lists_that_are_not_those_of_the_header_are_found(
-    lines: list[Line], history: LedgerClient, tmp_path: Path
+    lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     place, path = place_of(lines, history, "finalize"), tmp_path / "bad.jsonl"
     line = lines[place]
@@ -312,7 +312,7 @@ def test_lists_that_are_not_those_of_the_header_are_found(
 
 
 def test_lines_out_of_order_are_found(
-    lines: list[Line], history: LedgerClient, tmp_path: Path
+    lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     path = tmp_path / "bad.jsonl"
     number = lines[6].number  # type: ignore[union-attr]
@@ -330,7 +330,7 @@ def test_lines_out_of_order_are_found(
 
 
 def test_another_chain_or_contract_in_the_first_line_fails(
-    lines: list[Line], history: LedgerClient, tmp_path: Path
+    lines: list[Line], history: Consortium, tmp_path: Path
 ) -> None:
     path = tmp_path / "bad.jsonl"
     start = lines[0]
@@ -341,7 +341,7 @@ def test_another_chain_or_contract_in_the_first_line_fails(
     assert (place, fault) == ("line 2, block 4", "does not create the contract")
 
 
-def test_the_seal_needs_a_quorum(lines: list[Line], history: LedgerClient, tmp_path: Path) -> None:
+def test_the_seal_needs_a_quorum(lines: list[Line], history: Consortium, tmp_path: Path) -> None:
     seal = lines[-1]
     assert isinstance(seal, SealLine)
     few = replace(seal, signatures={0: seal.signatures[0]})

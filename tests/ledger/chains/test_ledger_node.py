@@ -11,7 +11,7 @@ import pytest
 import ledger
 from ledger.chains.node import NodeChain
 from ledger.chains.rpc import JsonRpc
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.errors import ContractMissing, NodeUnavailable, NoFunds, WrongChain
 from ledger.members.members import HOSPITAL, Members
 from ledger.protocol import contract
@@ -49,7 +49,7 @@ def members(seed: int) -> Members:
     return Members.simulated(seed, HOSPITALS, NODES, VALIDATORS)
 
 
-def connected(node: Anvil, seed: int, patience: float = 20, **options: Any) -> LedgerClient:
+def connected(node: Anvil, seed: int, patience: float = 20, **options: Any) -> Consortium:
     """A consortium of its own on the node."""
     keys = members(seed)
     node.fund(keys.coordinator.address)
@@ -63,7 +63,7 @@ def connected(node: Anvil, seed: int, patience: float = 20, **options: Any) -> L
     )
 
 
-def recorded(node: Anvil, client: LedgerClient) -> Counter[tuple[str, int | None, int | None]]:
+def recorded(node: Anvil, client: Consortium) -> Counter[tuple[str, int | None, int | None]]:
     """Every event of the contract, as the node holds it: name, round, hospital or validator."""
     filters = {"address": "0x" + client.connection.address.hex(), "fromBlock": "0x0"}
     counted: Counter[tuple[str, int | None, int | None]] = Counter()
@@ -87,7 +87,7 @@ def round_events(round_number: int) -> dict[tuple[str, int, int | None], int]:
     return events | {("Attested", round_number, i): 1 for i in range(VALIDATORS)}
 
 
-def assert_once(node: Anvil, client: LedgerClient, rounds: int, extra: int = 0) -> None:
+def assert_once(node: Anvil, client: Consortium, rounds: int, extra: int = 0) -> None:
     """Every event of the rounds is there once, none is there twice, no transaction is lost."""
     counted = recorded(node, client)
     assert max(n for key, n in counted.items() if key[1] is not None) == 1
@@ -188,7 +188,7 @@ def test_a_key_without_funds_is_named(node: Anvil) -> None:
 def test_a_missing_contract_is_named(node: Anvil) -> None:
     address = bytes(range(20))
 
-    def attach() -> LedgerClient:
+    def attach() -> Consortium:
         return ledger.connect(node.url, members(52), chain_id=CHAIN_ID, contract=address)
 
     with pytest.raises(ContractMissing, match=f"no contract at 0x{address.hex()} on chain"):
@@ -238,7 +238,7 @@ def returning(node: Anvil, seconds: float = 0.7) -> threading.Timer:
     return timer
 
 
-STEPS: list[Callable[[LedgerClient], object]] = [
+STEPS: list[Callable[[Consortium], object]] = [
     lambda c: c.open_round(2, c.model_hash),
     lambda c: c.commit(2, roots(2)),
     lambda c: c.record_aggregate(2, RESULT, [True, False, True, True], CANDIDATE),

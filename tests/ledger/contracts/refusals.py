@@ -8,13 +8,13 @@ import pytest
 
 import ledger
 from ledger.client.administration import pair
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import Signer, simulation_key
 from ledger.protocol.messages import approvals
 from ledger.protocol.typed_data import to_words
 from tests.ledger.conftest import CANDIDATE, MODEL, RESULT, digest
 
-Step = Callable[[LedgerClient], None]
+Step = Callable[[Consortium], None]
 STRANGER = simulation_key(99, "stranger", 0)
 
 
@@ -42,28 +42,28 @@ class Registry:
         )
 
 
-def reason_of(step: Step, client: LedgerClient) -> str:
+def reason_of(step: Step, client: Consortium) -> str:
     """The contract's words on a step that it must refuse."""
     with pytest.raises(ledger.Reverted) as caught:
         step(client)
     return caught.value.reason
 
 
-def send(client: LedgerClient, name: str, *args: Any) -> None:
+def send(client: Consortium, name: str, *args: Any) -> None:
     client.connection.send([(name, args)])
 
 
-def pass_time(client: LedgerClient) -> None:
+def pass_time(client: Consortium) -> None:
     """Let the block go by that a round waits between two steps."""
     client.connection.reach(client.connection.chain.height + 2)
 
 
-def approved(client: LedgerClient, digest: bytes, signers: Sequence[Signer] | None = None) -> Any:
+def approved(client: Consortium, digest: bytes, signers: Sequence[Signer] | None = None) -> Any:
     signers = client.members.administrators[:2] if signers is None else signers
     return [pair(signature) for signature in approvals(signers, digest)]
 
 
-def commit(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
+def commit(client: Consortium, *hospitals: int, **changes: Any) -> None:
     """Commit for some hospitals, with one thing changed."""
     round_number, model = changes.get("round", 1), changes.get("model", MODEL)
     signed = [
@@ -79,7 +79,7 @@ def commit(client: LedgerClient, *hospitals: int, **changes: Any) -> None:
     client.submit_commitments(round_number, signed)
 
 
-def record(client: LedgerClient, **changes: Any) -> None:
+def record(client: Consortium, **changes: Any) -> None:
     good, bad = changes.get("accepted", [0]), changes.get("rejected", [1, 2])
     round_number = changes.get("round", 1)
     candidate = changes.get("candidate", CANDIDATE)

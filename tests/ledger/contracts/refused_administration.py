@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import Signer, simulation_key
 from ledger.members.members import (
     ADMINISTRATOR,
@@ -30,7 +30,7 @@ refused, wrong = REGISTRY.refused, REGISTRY.wrong
 # ---- members ----
 
 
-def register(client: LedgerClient, role: int = NODE, **changes: Any) -> None:
+def register(client: Consortium, role: int = NODE, **changes: Any) -> None:
     accounts = changes.get("accounts", [STRANGER.address])
     certificates = changes.get("certificates", [digest(account) for account in accounts])
     nonce = changes.get("nonce", client.administration.nonce())
@@ -60,39 +60,39 @@ wrong(
 
 
 @refused("idle", "membership: key already used")
-def register_in_two_roles(client: LedgerClient) -> None:
+def register_in_two_roles(client: Consortium) -> None:
     register(client, accounts=[client.members.hospitals[0].address])
 
 
 @refused("idle", "membership: key already used")
-def register_a_retired_key(client: LedgerClient) -> None:
+def register_a_retired_key(client: Consortium) -> None:
     client.administration.replace_key(NODE, 0, STRANGER.address)
     register(client, accounts=[client.members.nodes[0].address])
 
 
 @refused("idle", "membership: no seat left")
-def register_too_many_nodes(client: LedgerClient) -> None:
+def register_too_many_nodes(client: Consortium) -> None:
     keys = [simulation_key(99, "crowd", i).address for i in range(31)]
     register(client, accounts=keys)
 
 
 @refused("idle", "membership: too few approvals")
-def register_by_one_administrator(client: LedgerClient) -> None:
+def register_by_one_administrator(client: Consortium) -> None:
     register(client, signers=client.members.administrators[:1])
 
 
 @refused("idle", "membership: not an administrator")
-def register_by_a_stranger(client: LedgerClient) -> None:
+def register_by_a_stranger(client: Consortium) -> None:
     register(client, signers=[client.members.administrators[0], STRANGER])
 
 
 @refused("idle", "membership: not an administrator")
-def register_with_an_old_nonce(client: LedgerClient) -> None:
+def register_with_an_old_nonce(client: Consortium) -> None:
     register(client, nonce=client.administration.nonce() - 1)
 
 
 @refused("idle", "membership: approvals not in order")
-def register_with_one_approval_twice(client: LedgerClient) -> None:
+def register_with_one_approval_twice(client: Consortium) -> None:
     register(client, signers=[client.members.administrators[0]] * 2)
 
 
@@ -100,19 +100,19 @@ wrong("register_out_of_order", "idle", "membership: approvals not in order", reg
 
 
 @refused("idle", "membership: no such member")
-def replace_nobody(client: LedgerClient) -> None:
+def replace_nobody(client: Consortium) -> None:
     client.administration.replace_key(VALIDATOR, 3, STRANGER.address)
 
 
 @refused("idle", "membership: no such member")
-def replace_beyond_the_hospitals(client: LedgerClient) -> None:
+def replace_beyond_the_hospitals(client: Consortium) -> None:
     client.administration.replace_key(HOSPITAL, 4, STRANGER.address)
 
 
 # ---- parameters ----
 
 
-def set_words(client: LedgerClient, **changes: int) -> None:
+def set_words(client: Consortium, **changes: int) -> None:
     names = [field.name for field in dataclasses.fields(Parameters)][:8]
     rule = dict(zip(names, Parameters().rule_words(), strict=True))
     limits = dict(
@@ -137,7 +137,7 @@ def set_words(client: LedgerClient, **changes: int) -> None:
 
 
 @refused("open", "ledger: a round is under way")
-def change_the_rule_mid_round(client: LedgerClient) -> None:
+def change_the_rule_mid_round(client: Consortium) -> None:
     client.administration.set_parameters(Parameters())
 
 
@@ -162,7 +162,7 @@ WRONG_PARAMETERS = [
 ]
 for _reason, _changes in WRONG_PARAMETERS:
 
-    def _step(client: LedgerClient, changes: dict[str, int] = _changes) -> None:
+    def _step(client: Consortium, changes: dict[str, int] = _changes) -> None:
         set_words(client, **changes)
 
     _step.__name__ = "parameters " + " ".join(_changes)
@@ -187,15 +187,15 @@ def deploy(threshold: int, administrators: Sequence[Signer]) -> None:
 
 
 @refused("idle", "membership: threshold of zero")
-def create_without_threshold(client: LedgerClient) -> None:
+def create_without_threshold(client: Consortium) -> None:
     deploy(0, client.members.administrators)
 
 
 @refused("idle", "membership: threshold above administrators")
-def create_with_too_high_a_threshold(client: LedgerClient) -> None:
+def create_with_too_high_a_threshold(client: Consortium) -> None:
     deploy(4, client.members.administrators)
 
 
 @refused("idle", "membership: key already used")
-def create_with_one_administrator_twice(client: LedgerClient) -> None:
+def create_with_one_administrator_twice(client: Consortium) -> None:
     deploy(2, [client.members.administrators[0]] * 2)

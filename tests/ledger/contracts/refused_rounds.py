@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from ledger.client.administration import pair
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import Signature
 from ledger.members.members import (
     COORDINATOR,
@@ -26,15 +26,15 @@ refused, wrong = REGISTRY.refused, REGISTRY.wrong
 # ---- opening ----
 
 
-wrong("open_while_open", "open", "ledger: a round is under way", LedgerClient.open_round, 2, MODEL)
-wrong("open_out_of_turn", "idle", "ledger: not the next round", LedgerClient.open_round, 2, MODEL)
-wrong("open_again", "over", "ledger: not the next round", LedgerClient.open_round, 1, CANDIDATE)
-wrong("open_on_zero", "idle", "ledger: model hash of zero", LedgerClient.open_round, 1, bytes(32))
+wrong("open_while_open", "open", "ledger: a round is under way", Consortium.open_round, 2, MODEL)
+wrong("open_out_of_turn", "idle", "ledger: not the next round", Consortium.open_round, 2, MODEL)
+wrong("open_again", "over", "ledger: not the next round", Consortium.open_round, 1, CANDIDATE)
+wrong("open_on_zero", "idle", "ledger: model hash of zero", Consortium.open_round, 1, bytes(32))
 wrong(
     "open_on_old_model",
     "over",
     "ledger: not the last accepted model",
-    LedgerClient.open_round,
+    Consortium.open_round,
     2,
     MODEL,
 )
@@ -42,14 +42,14 @@ wrong(
     "initial_model_too_late",
     "over",
     "ledger: rounds have begun",
-    LedgerClient.attest_initial,
+    Consortium.attest_initial,
     MODEL,
     [],
 )
 
 
 @refused("idle", "membership: caller is not the coordinator")
-def open_by_another(client: LedgerClient) -> None:
+def open_by_another(client: Consortium) -> None:
     # The coordinator hands over to another key, so the client's own key is now a stranger's.
     client.administration.replace_key(COORDINATOR, 0, STRANGER.address)
     client.open_round(1, MODEL)
@@ -91,21 +91,21 @@ wrong(
 
 
 @refused("open", "ledger: commitments may still come")
-def close_at_once(client: LedgerClient) -> None:
+def close_at_once(client: Consortium) -> None:
     """Three of four hospitals committed in the block after the opening."""
     signed = [client.sign_commitment(i, 1, MODEL, digest("root", i)) for i in range(3)]
     client.submit_commitments(1, signed)
 
 
 @refused("open", "ledger: not signed by the hospital")
-def commit_with_a_high_s(client: LedgerClient) -> None:
+def commit_with_a_high_s(client: Consortium) -> None:
     signed = client.sign_commitment(0, 1, MODEL, digest("root"))
     high = Signature(signed.signature.r, 2**255 - 1)
     client.submit_commitments(1, [dataclasses.replace(signed, signature=high)], last=False)
 
 
 @refused("open", "ledger: not signed by the hospital")
-def commit_unsigned(client: LedgerClient) -> None:
+def commit_unsigned(client: Consortium) -> None:
     signed = client.sign_commitment(0, 1, MODEL, digest("root"))
     empty = Signature(bytes(32), 0)
     client.submit_commitments(1, [dataclasses.replace(signed, signature=empty)], last=False)
@@ -121,12 +121,12 @@ wrong("record_zero_model", "shared", "ledger: model hash of zero", record, candi
 
 
 @refused("shared", "ledger: every node must sign")
-def record_with_one_node(client: LedgerClient) -> None:
+def record_with_one_node(client: Consortium) -> None:
     record(client, signers=client.members.nodes[:1])
 
 
 @refused("shared", "ledger: not signed by the node")
-def record_with_one_node_twice(client: LedgerClient) -> None:
+def record_with_one_node_twice(client: Consortium) -> None:
     record(client, signers=[client.members.nodes[0]] * 2)
 
 
@@ -145,7 +145,7 @@ wrong("record_nobody", "shared", "ledger: verdict on absent", record, rejected=[
 # ---- attestations ----
 
 
-def attest(client: LedgerClient, validator: int = 0, **changes: Any) -> None:
+def attest(client: Consortium, validator: int = 0, **changes: Any) -> None:
     values = [changes.get(name, SCALE // 2) for name in ("accuracy", "loss", "f1")]
     round_number = changes.get("round", 1)
     signed = client.connection.messages.attestation(
@@ -179,43 +179,43 @@ wrong(
 # ---- the end of a round ----
 
 
-wrong("finalize_next_round", "attested", "ledger: foreign round", LedgerClient.finalize, 2)
-wrong("finalize_too_early", "closed", "ledger: nothing to finalize", LedgerClient.finalize, 1)
-wrong("finalize_twice", "over", "ledger: nothing to finalize", LedgerClient.finalize, 1)
-wrong("finalize_unattested", "aggregated", "ledger: below the quorum", LedgerClient.finalize, 1)
+wrong("finalize_next_round", "attested", "ledger: foreign round", Consortium.finalize, 2)
+wrong("finalize_too_early", "closed", "ledger: nothing to finalize", Consortium.finalize, 1)
+wrong("finalize_twice", "over", "ledger: nothing to finalize", Consortium.finalize, 1)
+wrong("finalize_unattested", "aggregated", "ledger: below the quorum", Consortium.finalize, 1)
 wrong(
-    "abandon_at_the_quorum", "attested", "ledger: the outcome stands", LedgerClient.abandon_round, 1
+    "abandon_at_the_quorum", "attested", "ledger: the outcome stands", Consortium.abandon_round, 1
 )
 
 
 @refused("aggregated", "ledger: attestations may still come")
-def finalize_at_the_quorum_at_once(client: LedgerClient) -> None:
+def finalize_at_the_quorum_at_once(client: Consortium) -> None:
     """Two of three validators are the quorum; the third has a block's time."""
     client.attest(1, [*GOOD[:2], None], CANDIDATE)
     send(client, "finalize", 1)
 
 
-wrong("abandon_next_round", "open", "ledger: foreign round", LedgerClient.abandon_round, 2)
-wrong("abandon_before_all", "idle", "ledger: nothing to abandon", LedgerClient.abandon_round, 0)
-wrong("abandon_what_is_over", "over", "ledger: nothing to abandon", LedgerClient.abandon_round, 1)
+wrong("abandon_next_round", "open", "ledger: foreign round", Consortium.abandon_round, 2)
+wrong("abandon_before_all", "idle", "ledger: nothing to abandon", Consortium.abandon_round, 0)
+wrong("abandon_what_is_over", "over", "ledger: nothing to abandon", Consortium.abandon_round, 1)
 
 
 # ---- suspension ----
 
 
 @refused("idle", "ledger: hospital is suspended")
-def commit_while_suspended(client: LedgerClient) -> None:
+def commit_while_suspended(client: Consortium) -> None:
     suspend_hospital_0(client)
     commit(client, 0, round=3)
 
 
 @refused("over", "ledger: hospital is not suspended")
-def reinstate_the_innocent(client: LedgerClient) -> None:
+def reinstate_the_innocent(client: Consortium) -> None:
     client.administration.reinstate(0)
 
 
 @refused("over", "ledger: no such hospital")
-def reinstate_nobody(client: LedgerClient) -> None:
+def reinstate_nobody(client: Consortium) -> None:
     client.administration.reinstate(4)
 
 
@@ -223,10 +223,10 @@ def reinstate_nobody(client: LedgerClient) -> None:
 
 
 @refused("idle", "ledger: no such hospital")
-def read_words_of_nobody(client: LedgerClient) -> None:
+def read_words_of_nobody(client: Consortium) -> None:
     client.connection.read("hospital_words", 1, 4)
 
 
 @refused("idle", "ledger: no such hospital")
-def read_commitments_of_nobody(client: LedgerClient) -> None:
+def read_commitments_of_nobody(client: Consortium) -> None:
     client.connection.read("commitments", 1, 4)

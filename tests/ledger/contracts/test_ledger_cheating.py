@@ -14,7 +14,7 @@ import ledger
 from ledger.audit.chain_file import audit
 from ledger.audit.report import render
 from ledger.client.administration import pair
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import Signer, simulation_key
 from ledger.members.members import COORDINATOR, NODE
 from ledger.protocol.commitments import SignedCommitment, pack, posted_proof, posted_root
@@ -38,44 +38,44 @@ BYSTANDER = simulation_key(50, "bystander", 0)
 
 
 @pytest.fixture(scope="module", params=["each", "merkle"])
-def _module_chain(request: pytest.FixtureRequest) -> LedgerClient:
+def _module_chain(request: pytest.FixtureRequest) -> Consortium:
     client = small_chain(seed=21, mode=request.param, funded=(BYSTANDER.address,))
     play_round(client, 1)
     return client
 
 
 @pytest.fixture
-def either(_module_chain: LedgerClient) -> Iterator[LedgerClient]:
+def either(_module_chain: Consortium) -> Iterator[Consortium]:
     """A consortium after one good round, committing one way or the other."""
     with rolled_back(_module_chain) as client:
         yield client
 
 
 @pytest.fixture
-def merkle_mode(either: LedgerClient) -> LedgerClient:
+def merkle_mode(either: Consortium) -> Consortium:
     if either.mode != "merkle":
         pytest.skip("no posted root in this mode")
     return either
 
 
-def commit_all(client: LedgerClient, round_number: int = 2) -> None:
+def commit_all(client: Consortium, round_number: int = 2) -> None:
     client.open_round(round_number, client.model_hash)
     client.commit(round_number, roots(round_number))
 
 
-def finish(client: LedgerClient, accepted: list[bool | None]) -> ledger.RoundOutcome:
+def finish(client: Consortium, accepted: list[bool | None]) -> ledger.RoundOutcome:
     client.record_aggregate(2, RESULT, accepted, CANDIDATE)
     client.attest(2, GOOD, CANDIDATE)
     return client.finalize(2)
 
 
-def reveal(client: LedgerClient, hospital: int) -> None:
+def reveal(client: Consortium, hospital: int) -> None:
     """In the mode with a root, the contract must first be shown the commitment."""
     if client.mode == "merkle":
         client.reveal_commitment(2, hospital)
 
 
-def told(client: LedgerClient, folder: Path) -> str:
+def told(client: Consortium, folder: Path) -> str:
     """The audit's report, which must pass."""
     client.export(folder / "chain.jsonl")
     report = audit(folder / "chain.jsonl")
@@ -84,7 +84,7 @@ def told(client: LedgerClient, folder: Path) -> str:
 
 
 def show_delivery(
-    client: LedgerClient, root: bytes, sender: Signer | None = None
+    client: Consortium, root: bytes, sender: Signer | None = None
 ) -> list[list[Event]]:
     """Somebody shows what hospital 0 signed with the share that it delivered to node 1."""
     said = (digest("share"), root)
@@ -102,7 +102,7 @@ def shares_disputed(events: list[list[Event]]) -> list[bool]:
 
 @pytest.mark.parametrize("carrier", [None, BYSTANDER])
 def test_a_hospital_that_sends_another_share_is_at_fault(
-    either: LedgerClient, carrier: Signer | None, tmp_path: Path
+    either: Consortium, carrier: Signer | None, tmp_path: Path
 ) -> None:
     """Under another root than it committed to: it signed both."""
     commit_all(either)
@@ -116,7 +116,7 @@ def test_a_hospital_that_sends_another_share_is_at_fault(
     assert "node 1 disputed the share of hospital 0: hospital 0 is at fault" in text
 
 
-def test_a_hospital_cannot_use_the_commitment_of_another_round(either: LedgerClient) -> None:
+def test_a_hospital_cannot_use_the_commitment_of_another_round(either: Consortium) -> None:
     either.open_round(2, either.model_hash)
     stale = [either.sign_commitment(0, 1, MODEL, roots(1)[0])]
     pass_time(either)
@@ -132,7 +132,7 @@ def test_a_hospital_cannot_use_the_commitment_of_another_round(either: LedgerCli
 # ---- a cheating node ----
 
 
-def test_nobody_can_accuse_falsely(either: LedgerClient, tmp_path: Path) -> None:
+def test_nobody_can_accuse_falsely(either: Consortium, tmp_path: Path) -> None:
     """The evidence is the hospital's own signature; one that agrees proves nothing on anybody."""
     commit_all(either)
     either.attest_shares(2)
@@ -145,7 +145,7 @@ def test_nobody_can_accuse_falsely(either: LedgerClient, tmp_path: Path) -> None
 
 
 def test_a_node_that_denies_what_it_signed_for_is_at_fault(
-    either: LedgerClient, tmp_path: Path
+    either: Consortium, tmp_path: Path
 ) -> None:
     commit_all(either)
     either.attest_shares(2, [[0, 1, 2, 3], [0, 1, 3]])
@@ -167,7 +167,7 @@ def test_a_node_that_denies_what_it_signed_for_is_at_fault(
 
 
 def test_a_receipt_for_another_root_than_the_committed_one_binds_nobody(
-    either: LedgerClient,
+    either: Consortium,
 ) -> None:
     """A hospital that delivers one thing and commits to another gains nothing by the receipt."""
     commit_all(either)
@@ -180,7 +180,7 @@ def test_a_receipt_for_another_root_than_the_committed_one_binds_nobody(
 
 
 def test_a_denial_without_evidence_excludes_and_costs_nobody_anything(
-    either: LedgerClient, tmp_path: Path
+    either: Consortium, tmp_path: Path
 ) -> None:
     commit_all(either)
     either.attest_shares(2, [[0, 1, 2, 3], [0, 1, 3]])
@@ -195,7 +195,7 @@ def test_a_denial_without_evidence_excludes_and_costs_nobody_anything(
 # ---- a cheating coordinator: it omits, replaces, replays ----
 
 
-def honest(client: LedgerClient, round_number: int = 2) -> list[SignedCommitment]:
+def honest(client: Consortium, round_number: int = 2) -> list[SignedCommitment]:
     model = client.model_hash
     return [
         client.sign_commitment(i, round_number, model, roots(round_number)[i])
@@ -203,7 +203,7 @@ def honest(client: LedgerClient, round_number: int = 2) -> list[SignedCommitment
     ]
 
 
-def test_a_hospital_left_out_may_commit_by_itself(either: LedgerClient, tmp_path: Path) -> None:
+def test_a_hospital_left_out_may_commit_by_itself(either: Consortium, tmp_path: Path) -> None:
     """While commitments are awaited, in either mode, without the coordinator; whose own batch or
     tree goes through with or without it."""
     either.open_round(2, either.model_hash)
@@ -219,7 +219,7 @@ def test_a_hospital_left_out_may_commit_by_itself(either: LedgerClient, tmp_path
     told(either, tmp_path)
 
 
-def close_with(client: LedgerClient, signed: list[SignedCommitment]) -> None:
+def close_with(client: Consortium, signed: list[SignedCommitment]) -> None:
     """The coordinator closes as soon as the contract lets it."""
     pass_time(client)
     if client.mode == "each":
@@ -228,7 +228,7 @@ def close_with(client: LedgerClient, signed: list[SignedCommitment]) -> None:
         client.post_commitments(2, signed)
 
 
-def test_a_commitment_left_out_is_put_in(either: LedgerClient, tmp_path: Path) -> None:
+def test_a_commitment_left_out_is_put_in(either: Consortium, tmp_path: Path) -> None:
     """In both modes, in the blocks after the closing; the nodes then attest on all."""
     either.open_round(2, either.model_hash)
     signed = honest(either)
@@ -236,9 +236,9 @@ def test_a_commitment_left_out_is_put_in(either: LedgerClient, tmp_path: Path) -
         either.submit_commitments(2, signed[:3])
     close_with(either, signed[:3])
     # Not before hospital 3 had its time can the nodes attest, and the round go on.
-    attestation = either._shares_call(2, None)
+    words = [said.words() for said in either.statements(2)]
     with pytest.raises(ledger.Reverted, match="claims may still come"):
-        either.connection.send([attestation])
+        either.connection.send([("attest_shares", (2, words))])
     either.claim_commitment(2, signed[3], BYSTANDER)
     assert either.commitments(2) == {c.hospital: c.root for c in signed}
     with pytest.raises(ledger.Reverted, match="no verdict on opened share"):
@@ -250,7 +250,7 @@ def test_a_commitment_left_out_is_put_in(either: LedgerClient, tmp_path: Path) -
 @pytest.mark.parametrize("attested", [1, 2])
 @pytest.mark.parametrize("delivered", [False, True])
 def test_who_claims_after_a_node_attested_is_out_and_stops_nobody(
-    either: LedgerClient, tmp_path: Path, attested: int, delivered: bool
+    either: Consortium, tmp_path: Path, attested: int, delivered: bool
 ) -> None:
     """Hospital 3 does not commit, perhaps with receipts of both nodes, and claims when one node or
     both have attested. What they state of it counts for nothing."""
@@ -260,11 +260,11 @@ def test_who_claims_after_a_node_attested_is_out_and_stops_nobody(
     close_with(either, signed[:3])
     pass_time(either)
     opened = [[0, 1, 2, 3] if delivered else [0, 1, 2]] * 2
-    _, (round_number, statements) = either._shares_call(2, opened)
-    either.connection.send([("attest_shares", (round_number, statements[:attested]))])
+    statements = [said.words() for said in either.statements(2, opened)]
+    either.connection.send([("attest_shares", (2, statements[:attested]))])
     with pytest.raises(ledger.Reverted, match="late claim"):
         either.claim_commitment(2, signed[3], BYSTANDER)
-    either.connection.send([("attest_shares", (round_number, statements))])
+    either.connection.send([("attest_shares", (2, statements))])
     assert either.commitments(2) == {c.hospital: c.root for c in signed[:3]}
     outcome = finish(either, [True, True, True, None])
     assert (outcome.status, outcome.reputations) == ("accepted", [1.0] * 4)
@@ -272,7 +272,7 @@ def test_who_claims_after_a_node_attested_is_out_and_stops_nobody(
 
 
 def test_a_claim_stands_against_what_the_coordinator_posted(
-    merkle_mode: LedgerClient, tmp_path: Path
+    merkle_mode: Consortium, tmp_path: Path
 ) -> None:
     """A tree that names a hospital with another root than it signed keeps nobody out."""
     merkle_mode.open_round(2, merkle_mode.model_hash)
@@ -284,7 +284,7 @@ def test_a_claim_stands_against_what_the_coordinator_posted(
     told(merkle_mode, tmp_path)
 
 
-def test_leaving_out_an_attestation_changes_nothing(either: LedgerClient, tmp_path: Path) -> None:
+def test_leaving_out_an_attestation_changes_nothing(either: Consortium, tmp_path: Path) -> None:
     """Two of three validators are the quorum, and their median alone would be abnormal."""
     commit_all(either)
     either.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
@@ -301,25 +301,25 @@ def test_leaving_out_an_attestation_changes_nothing(either: LedgerClient, tmp_pa
     told(either, tmp_path)
 
 
-def replaced(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
+def replaced(signed: list[SignedCommitment], client: Consortium) -> list[SignedCommitment]:
     """Another root under hospital 1's signature."""
     return [signed[0], dataclasses.replace(signed[1], root=digest("mine")), *signed[2:]]
 
 
-def replayed(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
+def replayed(signed: list[SignedCommitment], client: Consortium) -> list[SignedCommitment]:
     """What hospital 1 signed in the round before."""
     return [signed[0], client.sign_commitment(1, 1, MODEL, roots(1)[1]), *signed[2:]]
 
 
-def transferred(signed: list[SignedCommitment], client: LedgerClient) -> list[SignedCommitment]:
+def transferred(signed: list[SignedCommitment], client: Consortium) -> list[SignedCommitment]:
     """Hospital 0's commitment in hospital 1's place."""
     return [signed[0], dataclasses.replace(signed[0], hospital=1), *signed[2:]]
 
 
 @pytest.mark.parametrize("forge", [replaced, replayed, transferred])
 def test_a_forged_commitment_never_counts(
-    either: LedgerClient,
-    forge: Callable[[list[SignedCommitment], LedgerClient], list[SignedCommitment]],
+    either: Consortium,
+    forge: Callable[[list[SignedCommitment], Consortium], list[SignedCommitment]],
     tmp_path: Path,
 ) -> None:
     before = either.reputations()
@@ -350,7 +350,7 @@ def test_a_forged_commitment_never_counts(
     assert set(either.commitments(3)) == set(range(HOSPITALS))
 
 
-def test_an_undetected_forgery_fails_the_audit(merkle_mode: LedgerClient, tmp_path: Path) -> None:
+def test_an_undetected_forgery_fails_the_audit(merkle_mode: Consortium, tmp_path: Path) -> None:
     """If nobody reveals it within the round, whoever reads the chain finds it afterwards."""
     merkle_mode.open_round(2, merkle_mode.model_hash)
     close_with(merkle_mode, replaced(honest(merkle_mode), merkle_mode))
@@ -362,7 +362,7 @@ def test_an_undetected_forgery_fails_the_audit(merkle_mode: LedgerClient, tmp_pa
 
 @pytest.mark.parametrize("what", ["root", "set", "bytes"])
 def test_a_root_that_is_not_of_what_was_posted_with_it_fails_the_audit(
-    merkle_mode: LedgerClient, what: str, tmp_path: Path
+    merkle_mode: Consortium, what: str, tmp_path: Path
 ) -> None:
     merkle_mode.open_round(2, merkle_mode.model_hash)
     signed = honest(merkle_mode)
@@ -381,7 +381,7 @@ def test_a_root_that_is_not_of_what_was_posted_with_it_fails_the_audit(
     assert expected[what] in faults
 
 
-def test_a_client_without_the_commitments_says_so(merkle_mode: LedgerClient) -> None:
+def test_a_client_without_the_commitments_says_so(merkle_mode: Consortium) -> None:
     commit_all(merkle_mode)
     merkle_mode._posted = ()
     with pytest.raises(ledger.LedgerError, match="holds no commitments under the root 0x"):

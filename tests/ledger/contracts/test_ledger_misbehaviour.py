@@ -34,8 +34,8 @@ from ledger.audit.replay_verifier import ReplayVerifier
 from ledger.audit.report import AuditReport
 from ledger.chains import export
 from ledger.client.administration import pair
-from ledger.client.client import LedgerClient
 from ledger.client.connection import Call
+from ledger.client.consortium import Consortium
 from ledger.members.keys import Signature, recover
 from ledger.members.members import COORDINATOR, NODE
 from ledger.protocol.commitments import SignedCommitment, pack, posted_proof, posted_root
@@ -56,7 +56,7 @@ Delivery = tuple[bytes, bytes, Signature]
 class Misbehaviour(RuleBasedStateMachine):
     """`client` is the contract; the rest is what the parties know."""
 
-    clients: ClassVar[dict[str, LedgerClient]]
+    clients: ClassVar[dict[str, Consortium]]
     verifiers: ClassVar[dict[str, ReplayVerifier]]
     seen: ClassVar[Counter[str]]
     mode: ClassVar[str]
@@ -484,7 +484,7 @@ class Misbehaviour(RuleBasedStateMachine):
         self.expect("aggregated")
 
 
-def witness_of(client: LedgerClient, file: Path) -> ReplayVerifier:
+def witness_of(client: Consortium, file: Path) -> ReplayVerifier:
     """The audit's verifier of the chain so far."""
     client.export(file)
     report = AuditReport(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ledger
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from tests.ledger.conftest import roots
 from tests.ledger.contracts import refused_administration, refused_rounds, refused_shares
 from tests.ledger.contracts.refusals import Step, reason_of
@@ -22,12 +22,12 @@ CASES = [
 
 @pytest.mark.parametrize(("phase", "reason", "step"), CASES)
 def test_refused(
-    phase: str, reason: str, step: Step, to_phase: Callable[[str], LedgerClient]
+    phase: str, reason: str, step: Step, to_phase: Callable[[str], Consortium]
 ) -> None:
     assert reason_of(step, to_phase(phase)) == reason
 
 
-def test_a_refused_call_leaves_no_trace(to_phase: Callable[[str], LedgerClient]) -> None:
+def test_a_refused_call_leaves_no_trace(to_phase: Callable[[str], Consortium]) -> None:
     client = to_phase("open")
     head = client.head_hash
     good = ("commit_batch", (1, [], False))

@@ -9,7 +9,7 @@ import ledger
 from ledger.audit.chain_file import audit
 from ledger.audit.report import render
 from ledger.client.administration import pair
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.members.keys import simulation_key
 from ledger.members.members import COORDINATOR, HOSPITAL, NODE, VALIDATOR
 from ledger.protocol.contract import Event
@@ -27,7 +27,7 @@ from tests.ledger.conftest import (
 )
 
 
-def test_a_round_from_opening_to_outcome(client: LedgerClient) -> None:
+def test_a_round_from_opening_to_outcome(client: Consortium) -> None:
     client.open_round(1, MODEL)
     assert client.commit(1, roots(1)) == {}
     assert client.commitments(1) == roots(1)
@@ -48,7 +48,7 @@ def test_a_round_from_opening_to_outcome(client: LedgerClient) -> None:
     assert client.model_hash == CANDIDATE
 
 
-def test_events_tell_the_round(client: LedgerClient) -> None:
+def test_events_tell_the_round(client: Consortium) -> None:
     client.open_round(1, MODEL)
     signed = [client.sign_commitment(i, 1, MODEL, root) for i, root in roots(1).items()]
     entries = [(c.hospital, c.root, *pair(c.signature)) for c in signed]
@@ -74,7 +74,7 @@ def test_events_tell_the_round(client: LedgerClient) -> None:
     }
 
 
-def test_commitments_may_come_in_several_batches(client: LedgerClient) -> None:
+def test_commitments_may_come_in_several_batches(client: Consortium) -> None:
     client.open_round(1, MODEL)
     signed = [client.sign_commitment(i, 1, MODEL, root) for i, root in roots(1).items()]
     client.submit_commitments(1, signed[:1], last=False)
@@ -85,7 +85,7 @@ def test_commitments_may_come_in_several_batches(client: LedgerClient) -> None:
     assert client.commitments(1) == roots(1)
 
 
-def test_degradation_rolls_back_and_punishes_the_accepted(client: LedgerClient) -> None:
+def test_degradation_rolls_back_and_punishes_the_accepted(client: Consortium) -> None:
     first = play_round(client, 1)
     bad = play_round(client, 2, [True, True, False, None], [(0.74, 0.5, 0.7)] * 3)
     assert (bad.status, bad.model) == ("abnormal", first.model)
@@ -100,37 +100,35 @@ def test_degradation_rolls_back_and_punishes_the_accepted(client: LedgerClient) 
     [(0.7499, 0.5, 0.7), (0.8, 0.7501, 0.7), (0.8, 0.5, 0.5999), (0.8, float("nan"), 0.7)],
 )
 def test_each_metric_can_make_a_round_abnormal(
-    client: LedgerClient, metrics: tuple[float, float, float]
+    client: Consortium, metrics: tuple[float, float, float]
 ) -> None:
     play_round(client, 1)
     assert play_round(client, 2, metrics=[metrics] * 3).status == "abnormal"
 
 
 def test_a_lying_validator_does_not_move_the_median_out_of_the_honest_range(
-    client: LedgerClient,
+    client: Consortium,
 ) -> None:
     play_round(client, 1)
     lie = play_round(client, 2, metrics=[(0.80, 0.5, 0.7), (0.0, 1e9, 0.0), (0.81, 0.5, 0.7)])
     assert (lie.status, lie.accuracy) == ("accepted", 0.80)
 
 
-def test_a_quorum_is_enough(to_phase: Callable[[str], LedgerClient]) -> None:
+def test_a_quorum_is_enough(to_phase: Callable[[str], Consortium]) -> None:
     client = to_phase("aggregated")
     client.attest(1, [(0.8, 0.5, 0.7), None, (0.9, 0.7, 0.8)], CANDIDATE)
     outcome = client.finalize(1)
     assert (outcome.accuracy, outcome.loss, outcome.f1) == (0.85, 0.6, 0.75)
 
 
-def test_the_initial_model_can_be_the_baseline(client: LedgerClient) -> None:
+def test_the_initial_model_can_be_the_baseline(client: Consortium) -> None:
     start = client.attest_initial(MODEL, GOOD)
     assert (start.round, start.status, start.model) == (0, "accepted", MODEL)
     outcome = play_round(client, 1, metrics=[(0.2, 0.5, 0.7)] * 3)
     assert (outcome.status, outcome.model) == ("abnormal", MODEL)
 
 
-def test_an_initial_model_without_a_quorum_is_abandoned(
-    client: LedgerClient, tmp_path: Path
-) -> None:
+def test_an_initial_model_without_a_quorum_is_abandoned(client: Consortium, tmp_path: Path) -> None:
     """What one validator attested of it counts in no later round; nor can it be put again."""
     with pytest.raises(ledger.Reverted, match="below the quorum"):
         client.attest_initial(MODEL, [*GOOD[:1], None, None])
@@ -146,7 +144,7 @@ def test_an_initial_model_without_a_quorum_is_abandoned(
     assert "Round 0" in render(report)
 
 
-def test_an_attested_initial_model_stands(client: LedgerClient) -> None:
+def test_an_attested_initial_model_stands(client: Consortium) -> None:
     client.connection.send([("propose_initial", (MODEL,))])
     client.attest(0, GOOD, MODEL)
     with pytest.raises(ledger.Reverted, match="the outcome stands"):
@@ -154,7 +152,7 @@ def test_an_attested_initial_model_stands(client: LedgerClient) -> None:
     assert client.finalize(0).status == "accepted"
 
 
-def test_suspension_reinstatement_and_probation(client: LedgerClient) -> None:
+def test_suspension_reinstatement_and_probation(client: Consortium) -> None:
     for round_number in (1, 2, 3):
         outcome = play_round(client, round_number, [False, True, True, True])
     assert outcome.suspended == [True, False, False, False]
@@ -171,7 +169,7 @@ def test_suspension_reinstatement_and_probation(client: LedgerClient) -> None:
     assert outcome.suspended[0], "on probation the first rejection suspends"
 
 
-def test_an_abandoned_round_moves_nothing(to_phase: Callable[[str], LedgerClient]) -> None:
+def test_an_abandoned_round_moves_nothing(to_phase: Callable[[str], Consortium]) -> None:
     client = to_phase("aggregated")
     before = client.reputations()
     client.abandon_round(1)
@@ -180,7 +178,7 @@ def test_an_abandoned_round_moves_nothing(to_phase: Callable[[str], LedgerClient
 
 
 def test_a_signature_for_an_abandoned_round_is_void(
-    to_phase: Callable[[str], LedgerClient],
+    to_phase: Callable[[str], Consortium],
 ) -> None:
     client = to_phase("open")
     old = client.sign_commitment(0, 1, MODEL, digest("root"))
@@ -190,7 +188,7 @@ def test_a_signature_for_an_abandoned_round_is_void(
         client.submit_commitments(2, [old])
 
 
-def test_two_roots_of_one_round_are_the_hospitals_fault(client: LedgerClient) -> None:
+def test_two_roots_of_one_round_are_the_hospitals_fault(client: Consortium) -> None:
     """Hospital 0 delivered to node 1 what opens another root than it committed to."""
     messages = client.connection.messages
     client.open_round(1, MODEL)
@@ -207,7 +205,7 @@ def test_two_roots_of_one_round_are_the_hospitals_fault(client: LedgerClient) ->
     assert client.finalize(1).reputations[0] == 0.5
 
 
-def test_a_receipt_binds_the_node_that_gave_it(client: LedgerClient) -> None:
+def test_a_receipt_binds_the_node_that_gave_it(client: Consortium) -> None:
     messages = client.connection.messages
     client.open_round(1, MODEL)
     client.commit(1, {0: digest("tree"), 1: digest("root")})
@@ -223,7 +221,7 @@ def test_a_receipt_binds_the_node_that_gave_it(client: LedgerClient) -> None:
     assert client.finalize(1).reputations[0] == 1.0
 
 
-def test_a_hospital_keeps_its_standing_under_a_new_key(client: LedgerClient) -> None:
+def test_a_hospital_keeps_its_standing_under_a_new_key(client: Consortium) -> None:
     play_round(client, 1, [False, True, True, True])
     new = simulation_key(77, "hospital", 0)
     client.administration.replace_key(HOSPITAL, 0, new.address, digest("certificate"))
@@ -238,13 +236,13 @@ def test_a_hospital_keeps_its_standing_under_a_new_key(client: LedgerClient) -> 
     assert client.commitments(2) == {0: digest("root")}
 
 
-def test_a_replaced_coordinator_is_out(client: LedgerClient) -> None:
+def test_a_replaced_coordinator_is_out(client: Consortium) -> None:
     client.administration.replace_key(COORDINATOR, 0, simulation_key(77, "c", 0).address)
     with pytest.raises(ledger.Reverted, match="caller is not the coordinator"):
         client.open_round(1, MODEL)
 
 
-def test_a_member_may_be_admitted_later(client: LedgerClient) -> None:
+def test_a_member_may_be_admitted_later(client: Consortium) -> None:
     play_round(client, 1, [False, True, True, True])
     client.administration.register(VALIDATOR, [simulation_key(77, "validator", 3).address])
     client.administration.register(HOSPITAL, [simulation_key(77, "hospital", 4).address])
@@ -253,7 +251,7 @@ def test_a_member_may_be_admitted_later(client: LedgerClient) -> None:
     assert word >> 160 == 10**18
 
 
-def test_who_is_admitted_in_a_round_counts_from_the_next_on(client: LedgerClient) -> None:
+def test_who_is_admitted_in_a_round_counts_from_the_next_on(client: Consortium) -> None:
     """Neither a node, a hospital nor a validator more blocks the round, or takes part in it."""
     keys = {role: simulation_key(77, str(role), 0) for role in (HOSPITAL, NODE, VALIDATOR)}
     client.open_round(1, MODEL)
@@ -280,7 +278,7 @@ def test_who_is_admitted_in_a_round_counts_from_the_next_on(client: LedgerClient
         client.record_aggregate(2, RESULT, [True] * 4, CANDIDATE)
 
 
-def test_validators_attest_without_the_coordinator(to_phase: Callable[[str], LedgerClient]) -> None:
+def test_validators_attest_without_the_coordinator(to_phase: Callable[[str], Consortium]) -> None:
     """An attestation left out by the coordinator comes in by itself, and the median is of all."""
     client = to_phase("aggregated")
     low, high = (0.6, 0.5, 0.7), (0.9, 0.5, 0.7)
@@ -307,7 +305,7 @@ def test_chains_of_one_seed_do_not_take_each_others_signatures() -> None:
     assert ledger.open_chain(2, salt=b"1").head_hash == ledger.open_chain(2, salt=b"1").head_hash
 
 
-def test_parameters_change_between_rounds(client: LedgerClient) -> None:
+def test_parameters_change_between_rounds(client: Consortium) -> None:
     play_round(client, 1)
     client.administration.set_parameters(Parameters(rejection_keep=0.9, quorum=3))
     outcome = play_round(client, 2, [False, True, True, True])
@@ -330,7 +328,7 @@ def test_three_hundred_hospitals_in_two_batches() -> None:
     play_three_hundred(client)
 
 
-def test_a_round_may_pass_without_any_hospital(client: LedgerClient) -> None:
+def test_a_round_may_pass_without_any_hospital(client: Consortium) -> None:
     client.open_round(1, MODEL)
     client.commit(1, {})
     client.record_aggregate(1, RESULT, [], MODEL)
@@ -338,7 +336,7 @@ def test_a_round_may_pass_without_any_hospital(client: LedgerClient) -> None:
     assert client.finalize(1).model == MODEL
 
 
-def test_cost_is_counted_by_call(client: LedgerClient) -> None:
+def test_cost_is_counted_by_call(client: Consortium) -> None:
     before = client.cost_ms
     client.open_round(1, MODEL)
     client.commit(1, roots(1))
@@ -361,7 +359,7 @@ def test_an_impossible_consortium_is_refused(step: Callable[[], object], message
         step()
 
 
-def test_bad_arguments_are_named(to_phase: Callable[[str], LedgerClient]) -> None:
+def test_bad_arguments_are_named(to_phase: Callable[[str], Consortium]) -> None:
     client = to_phase("aggregated")
     with pytest.raises(ValueError, match=r"accuracy must be in \[0, 1\]; got 1\.5"):
         client.attest(1, [(1.5, 0.5, 0.5)], CANDIDATE)

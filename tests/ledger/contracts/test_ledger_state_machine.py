@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 import ledger
-from ledger.client.client import LedgerClient
+from ledger.client.consortium import Consortium
 from ledger.protocol import reputation
 from ledger.protocol.parameters import SCALE, Parameters, loss_to_fixed, to_fixed
 from ledger.protocol.reputation import Limits, Metrics, Rule, Standing
@@ -42,7 +42,7 @@ verdicts = st.lists(st.sampled_from([True, False, None]), min_size=HOSPITALS, ma
 class History(RuleBasedStateMachine):
     """The model is the attributes below; `client` is the contract."""
 
-    client: ClassVar[LedgerClient]
+    client: ClassVar[Consortium]
     seen: ClassVar[Counter[str]]
 
     @initialize()

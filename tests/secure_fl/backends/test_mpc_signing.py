@@ -17,6 +17,7 @@ import secure_fl
 from ledger.members.keys import Signer, recover, simulation_key
 from ledger.members.keystore import PASSWORD_VARIABLE, write_key
 from ledger.protocol.merkle import share_digest
+from ledger.protocol.roles import HospitalKey
 from secure_fl.backends import shared as cluster_module
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.processes import Process, start
@@ -214,7 +215,8 @@ def test_the_last_entry_is_signed_over_records_of_what_was_signed(signing: Any) 
 def test_a_share_under_another_hospitals_signature_is_not_received(signing: Any) -> None:
     """Who delivers must sign with the key that the contract knows."""
     session = opened(signing)
-    session.members[0]._signer = HOSPITALS[1]  # whose address the nodes know too
+    key = HospitalKey(0, HOSPITALS[1], session.contract.messages)
+    session.members[0]._key = key  # whose address the nodes know too
     submission = session.submit(X)
     findings = session.check_shares(submission.commitments)
     assert [said.hospitals for said in findings.opened] == [(1, 2, 3, 4)] * 2

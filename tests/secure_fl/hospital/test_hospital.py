@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,29 @@ def test_it_signs_one_root_a_round() -> None:
     )
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_it_signs_the_commitment_that_it_made(shared: bool) -> None:
+    hospital, model = signing(), bytes(31) + b"m"
+    with pytest.raises(InputError, match="hospital 1 has no commitment for round 3 to sign"):
+        hospital.sign_commitment(NUMBER, model)
+    address = Taking()
+    if shared:
+        root = hospital.hand_in(NUMBER, ROW, BITS, [address] * 2)
+    else:
+        root = hospital.commit(NUMBER, ROW)
+        with pytest.raises(InputError, match="hospital 1 has signed another root for round 3"):
+            hospital.commit(NUMBER, -ROW)
+    signed = hospital.sign_commitment(NUMBER, model)
+    assert (signed.hospital, signed.root) == (SEAT, root)
+    said = CONTRACT.messages.commitment(NUMBER, model, root)
+    assert recover(said, signed.signature) == KEY.address
+    assert hospital.cpu_ms > 0
+    unsigned = Hospital(0)
+    unsigned.commit(NUMBER, ROW)
+    with pytest.raises(InputError, match="hospital 0 has no commitment for round 3 to sign"):
+        unsigned.sign_commitment(NUMBER, model)
+
+
 def test_it_answers_a_node_that_denies_its_own_receipt() -> None:
     hospital, address = signing(), Taking()
     root = hospital.hand_in(NUMBER, ROW, BITS, [address, Taking()])
@@ -144,9 +168,15 @@ def test_hospitals_of_a_session_are_in_their_seats() -> None:
 def test_only_a_member_itself_signs_with_its_key() -> None:
     """Whoever carries what hospitals and nodes say holds nothing to sign with."""
     root = Path(secure_fl.__file__).parent
-    signing_files = {
-        str(path.relative_to(root))
+    uses = {
+        str(path.relative_to(root)): set(re.findall(r"\.sign\(|[A-Z]\w+Key\b", path.read_text()))
         for path in root.rglob("*.py")
-        if ".sign(" in path.read_text(encoding="utf-8") and path.parent.name != "mpc"  # TLS
+        if path.parent.name != "mpc"  # TLS
     }
-    assert signing_files == {"hospital/hospital.py", "nodes/attestation.py"}
+    assert {path: found for path, found in uses.items() if found} == {
+        "hospital/hospital.py": {"HospitalKey"},
+        "nodes/attestation.py": {".sign("},
+        "server/validation.py": {"ValidatorKey"},
+        "simulation/parties.py": {"ValidatorKey"},  # makes validators
+        "simulation/round_ledger.py": {"NodeKey"},  # plays nodes where there are none
+    }

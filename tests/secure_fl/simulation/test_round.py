@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from secure_fl.backends.aggregate import open_backend
 from secure_fl.data import Split
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.federation import Federation
+from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.training import TrainOptions, train
 from secure_fl.server.samples import bounded
 from secure_fl.settings.schema import AttackConfig
@@ -59,7 +60,9 @@ class Sends(Attack):
 class Forgetful(Nobody):
     """A ledger on which one hospital's commitment is missing."""
 
-    def commit(self, number: int, roots: Mapping[int, bytes]) -> dict[int, bytes]:
+    def commit(
+        self, number: int, roots: Mapping[int, bytes], hospitals: Sequence[Hospital]
+    ) -> dict[int, bytes]:
         return {hospital: root for hospital, root in roots.items() if hospital != 2}
 
 
