@@ -22,6 +22,7 @@ from eval.report.report import write_report
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.simulation.folder import TIMINGS, writing_cell
 from tests.support import tiny_job
+from tests.support.processes import gone
 
 # Or chains, and so their heads, would differ between the runs that are compared.
 REPEATABLE = "repeatable_secrets=true"
@@ -250,24 +251,14 @@ def job(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, dict[int,
 
     try:
         wait_for(under_way)
-        helpers = children(process.pid)
+        launchers = children(process.pid)
+        helpers = {pid: line for launcher in launchers for pid, line in children(launcher).items()}
         assert sum("secure_fl.nodes.node" in line for line in helpers.values()) == 2
         assert sum("secure_fl.nodes.dealer" in line for line in helpers.values()) == 1
-        yield process, folder, helpers
+        yield process, folder, {**helpers, **launchers}
     finally:
         process.kill()
         process.communicate()
-
-
-def gone(pids: dict[int, str]) -> bool:
-    return not any(Path(f"/proc/{pid}").exists() and _alive(pid) for pid in pids)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.slow
@@ -287,7 +278,7 @@ def test_a_signal_leaves_no_process_and_no_half_cell(number: int, job: Any) -> N
 @pytest.mark.parametrize("module", ["secure_fl.nodes.node", "secure_fl.nodes.dealer"])
 def test_a_computing_process_that_dies_is_reported(module: str, job: Any) -> None:
     process, folder, helpers = job
-    victim = next(pid for pid, line in helpers.items() if module in line)
+    victim = next(pid for pid, line in helpers.items() if module in line)  # before its launcher
     os.kill(victim, signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -304,7 +295,7 @@ def test_when_the_run_itself_is_killed_its_helpers_leave(job: Any) -> None:
     process, folder, helpers = job
     process.kill()
     process.communicate()
-    wait_for(lambda: gone(helpers), 60)
+    assert gone(helpers)
     with pytest.raises(InputError, match="exists already"):
         grid.start_job(tiny_job.config(), folder, [])
     assert grid.resume_job(folder).rounds == 10_000
