@@ -3,6 +3,17 @@
 `names`, `find` and `load` know them; `attacks.checks.check_attack` tests one of your own.
 """
 
-from attacks.base import Attack, AttackView, attack, build, find, is_attack, load, names
+from attacks.base import Attack, AttackView, Misconduct
+from attacks.registry import attack, build, find, is_attack, load, names
 
-__all__ = ["Attack", "AttackView", "attack", "build", "find", "is_attack", "load", "names"]
+__all__ = [
+    "Attack",
+    "AttackView",
+    "Misconduct",
+    "attack",
+    "build",
+    "find",
+    "is_attack",
+    "load",
+    "names",
+]

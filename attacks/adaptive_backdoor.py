@@ -9,7 +9,8 @@ import torch
 from torch.nn.functional import normalize
 
 from attacks.backdoor import Backdoor
-from attacks.base import AttackView, attack, in_sight, require
+from attacks.base import AttackView, in_sight, require
+from attacks.registry import attack
 
 
 @attack

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, attack, require
+from attacks.base import Attack, AttackView, require
+from attacks.registry import attack
 
 
 @attack
@@ -76,7 +77,7 @@ class Backdoor(Attack):
         return out
 
     def poison(
-        self, x: torch.Tensor, y: torch.Tensor, rng: torch.Generator
+        self, x: torch.Tensor, y: torch.Tensor, view: AttackView
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Trigger and relabel a random share of the rows, at least one where there is any."""
         x, y = x.clone(), y.clone()
@@ -84,7 +85,7 @@ class Backdoor(Attack):
         if self.source_class is not None:
             rows = rows[y == self.source_class]
         count = max(1, round(self.fraction * len(rows)))
-        chosen = rows[torch.randperm(len(rows), generator=rng)[:count]]
+        chosen = rows[torch.randperm(len(rows), generator=view.rng)[:count]]
         x[chosen] = self.trigger(x[chosen])
         y[chosen] = self.target_class
         return x, y

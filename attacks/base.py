@@ -1,107 +1,172 @@
-"""What an attack is, what it may know, and how it is found.
+"""What an attack is: hooks into what malicious hospitals do, from their rows to their shares.
 
 An attack is a frozen dataclass derived from `Attack` and marked `@attack`, alone in a file of this
 package; the file's name is the attack's name. An attack of your own is marked alike, in a file of
-yours. Its fields are its parameters.
+yours. Its fields are its parameters. It keeps nothing on itself: what it remembers is handed to it
+in `view.memory`, and it hands back.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import pkgutil
-import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import torch
 
-from attacks.parameters import fits, type_words
+from attacks.memory import EMPTY, Memory
+from attacks.parameters import require
+from attacks.view import AttackView, knowledge_of
 
-KNOWLEDGE = ("own", "omniscient")
-OBJECTIVES = ("none", "untargeted", "label_flip", "backdoor")
-
-T = TypeVar("T", bound="type[Attack]")
-
-# What `@attack` marked, by id; holding the class keeps its id its own.
-_MARKED: dict[int, object] = {}
+__all__ = ["Attack", "AttackView", "Misconduct", "in_sight", "knows", "overrides", "require"]
 
 
-def require(condition: bool, name: str, rule: str, value: object) -> None:
-    """Raise `ValueError` naming the argument, the rule and the value unless `condition` holds."""
-    if not condition:
-        raise ValueError(f"{name} must be {rule}; got {value!r}")
-
-
-@dataclass(frozen=True)
-class AttackView:
-    """All that malicious hospitals may use in a round, besides the updates they hold.
+class Misconduct(NamedTuple):
+    """A breach of the protocol by one of the attack's hospitals.
 
     Attributes:
-        round: number of the round, from 0.
-        num_hospitals: n, those that take part in this round, malicious ones included.
-        num_malicious: f of them, from 1 to n.
-        rng: the attackers' source of randomness.
-        global_model: float (d,), the broadcast model.
-        clip_norm: bound on an update's norm that the federation enforces, or None.
-        defence: name of the aggregation rule.
+        rank: which of `view.members`.
+        kind: `wrong_share`, `useless_proof`, `short_share`, `withheld_share` or `unsigned_share`
+            (`secure_fl.faults`).
+        node: the node that the share is for.
     """
 
-    round: int
-    num_hospitals: int
-    num_malicious: int
-    rng: torch.Generator
-    global_model: torch.Tensor
-    clip_norm: float | None = None
-    defence: str = ""
+    rank: int
+    kind: str
+    node: int = 0
 
 
 @dataclass(frozen=True)
 class Attack:
     """Base of all attacks; every hook has a neutral default.
 
+    In a round `prepare` comes first, then `poison` for each malicious hospital, `constrain` and
+    `project` in every step of their training, `craft`, `misbehave` and `encode`. Hooks change no
+    argument in place.
+
     Class attributes:
-        knowledge: "own" if `honest` in `craft` is only what the malicious hospitals trained
-            themselves, "omniscient" if it is the honest hospitals' updates.
+        knowledge: what the attack is told beyond its own: "own" for nothing, "omniscient" for the
+            honest hospitals' updates, or a tuple of facts (`attacks.view.FACTS`). Reading anything
+            else raises `attacks.view.NotKnown`.
         objective: how success is measured. "label_flip" attacks have `source_class` and
             `target_class`; "backdoor" attacks have `target_class` and `trigger(x)`.
+        finite: whether `craft` returns finite rows for finite ones.
+        every_round: whether `poison` is called anew in every round; otherwise rows that were
+            poisoned once stay as they are, and `poison` is told no fact.
     """
 
-    knowledge: ClassVar[str] = "own"
+    knowledge: ClassVar[str | Sequence[str]] = "own"
     objective: ClassVar[str] = "untargeted"
+    finite: ClassVar[bool] = True
+    every_round: ClassVar[bool] = False
+
+    def init(self, view: AttackView) -> Memory:
+        """What the attack remembers when it acts for the first time. Default: nothing.
+
+        Returns:
+            Tensors, numbers and strings by name (`attacks.memory`).
+        """
+        return EMPTY
+
+    def prepare(self, view: AttackView) -> Memory:
+        """What the attack remembers when a round begins, before anybody trains. Default: as before.
+
+        Args:
+            view: with facts as of the round's beginning; nobody's update is known yet.
+        """
+        return view.memory
 
     def poison(
-        self, x: torch.Tensor, y: torch.Tensor, rng: torch.Generator
+        self, x: torch.Tensor, y: torch.Tensor, view: AttackView
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Change a malicious hospital's rows before it trains. Default: leave them.
 
         Args:
             x: float32 (m, *features) in [0, 1].
             y: int64 (m,).
-            rng: source of randomness.
+            view: `rank` says which member this is, `num_malicious` of how many; `rng` is its own.
 
         Returns:
             New tensors of the same types and the same number of features.
         """
         return x.clone(), y.clone()
 
-    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
+    def constrain(
+        self, params: torch.Tensor, gradient: torch.Tensor, start: torch.Tensor, view: AttackView
+    ) -> torch.Tensor:
+        """Change malicious hospitals' gradients in a local step. Default: leave them.
+
+        Args:
+            params: float32 (k, d), where k of the members are in their training, in no promised
+                order: each row is treated by itself.
+            gradient: float32 (k, d), on a batch of poisoned rows.
+            start: float32 (d,), the broadcast model.
+            view: `step` counts from 0.
+
+        Returns:
+            float32 (k, d), what the optimiser follows.
+        """
+        return gradient
+
+    def project(self, params: torch.Tensor, start: torch.Tensor, view: AttackView) -> torch.Tensor:
+        """Change malicious hospitals' parameters after a local step. Default: leave them.
+
+        Args:
+            params, start, view: as of `constrain`.
+
+        Returns:
+            float32 (k, d).
+        """
+        return params
+
+    def craft(
+        self, honest: torch.Tensor, own: torch.Tensor, view: AttackView
+    ) -> torch.Tensor | tuple[torch.Tensor, Memory]:
         """Change the malicious hospitals' updates after training. Default: send what was trained.
 
         Any number of hospitals may be suspended by then: an attack acts from one malicious
         hospital alone to all of them, and returns finite rows for finite ones.
 
         Args:
-            honest: float (h, d), the honest hospitals' updates for an "omniscient" attack; `own`
-                for others, and where no honest hospital takes part. At least one row.
+            honest: float (h, d), the honest hospitals' updates for an attack that knows them;
+                `own` for others, and where no honest hospital takes part. At least one row.
             own: float (f, d), what the malicious hospitals trained, on poisoned rows.
             view: what else they may know.
 
         Returns:
-            float (f, d), new rows.
+            float (f, d), new rows; or those and what to remember from now on.
         """
         return own.clone()
+
+    def encode(self, integers: torch.Tensor, bits: int, view: AttackView) -> torch.Tensor:
+        """Change what a malicious hospital encodes, where a ring computes. Default: leave it.
+
+        Args:
+            integers: int64 (d,), the update in steps of 2^-16, as craft, clip and range left it.
+            bits: nodes read what is shared modulo 2^bits.
+            view: `rank` says which member this is.
+
+        Returns:
+            int64 (d,), any integers.
+        """
+        return integers
+
+    def misbehave(self, view: AttackView) -> Sequence[Misconduct]:
+        """Breaches of the protocol to commit in this round. Default: none.
+
+        They need nodes that sign: a defence with a ledger on the mpc backend.
+        """
+        return ()
+
+
+def knows(attack: Attack, fact: str) -> bool:
+    """Whether an attack declares a fact (`attacks.view.FACTS`)."""
+    return fact in knowledge_of(attack.knowledge)
+
+
+def overrides(attack: Attack, hook: str) -> bool:
+    """Whether an attack has a hook of its own; what it leaves out need not be called."""
+    return getattr(type(attack), hook) is not getattr(Attack, hook)
 
 
 def in_sight(honest: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
@@ -113,107 +178,3 @@ def in_sight(honest: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     """
     finite = honest[honest.isfinite().all(dim=1)]
     return finite if len(finite) else own
-
-
-def attack(cls: T) -> T:
-    """Mark a class as the attack of its file and check that it keeps the contract.
-
-    Raises:
-        TypeError: not a frozen dataclass derived from `Attack`, no docstring, unknown knowledge
-            or objective, or an objective without the attributes that its measurement needs.
-    """
-    _check_class(cls)
-    _MARKED[id(cls)] = cls
-    return cls
-
-
-def is_attack(thing: object) -> bool:
-    """Whether `@attack` marked this very object; what it says of itself counts for nothing."""
-    return id(thing) in _MARKED
-
-
-def _check_class(cls: type[Attack]) -> None:
-    def insist(condition: bool, rule: str) -> None:
-        if not condition:
-            raise TypeError(f"attack {cls.__name__} must {rule}")
-
-    insist(isinstance(cls, type) and issubclass(cls, Attack), "derive from attacks.base.Attack")
-    frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    own = "__dataclass_params__" in vars(cls)
-    insist(frozen and own, "be decorated with @dataclass(frozen=True) below @attack")
-    insist(bool((cls.__doc__ or "").strip()), "have a docstring")
-    insist(cls.knowledge in KNOWLEDGE, f"have knowledge in {KNOWLEDGE}")
-    insist(cls.objective in OBJECTIVES, f"have objective in {OBJECTIVES}")
-    measured_by = {
-        "label_flip": ["source_class", "target_class"],
-        "backdoor": ["target_class", "trigger"],
-    }
-    known = {f.name for f in fields(cls)} | set(dir(cls))
-    for name in measured_by.get(cls.objective, []):
-        insist(name in known, f"have `{name}`, which objective {cls.objective!r} is measured by")
-
-
-def _found() -> dict[str, type[Attack]]:
-    package = importlib.import_module(__package__ or "attacks")
-    found = {}
-    for info in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{info.name}")
-        for value in vars(module).values():
-            if is_attack(value) and value.__module__ == module.__name__:
-                found[info.name] = value
-    return found
-
-
-def names() -> list[str]:
-    """Names of the attacks in this package, sorted."""
-    return sorted(_found())
-
-
-def find(name: str) -> type[Attack]:
-    """The class of an attack that ships, by file name.
-
-    Raises:
-        ValueError: no such attack; the message lists those that exist.
-    """
-    found = _found()
-    if name not in found:
-        choices = ", ".join(sorted(found))
-        raise ValueError(f"attack must be one of {choices}; got {name!r}{_near(name, found)}")
-    return found[name]
-
-
-def _near(name: str, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(allowed), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def load(name: str, params: Mapping[str, Any] | None = None) -> Attack:
-    """Build an attack that ships.
-
-    Args:
-        name: a file name of this package.
-        params: its parameters; those left out take their defaults.
-
-    Raises:
-        ValueError: unknown attack, unknown parameter, wrong type, or value out of range.
-    """
-    return build(find(name), params, name)
-
-
-def build(cls: type[Attack], params: Mapping[str, Any] | None = None, name: str = "") -> Attack:
-    """Build an attack from its class; see `load`."""
-    name = name or cls.__name__
-    hints = typing.get_type_hints(cls)
-    allowed = [f.name for f in fields(cls) if f.init]
-    checked = {}
-    for key, value in (params or {}).items():
-        listed = ", ".join(allowed) or "none (it has no parameters)"
-        if key not in allowed:
-            rule = f"parameter of {name} must be one of {listed}"
-            raise ValueError(f"{rule}; got {key!r}{_near(key, allowed)}")
-        value = tuple(value) if isinstance(value, list) else value
-        require(
-            fits(value, hints[key]), f"{name}.{key}", f"of type {type_words(hints[key])}", value
-        )
-        checked[key] = value
-    return cls(**checked)

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import torch
 
-from attacks.base import Attack, AttackView, build
+from attacks.base import Attack, knows
+from attacks.memory import Memory, pack, unpack
+from attacks.registry import build
+from attacks.samples import (
+    Linear,
+    awake,
+    members,
+    rows_of,
+    sample_facts,
+    sample_rows,
+    sample_updates,
+    sample_view,
+)
+from attacks.view import AttackView, Outcome, knowledge_of, told
 
 SHAPES: tuple[tuple[int, ...], ...] = ((12,), (1, 8, 8))
 # Honest and malicious hospitals that take part, from one attacker alone to all malicious.
 SIZES = tuple((n - f, f) for n in (1, 2, 3, 5, 10) for f in range(1, n + 1))
+DIM = 30
+KINDS = ("wrong_share", "useless_proof", "short_share", "withheld_share", "unsigned_share")
 
 
 def check_attack(cls: type[Attack], params: Mapping[str, Any] | None = None) -> None:
     """Run all of `CHECKS` on an attack.
+
+    It is told what it declares and no more, so reading anything else fails.
 
     Args:
         cls: an @attack class.
@@ -35,77 +52,131 @@ def _insist(holds: bool | torch.Tensor, broken: str) -> None:
         raise AssertionError(broken)
 
 
-def sample_view(n: int, f: int, d: int, seed: int = 0) -> AttackView:
-    """A view as a round would give it."""
-    rng = torch.Generator().manual_seed(seed)
-    model = torch.randn(d, generator=torch.Generator().manual_seed(1), dtype=torch.float32)
-    return AttackView(3, n, f, rng, model, clip_norm=1.0, defence="median")
+def _seen(attack: Attack, honest: int, own: torch.Tensor) -> torch.Tensor:
+    """What a round would show as `honest`."""
+    if knows(attack, "honest") and honest:
+        return sample_updates(honest, own.shape[1])
+    return own.clone()
 
 
-def sample_updates(rows: int, d: int, seed: int = 0) -> torch.Tensor:
-    """Random updates (rows, d) around a common direction."""
-    rng = torch.Generator().manual_seed(seed)
-    return torch.randn(rows, d, generator=rng, dtype=torch.float32) + torch.randn(
-        1, d, generator=rng, dtype=torch.float32
-    )
-
-
-def sample_rows(shape: tuple[int, ...], m: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
-    """Random rows x in [0, 1], (m, *shape), and labels 0 and 1."""
-    rng = torch.Generator().manual_seed(0)
-    return torch.rand(m, *shape, generator=rng, dtype=torch.float32), torch.randint(
-        2, (m,), generator=rng
-    )
+def _view(attack: Attack, n: int, f: int) -> AttackView:
+    return awake(attack, sample_view(n, f, DIM, attack=attack))
 
 
 def _cases(attack: Attack) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
     for h, f in SIZES:
-        own = sample_updates(f, 30, seed=1)
-        seen = sample_updates(h, 30) if attack.knowledge == "omniscient" and h else own.clone()
-        yield seen, own, h + f
+        own = sample_updates(f, DIM, seed=1)
+        yield _seen(attack, h, own), own, h + f
 
 
 def check_craft_shape(attack: Attack) -> None:
     """`craft` returns one finite row for each malicious hospital, in the dtype of `own`.
 
-    However few are left on either side.
+    However few are left on either side. An attack with `finite = False` may send what is not.
     """
     for honest, own, n in _cases(attack):
         where = f"among {n} hospitals, {len(own)} of them malicious, craft"
         try:
-            out = attack.craft(honest, own, sample_view(n, len(own), own.shape[1]))
+            out = rows_of(attack.craft(honest, own, _view(attack, n, len(own))))
         except Exception as error:
             raise AssertionError(f"{where} raised {error!r}") from error
         _insist(out.shape == own.shape, f"{where} returned {tuple(out.shape)}, not {own.shape}")
         _insist(out.dtype == own.dtype, f"{where} returned {out.dtype}, not {own.dtype}")
-        _insist(torch.isfinite(out).all(), f"{where} returned a value that is not finite")
+        finite = not attack.finite or torch.isfinite(out).all()
+        _insist(finite, f"{where} returned a value that is not finite")
 
 
 def check_craft_inputs_untouched(attack: Attack) -> None:
     """`craft` changes none of its arguments and returns rows of its own."""
     for honest, own, n in _cases(attack):
-        view = sample_view(n, len(own), own.shape[1])
-        given = (honest, own, view.global_model)
+        view = _view(attack, n, len(own))
+        remembered = [value for value in view.memory.values() if isinstance(value, torch.Tensor)]
+        given = (honest, own, *(x for x, _ in view.rows), *remembered)
         before = [t.clone() for t in given]
-        out = attack.craft(honest, own, view)
+        out = rows_of(attack.craft(honest, own, view))
         out += 1
-        _insist(all(map(torch.equal, before, given)), "craft changed its input, or returned it")
+        same = all(torch.equal(a, b) for a, b in zip(before, given, strict=True))
+        _insist(same, "craft changed its input, or returned it")
 
 
 def check_craft_deterministic(attack: Attack) -> None:
     """The same generator state gives the same rows."""
     for honest, own, n in _cases(attack):
         one, two = (
-            attack.craft(honest, own, sample_view(n, len(own), own.shape[1])) for _ in range(2)
+            rows_of(attack.craft(honest, own, _view(attack, n, len(own)))) for _ in range(2)
         )
-        _insist(torch.equal(one, two), "craft draws randomness from outside view.rng")
+        same = torch.equal(one.nan_to_num(), two.nan_to_num())
+        _insist(same, "craft draws randomness from outside view.rng")
+
+
+def check_memory_round_trip(attack: Attack) -> None:
+    """What is remembered can be stored; read back, it leads to the same rows for three rounds."""
+    for honest, own, n in _cases(attack):
+        try:
+            straight = _played(attack, honest, own, n, lambda memory: memory)
+            stored = _played(attack, honest, own, n, lambda memory: unpack(pack(memory)))
+        except TypeError as error:
+            raise AssertionError(f"what is remembered cannot be stored: {error}") from error
+        for one, two in zip(straight, stored, strict=True):
+            same = torch.equal(one.nan_to_num(), two.nan_to_num())
+            _insist(same, "rows depend on more than what is remembered and given")
+
+
+def _played(
+    attack: Attack,
+    honest: torch.Tensor,
+    own: torch.Tensor,
+    n: int,
+    keep: Callable[[Memory], Memory],
+) -> list[torch.Tensor]:
+    """Rows of three rounds, each beginning with the memory as `keep` gives it back."""
+    view = sample_view(n, len(own), DIM, attack=attack)
+    memory, sent = keep(attack.init(view)), []
+    for number in range(3):
+        rng = torch.Generator().manual_seed(number)
+        view = replace(view, round=number, rng=rng, memory=memory)
+        view = replace(view, memory=keep(attack.prepare(view)))
+        given = attack.craft(honest, own, view)
+        rows, memory = given if isinstance(given, tuple) else (given, view.memory)
+        memory = keep(memory)
+        sent.append(rows)
+    return sent
+
+
+def _poisoning(attack: Attack, shape: tuple[int, ...], rank: int, count: int) -> AttackView:
+    """A view in which a member's rows of some shape are poisoned."""
+    dim = Linear(shape).num_parameters
+    known = knowledge_of(attack.knowledge) if attack.every_round else frozenset()
+    view = AttackView(
+        round=3,
+        num_hospitals=10,
+        num_malicious=count,
+        rng=torch.Generator().manual_seed(5),
+        members=tuple(range(count)),
+        rank=rank,
+        rows=tuple(sample_rows(shape, seed=i) for i in range(count)),
+        attack=type(attack).__name__,
+        facts=told(known, sample_facts(10, count, dim, shape, _unjudged)),
+    )
+    return awake(attack, view) if attack.every_round else view
+
+
+def _unjudged(updates: torch.Tensor) -> Outcome:
+    return Outcome(updates.double().mean(dim=0), torch.ones(len(updates), dtype=torch.bool))
+
+
+def _poisonings(attack: Attack) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    for shape in SHAPES:
+        for count in (1, 4):
+            for rank in members(count):
+                yield shape, rank, count
 
 
 def check_poison_contract(attack: Attack) -> None:
     """`poison` keeps dtypes, features and the range [0, 1], and as many labels as rows."""
-    for shape in SHAPES:
+    for shape, rank, count in _poisonings(attack):
         x, y = sample_rows(shape)
-        px, py = attack.poison(x, y, torch.Generator().manual_seed(0))
+        px, py = attack.poison(x, y, _poisoning(attack, shape, rank, count))
         _insist(px.dtype == x.dtype, f"poison returned x of {px.dtype}")
         _insist(py.dtype == y.dtype, f"poison returned y of {py.dtype}")
         _insist(px.shape[1:] == x.shape[1:], "poison changed the features' shape")
@@ -117,10 +188,10 @@ def check_poison_contract(attack: Attack) -> None:
 
 def check_poison_inputs_untouched(attack: Attack) -> None:
     """`poison` changes none of its arguments and returns tensors of its own."""
-    for shape in SHAPES:
+    for shape, rank, count in _poisonings(attack):
         x, y = sample_rows(shape)
         before = (x.clone(), y.clone())
-        px, py = attack.poison(x, y, torch.Generator().manual_seed(0))
+        px, py = attack.poison(x, y, _poisoning(attack, shape, rank, count))
         px += 1
         py += 1
         unchanged = torch.equal(x, before[0]) and torch.equal(y, before[1])
@@ -129,11 +200,61 @@ def check_poison_inputs_untouched(attack: Attack) -> None:
 
 def check_poison_deterministic(attack: Attack) -> None:
     """The same generator state gives the same rows."""
-    for shape in SHAPES:
+    for shape, rank, count in _poisonings(attack):
         x, y = sample_rows(shape)
-        one, two = (attack.poison(x, y, torch.Generator().manual_seed(5)) for _ in range(2))
-        _insist(torch.equal(one[0], two[0]), "poison draws randomness from outside rng")
-        _insist(torch.equal(one[1], two[1]), "poison draws randomness from outside rng")
+        one, two = (attack.poison(x, y, _poisoning(attack, shape, rank, count)) for _ in range(2))
+        _insist(torch.equal(one[0], two[0]), "poison draws randomness from outside view.rng")
+        _insist(torch.equal(one[1], two[1]), "poison draws randomness from outside view.rng")
+
+
+def check_training_hooks(attack: Attack) -> None:
+    """`constrain` and `project` keep shapes and inputs, stay finite, and treat rows one by one."""
+    for f in (1, 4):
+        view = replace(_view(attack, 10, f), step=0)
+        start = sample_updates(1, DIM, seed=7)[0]
+        params, gradient = start + sample_updates(f, DIM, seed=8), sample_updates(f, DIM, seed=9)
+        given = (params, gradient, start)
+        before = [t.clone() for t in given]
+        after = {
+            "constrain": attack.constrain(params, gradient, start, view),
+            "project": attack.project(params, start, view),
+        }
+        alone = {
+            "constrain": attack.constrain(params[-1:], gradient[-1:], start, view),
+            "project": attack.project(params[-1:], start, view),
+        }
+        _insist(all(map(torch.equal, before, given)), "a training hook changed its input")
+        for hook, rows in after.items():
+            _insist(rows.shape == params.shape, f"{hook} returned {tuple(rows.shape)}")
+            _insist(rows.isfinite().all(), f"{hook} returned a value that is not finite")
+            same = torch.allclose(rows[-1:], alone[hook], rtol=1e-4, atol=1e-5)
+            _insist(same, f"{hook} does not treat each row by itself")
+
+
+def check_encode(attack: Attack) -> None:
+    """`encode` returns int64 integers of the same shape, the same again, and changes no input."""
+    integers = (sample_updates(1, DIM, seed=4)[0] * 1000).to(torch.int64)
+    for bits in (18, 64):
+        before = integers.clone()
+        one, two = (
+            attack.encode(integers, bits, replace(_view(attack, 10, 3), rank=1)) for _ in range(2)
+        )
+        _insist(one.shape == integers.shape, f"encode returned {tuple(one.shape)}")
+        _insist(one.dtype == torch.int64, f"encode returned {one.dtype}")
+        _insist(torch.equal(one, two), "encode draws randomness from outside view.rng")
+        _insist(torch.equal(integers, before), "encode changed its input")
+
+
+def check_misbehave(attack: Attack) -> None:
+    """`misbehave` names breaches that exist, by the attack's hospitals, and each share once."""
+    for _, f in SIZES:
+        found = list(attack.misbehave(_view(attack, 10, f)))
+        for rank, kind, node in found:
+            _insist(0 <= rank < f, f"misbehave names rank {rank} of {f}")
+            _insist(kind in KINDS, f"misbehave names {kind}, which is none of {KINDS}")
+            _insist(0 <= node < 2, f"misbehave names node {node} of 2")
+        places = [(rank, node) for rank, _, node in found]
+        _insist(len(set(places)) == len(places), "misbehave names one share twice")
 
 
 def check_bad_parameters_refused(attack: Attack) -> None:
@@ -177,9 +298,13 @@ CHECKS: tuple[Callable[[Attack], None], ...] = (
     check_craft_shape,
     check_craft_inputs_untouched,
     check_craft_deterministic,
+    check_memory_round_trip,
     check_poison_contract,
     check_poison_inputs_untouched,
     check_poison_deterministic,
+    check_training_hooks,
+    check_encode,
+    check_misbehave,
     check_bad_parameters_refused,
     check_objective,
 )

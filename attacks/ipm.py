@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, in_sight, require
+from attacks.base import Attack, AttackView, in_sight, require
+from attacks.registry import attack
 
 
 @attack

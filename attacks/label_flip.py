@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, attack, require
+from attacks.base import Attack, AttackView, require
+from attacks.registry import attack
 
 
 @attack
@@ -34,7 +35,7 @@ class LabelFlip(Attack):
         require(differ, "target_class", "different from source_class", self.target_class)
 
     def poison(
-        self, x: torch.Tensor, y: torch.Tensor, rng: torch.Generator
+        self, x: torch.Tensor, y: torch.Tensor, view: AttackView
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Relabel every row of the source class."""
         return x.clone(), torch.where(y == self.source_class, self.target_class, y)

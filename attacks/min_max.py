@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, in_sight
+from attacks.base import Attack, AttackView, in_sight
+from attacks.registry import attack
 
 Direction = Literal["std", "unit", "sign"]
 

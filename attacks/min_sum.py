@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, in_sight
+from attacks.base import Attack, AttackView, in_sight
 from attacks.min_max import EXACT, Direction, check_direction, perturbation, reach
+from attacks.registry import attack
 
 
 @attack

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from attacks.backdoor import Backdoor
-from attacks.base import AttackView, attack, require
+from attacks.base import AttackView, require
+from attacks.registry import attack
 
 
 @attack

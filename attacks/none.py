@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from attacks.base import Attack, attack
+from attacks.base import Attack
+from attacks.registry import attack
 
 
 @attack

@@ -8,6 +8,12 @@ import typing
 from typing import Any
 
 
+def require(condition: bool, name: str, rule: str, value: object) -> None:
+    """Raise `ValueError` naming the argument, the rule and the value unless `condition` holds."""
+    if not condition:
+        raise ValueError(f"{name} must be {rule}; got {value!r}")
+
+
 def fits(value: object, hint: Any) -> bool:
     """Whether a value is of an annotated type; floats must be finite, and an int will do."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)

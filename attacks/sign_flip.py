@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from attacks.base import Attack, AttackView, attack, require
+from attacks.base import Attack, AttackView, require
+from attacks.registry import attack
 
 
 @attack

@@ -24,6 +24,8 @@ PURPOSES = (
     "guard",
     "keys",
     "rows",
+    "schedule",
+    "attack",
 )
 
 

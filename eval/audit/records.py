@@ -304,8 +304,9 @@ def result_of(cell: CellRecords, final: torch.Tensor) -> RunResult:
 def check_row(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
     """What a cell's row says of settings, time and traffic follows from settings and rounds."""
     run, place = planned.run, f"{cell.place}/cell.json"
-    fraction = 0.0 if run.clean else run.fraction
-    malicious = choose_malicious(run.experiment.seed, run.experiment.data.hospitals, fraction)
+    malicious = tuple(cell.row["malicious"])  # who has most rows the data say
+    if run.clean or run.attack.members != "most_data":
+        malicious = choose_malicious(run)
     settings = grid.identity(planned, malicious, grid.permitted_attack(run))
     yield from differences(place, cell.row, settings, "the settings", 0.0)
     if cell.rounds[0]["settings_sha256"] != run.sha256:

@@ -55,7 +55,8 @@ from secure_fl.simulation.folder import (
 )
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes, signs
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import RunConfig, RunResult, dry_run, make_context
+from secure_fl.simulation.rehearsal import dry_run
+from secure_fl.simulation.run import RunConfig, RunResult, make_context
 from secure_fl.simulation.secret import RunSecret, public_members_seed
 from secure_fl.simulation.steps import run_rounds
 from secure_fl.threads import torch_threads

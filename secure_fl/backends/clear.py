@@ -62,12 +62,15 @@ class ClearSession(Session):
     def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
         return {h: self.members[h].commit(self._round, row) for h, row in rows.items()}, rows
 
-    def _wrap(self, rows: list[torch.Tensor]) -> tuple[Ops, Updates | None]:
+    def _wrap(self, rows: dict[int, torch.Tensor]) -> tuple[Ops, Updates | None]:
         ops = plain.PlainOps() if self._name == "plain" else fixed.ClearOps()
         if not rows:
             return ops, None
-        x = torch.stack(rows)
-        return ops, plain.encode(x) if self._name == "plain" else fixed.wrap(x, self.rule.bits)
+        if self._name == "plain":
+            return ops, plain.encode(torch.stack([*rows.values()]))
+        bits = self.rule.bits
+        encoded = [self.members[h].encode(self._round, row, bits) for h, row in rows.items()]
+        return ops, fixed.wrap_integers(torch.stack(encoded), bits)
 
     def _aggregate(
         self,
@@ -82,7 +85,7 @@ class ClearSession(Session):
         hospitals = [h for h in submission.shares if commitments.get(h) == taken[h]]
         start = perf_counter()
         seed = public_seed(self._round, {h: commitments[h] for h in hospitals})
-        ops, x = self._wrap([submission.shares[h] for h in hospitals])
+        ops, x = self._wrap({h: submission.shares[h] for h in hospitals})
         update, accepted, self._states = run(
             self.rule,
             self._states,

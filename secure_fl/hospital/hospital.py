@@ -20,10 +20,11 @@ from ledger.protocol.commitments import SignedCommitment
 from ledger.protocol.disputes import DeniedShare, SignedOpened
 from ledger.protocol.merkle import share_digest
 from ledger.protocol.roles import HospitalKey
+from secure_fl.aggregation.worlds.fixedpoint import encode
 from secure_fl.data.dataset import Split
 from secure_fl.errors import InputError, require
 from secure_fl.hospital.randomness import HospitalSecrets
-from secure_fl.hospital.sharing import commit, split
+from secure_fl.hospital.sharing import commit, split_integers
 from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
 from secure_fl.models import Model
 from secure_fl.mpc.prg import KEY_BYTES, Stream
@@ -186,9 +187,13 @@ class Hospital:
             return None
         return DeniedShare(self.number, said.node, digest, receipt)
 
+    def encode(self, number: int, row: torch.Tensor, bits: int) -> torch.Tensor:
+        """The integers, int64 (d,), that it shares for an update in a round."""
+        return encode(row)
+
     def _split(self, number: int, row: torch.Tensor, bits: int, nodes: int) -> list[np.ndarray]:
         stream = Stream(self._sharing.draw(f"share {number} {self.number}", KEY_BYTES))
-        return split(row, bits, nodes, stream)
+        return split_integers(self.encode(number, row, bits), bits, nodes, stream)
 
     def _commit(self, number: int, row: torch.Tensor, bits: int, nodes: int) -> Handed:
         shares = self._split(number, row, bits, nodes)

@@ -51,12 +51,19 @@ def lost_to_rounding(row: torch.Tensor) -> str | None:
 
 
 def split(row: torch.Tensor, bits: int, nodes: int, stream: Stream) -> list[np.ndarray]:
-    """Return additive shares modulo 2^bits of an encoded update (d,), one a node.
+    """Return additive shares modulo 2^bits of an encoded update (d,), one a node."""
+    return split_integers(encode(row), bits, nodes, stream)
+
+
+def split_integers(
+    integers: torch.Tensor, bits: int, nodes: int, stream: Stream
+) -> list[np.ndarray]:
+    """Return additive shares modulo 2^bits of integers, int64 (d,), one a node.
 
     All but the last come from the stream; each alone, and any nodes - 1 together, are uniform.
     """
     mask = np.uint64((1 << bits) - 1)
-    value = encode(row).numpy().view(np.uint64)
+    value = integers.numpy().view(np.uint64)
     shares = [stream.words(value.shape) for _ in range(nodes - 1)]
     last = value.copy()
     for share in shares:

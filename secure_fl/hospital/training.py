@@ -18,6 +18,7 @@ from torch.optim.adam import adam
 from secure_fl.data.dataset import Split
 from secure_fl.errors import require
 from secure_fl.hospital.privacy import gaussian
+from secure_fl.hospital.steps import PlacedHooks, StepHook
 from secure_fl.models import Model
 
 
@@ -75,6 +76,7 @@ def train(
     splits: Sequence[Split],
     options: TrainOptions,
     seeds: Sequence[int],
+    hooks: Sequence[StepHook] = (),
 ) -> torch.Tensor:
     """Train every hospital from the same model on its own rows.
 
@@ -87,6 +89,7 @@ def train(
         splits: rows of each of the n hospitals; none empty.
         options: how to train.
         seeds: one for each hospital, fixing its batches.
+        hooks: what some of them do otherwise in each step; the others' numbers do not change.
 
     Returns:
         float32 (n, d), trained parameters minus start.
@@ -94,7 +97,7 @@ def train(
     Raises:
         InputError: an empty split, a wrong shape, or not one seed for each hospital.
     """
-    return _train(model, start, splits, options, seeds, None)[0]
+    return _train(model, start, splits, options, seeds, None, hooks)[0]
 
 
 def init_scaffold(hospitals: int, dim: int) -> Scaffold:
@@ -153,6 +156,7 @@ def _train(
     options: TrainOptions,
     seeds: Sequence[int],
     correction: torch.Tensor | None,
+    hooks: Sequence[StepHook] = (),
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Updates (n, d) and the number of steps (n,); `correction` (n, d) is added to gradients."""
     _check(model, start, splits, seeds)
@@ -174,6 +178,7 @@ def _train(
         correction = correction[order].to(device)
     moments = (torch.zeros_like(theta), torch.zeros_like(theta))
     clock = torch.zeros((), dtype=torch.float32, device=device)
+    placed = PlacedHooks(hooks, chosen)
     for step, count in enumerate(active):
         picked = rows[step, :count].flatten()
         batch_x = x.index_select(0, picked).unflatten(0, (count, -1))
@@ -184,10 +189,12 @@ def _train(
             gradient.add_(here - origin, alpha=options.proximal_mu)
         if correction is not None:
             gradient.add_(correction[:count])
+        placed.constrain(here, gradient, origin, step)
         if options.optimizer == "sgd":
             here.sub_(gradient, alpha=options.lr)
         else:
             _adam(here, gradient, moments[0][:count], moments[1][:count], clock, options.lr)
+        placed.project(here, origin, step)
     ended = (theta - origin).cpu()
     updates = torch.empty_like(ended)
     updates[order] = ended

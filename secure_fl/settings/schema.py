@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
 from typing import Any
 
 import attacks
+from attacks.schedule import Schedule
 from secure_fl import aggregation, data, models
 from secure_fl.backends.session import BACKENDS, LONGEST, PREPROCESSING
 from secure_fl.checks import (
@@ -27,11 +29,14 @@ from secure_fl.errors import ConfigError, NotPermitted, near
 from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
 from secure_fl.faults import build_faults, check_places
 from secure_fl.server.guard import GuardOptions
+from secure_fl.settings.attackers import CompanionConfig, ScheduleConfig
 from secure_fl.settings.ledger import LedgerConfig
 
 VALIDATIONS = ("none", "rollback", "gate")
 OPTIMIZERS = ("adam", "sgd")
 DEVICES = ("cpu", "cuda")
+# How malicious hospitals are chosen.
+MEMBERS = ("fixed", "each_round", "most_data")
 MAX_MALICIOUS = 0.5
 # Name of data or of a model that somebody handed over in Python: no name leads back to them.
 OBJECT = "object"
@@ -169,22 +174,71 @@ class AttackConfig:
         params: its parameters.
         overstate: malicious hospitals also claim more rows than any bound believes, which counts
             where the rule weighs by them.
+        schedule: in which rounds it acts.
+        members: which hospitals are malicious: `fixed`, drawn once; `each_round`, drawn anew in
+            each round; `most_data`, those with most rows.
+        mixture: further attacks, each with its share of the malicious hospitals; this one has the
+            rest, and its success is the one that is measured.
     """
 
     name: str = "none"
     params: dict[str, Any] = field(default_factory=dict)
     overstate: bool = False
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    members: str = "fixed"
+    mixture: list[CompanionConfig] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if is_own(self.name):
-            check_form(self.name)
-        else:
-            self.build()
+        check_name("attack.members", self.members, MEMBERS)
+        place, rule = "attack.overstate", "false with members: each_round (claims last all rounds)"
+        check(not self.overstate or self.members != "each_round", place, rule, self.overstate)
+        shares = sum(Fraction(str(companion.share)) for companion in self.mixture)
+        rule = "below 1 in sum: the rest is for the attack itself"
+        check(shares < 1, "attack.mixture: shares", rule, float(shares))
+        for name in self.own_names:
+            check_form(name)
+        if not self.own_names:
+            self.parts()
 
     @property
     def label(self) -> str:
         """Name fit for folders and tables: `my_module:MyAttack` becomes `MyAttack`."""
-        return self.name.rpartition(":")[2]
+        names = [self.name, *(companion.name for companion in self.mixture)]
+        return "_and_".join(name.rpartition(":")[2] for name in names)
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """Names that stand for code of somebody's own."""
+        names = [self.name, *(companion.name for companion in self.mixture)]
+        return tuple(dict.fromkeys(name for name in names if is_own(name)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody attacks at all."""
+        return self.name == "none" and not self.mixture
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings as a run's hash takes them: what came later counts where it is used."""
+        own, plain = asdict(self), asdict(AttackConfig())
+        later = ("schedule", "members", "mixture")
+        return {k: v for k, v in own.items() if k not in later or v != plain[k]}
+
+    def parts(self, extensions: Extensions = NONE) -> list[tuple[attacks.Attack, Schedule, float]]:
+        """Each attack with its schedule and its share of the malicious hospitals.
+
+        Raises:
+            ConfigError, NotPermitted: see `build`.
+        """
+        beside = [(each, Fraction(str(each.share))) for each in self.mixture]
+        rest = 1 - sum((share for _, share in beside), Fraction(0))
+        return [
+            (self.build(extensions), self.schedule.build(), float(rest)),
+            *(
+                (AttackConfig(each.name, each.params).build(extensions), each.schedule.build(), own)
+                for each, own in ((each, float(share)) for each, share in beside)
+            ),
+        ]
 
     def build(self, extensions: Extensions = NONE) -> attacks.Attack:
         """Build the attack.
@@ -450,7 +504,7 @@ class ExperimentConfig:
     @property
     def own_names(self) -> tuple[str, ...]:
         """Names in these settings that stand for code of somebody's own."""
-        names = [attack.name for attack in self.attacks if is_own(attack.name)]
+        names = [name for attack in self.attacks for name in attack.own_names]
         names += [name for defence in self.defences for name in defence.own_names]
         names += [name for name in (self.data.name, self.model.name) if is_own(name)]
         return tuple(dict.fromkeys(names))
@@ -463,8 +517,10 @@ class ExperimentConfig:
             NotPermitted: a name in these settings that was not permitted.
         """
         self.extensions = extensions
-        for item in (*self.attacks, *self.defences):
-            item.build(extensions)
+        for attack in self.attacks:
+            attack.parts(extensions)
+        for defence in self.defences:
+            defence.build(extensions)
         for kind, name in (("dataset", self.data.name), ("model", self.model.name)):
             if is_own(name):
                 extensions.get(kind, name)

@@ -1,8 +1,8 @@
-"""Hospitals that break the protocol, for simulations (`secure_fl.faults`)."""
+"""Hospitals that break the protocol, for simulations: faults of a plan, and an attack's own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from secure_fl.hospital.hospital import Handed, Hospital
 from secure_fl.hospital.sharing import commit
 from secure_fl.nodes.shares import Delivery
 
+# From integers (d,) and their width to the integers that are shared in their place.
+Encoder = Callable[[torch.Tensor, int], torch.Tensor]
+
 
 class CheatingHospital(Hospital):
     """A hospital that really sends what it should not.
@@ -31,6 +34,24 @@ class CheatingHospital(Hospital):
     def __init__(self, *rest: Any, faults: Mapping[tuple[int, int], str]) -> None:
         super().__init__(*rest)
         self._faults = dict(faults)
+        self._encoders: dict[int, Encoder] = {}
+
+    def instruct(self, number: int, faults: Mapping[int, str], encoder: Encoder | None) -> None:
+        """What it does in one round, beside the faults that were planned at its start.
+
+        Args:
+            number: the round.
+            faults: kinds by node.
+            encoder: what it shares in place of its encoded update; None: that.
+        """
+        self._faults |= {(number, node): kind for node, kind in faults.items()}
+        self._encoders = {} if encoder is None else {number: encoder}
+
+    def encode(self, number: int, row: torch.Tensor, bits: int) -> torch.Tensor:
+        """The integers, int64 (d,), that it shares for an update in a round."""
+        honest = super().encode(number, row, bits)
+        encoder = self._encoders.get(number)
+        return honest if encoder is None else encoder(honest, bits)
 
     def _split(self, number: int, row: torch.Tensor, bits: int, nodes: int) -> list[np.ndarray]:
         shares = super()._split(number, row, bits, nodes)

@@ -7,7 +7,7 @@ in no record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ def make_hospitals(
     contract: Contract | None = None,
     signers: Sequence[Signer] = (),
     faults: Sequence[Fault] = (),
+    cheats: Collection[int] = (),
 ) -> tuple[Hospital, ...]:
     """The hospitals of one cell, in order of seat.
 
@@ -69,6 +70,7 @@ def make_hospitals(
         contract: that they sign for; None without a ledger.
         signers: their ledger keys, with a contract.
         faults: how they cheat over their shares, with a contract.
+        cheats: seats of those that an attack tells in each round what to share.
     """
     sharing, noise = (
         HospitalSecrets(key)
@@ -77,12 +79,13 @@ def make_hospitals(
     keys: Sequence[Signer | None] = [None] * len(rows) if contract is None else signers
     made = []
     for number, (own, signer) in enumerate(zip(rows, keys, strict=True)):
-        cheats = {
+        planned = {
             (fault.round, fault.node): fault.kind
             for fault in faults
             if fault.hospital == number and fault.kind in HOSPITAL_KINDS
         }
-        make = partial(CheatingHospital, faults=cheats) if cheats else Hospital
+        cheating = planned or number in cheats
+        make = partial(CheatingHospital, faults=planned) if cheating else Hospital
         made.append(make(number, sharing, noise, signer, contract, own))
     return tuple(made)
 

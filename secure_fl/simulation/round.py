@@ -2,7 +2,7 @@
 
 1. broadcast     the model whose hash the chain holds
 2. train         every hospital that is not suspended
-3. attack        malicious hospitals craft what they send (their rows were poisoned before)
+3. attack        malicious hospitals craft what they send (they trained on poisoned rows)
 4. clip, noise   bound each update's norm, optionally add Gaussian noise
 5. share         hospitals encode and split their updates
 6. commit        signed commitments go on the chain before anything is combined; nodes attest whose
@@ -16,79 +16,39 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
 
-from attacks import Attack, AttackView
-from attacks.base import in_sight
 from secure_fl import seeds
 from secure_fl.backends.session import Session
-from secure_fl.data import Split
-from secure_fl.errors import InputError
-from secure_fl.federation import Federation
 from secure_fl.files import sha256
-from secure_fl.hospital.hospital import Hospital, protect
-from secure_fl.hospital.training import TrainOptions, train
+from secure_fl.hospital.hospital import protect
+from secure_fl.hospital.training import train
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
+from secure_fl.server.guard import RootDirections
 from secure_fl.server.samples import bounded
 from secure_fl.server.server import Server
-from secure_fl.server.validation import Validator, Verdict, medians
-from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
+from secure_fl.server.validation import Verdict, medians
+from secure_fl.simulation.attack_round import (
+    Acting,
+    begin,
+    crafted,
+    instruct,
+    remember,
+    step_hooks,
+    training_rows,
+)
+from secure_fl.simulation.clear_rule import ClearRule
+from secure_fl.simulation.context import RunContext, State
 from secure_fl.simulation.folder import model_bytes
+from secure_fl.simulation.knowledge import Scene, held
 from secure_fl.simulation.parties import minimum_hospitals
 from secure_fl.simulation.round_ledger import RoundLedger
-
-
-@dataclass(frozen=True)
-class RunContext:
-    """What stays the same over the rounds of a run.
-
-    Attributes:
-        config: settings of the experiment.
-        defence: the defence of this run.
-        federation: data, model and initial parameters.
-        attack: the attack of this run.
-        malicious: indices of the malicious hospitals, ascending.
-        splits: rows that each hospital trains on, poisoned where it is malicious.
-        claims: number of rows that each hospital says it has.
-        options: local training.
-        hospitals: them, who hold those rows.
-        validators: them, in order of seat.
-    """
-
-    config: ExperimentConfig
-    defence: DefenceConfig
-    federation: Federation
-    attack: Attack
-    malicious: tuple[int, ...]
-    splits: list[Split]
-    claims: tuple[int, ...]
-    options: TrainOptions
-    hospitals: tuple[Hospital, ...]
-    validators: tuple[Validator, ...]
-
-
-@dataclass(frozen=True)
-class State:
-    """What one round hands to the next.
-
-    Attributes:
-        model: float32 (d,), the last model that was kept.
-        suspended: bool (n,), hospitals that the chain keeps out.
-        reputation: of each hospital on the chain, in [0, 1]; None before round 1 or without one.
-        server: the server's own state.
-        stopped: whether the server expects nothing of further rounds.
-    """
-
-    model: torch.Tensor
-    suspended: torch.Tensor
-    reputation: list[float] | None = None
-    server: Any = None
-    stopped: bool = False
 
 
 class Played(NamedTuple):
@@ -121,82 +81,82 @@ def taking_part(context: RunContext, state: State) -> list[int]:
     Nobody does where so few are left that the nodes would refuse to combine them.
     """
     active = [i for i, out in enumerate(state.suspended.tolist()) if not out]
-    least = minimum_hospitals(context.defence, context.config, len(context.malicious))
+    least = minimum_hospitals(context.defence, context.config, context.attackers.count)
     return active if len(active) >= least else []
 
 
-def local_updates(
-    context: RunContext, state: State, number: int, active: list[int]
-) -> torch.Tensor:
-    """Steps 2 to 4: what each active hospital would send.
+class Sent(NamedTuple):
+    """What hospitals hand in, float32 (n, d), zero for absent ones, and the attack's parts."""
 
-    Args:
-        context: the run.
-        state: the model to start from.
-        number: the round, which selects the random streams.
-        active: hospitals that take part, ascending.
+    updates: torch.Tensor
+    acting: list[Acting]
 
-    Returns:
-        float32 (n, d); rows of absent hospitals are zero.
-    """
+
+def local_updates(scene: Scene) -> Sent:
+    """Steps 2 to 4: what each active hospital would send."""
+    context, state, active = scene.context, scene.state, list(scene.active)
+    updates = torch.zeros(context.federation.hospitals, state.model.numel(), dtype=torch.float32)
     if not active:
-        return torch.zeros(context.federation.hospitals, state.model.numel(), dtype=torch.float32)
+        return Sent(updates, [])
     seed = context.config.seed
-    trained = train(
+    acting = begin(scene)
+    splits = training_rows(scene, acting)
+    updates[active] = train(
         context.federation.model,
         state.model,
-        [context.splits[i] for i in active],
+        [splits[i] for i in active],
         context.options,
-        [seeds.integer(seed, "training", number, i) for i in active],
+        [seeds.integer(seed, "training", scene.number, i) for i in active],
+        step_hooks(scene, acting),
     )
-    updates = torch.zeros(context.federation.hospitals, state.model.numel(), dtype=torch.float32)
-    updates[active] = trained
-    sent = craft(context, state, number, active, updates)
+    sent, acting = crafted(scene, acting, updates)
     bound = context.config.privacy
-    clipped = protect(context.hospitals, number, sent, bound.clip_norm, bound.noise_sigma)
+    clipped = protect(context.hospitals, scene.number, sent, bound.clip_norm, bound.noise_sigma)
+    attacking = [seat for part in acting for seat in part.seats]
     if not bound.bind_malicious:
-        free = list(context.malicious)
-        clipped[free] = sent[free]
+        clipped[attacking] = sent[attacking]
     absent = torch.ones(len(clipped), dtype=torch.bool)
     absent[active] = False
     clipped[absent] = 0.0  # noise fell on their zero rows too
-    return clipped
+    clipped[attacking] = held(clipped[attacking], context.rule.limit)
+    return Sent(clipped, acting)
 
 
-def craft(
-    context: RunContext, state: State, number: int, active: list[int], updates: torch.Tensor
-) -> torch.Tensor:
-    """Step 3: replace the malicious hospitals' rows by what the attack sends: (n, d).
+def scene_of(
+    context: RunContext,
+    state: State,
+    number: int,
+    active: Sequence[int],
+    root: Callable[[], RootDirections | None],
+) -> Scene:
+    """A round as it begins, for the attackers.
 
-    Where no honest hospital takes part, an omniscient attack sees its own updates in their place.
-
-    Raises:
-        InputError: the attack returned another shape.
+    Args:
+        context, state: of the run.
+        number: of the round, from 1.
+        active: seats that take part, ascending.
+        root: gives the round's root directions.
     """
-    attackers = [i for i in active if i in context.malicious]
-    if not attackers:
-        return updates
-    own = updates[attackers]
-    others = [i for i in active if i not in context.malicious]
-    honest = in_sight(updates[others], own) if context.attack.knowledge == "omniscient" else own
-    view = AttackView(
-        round=number - 1,
-        num_hospitals=len(active),
-        num_malicious=len(attackers),
-        rng=seeds.torch_generator(context.config.seed, "craft", number),
-        global_model=state.model,
-        clip_norm=context.config.privacy.clip_norm,
-        defence=context.defence.name,
-    )
-    crafted = context.attack.craft(honest.clone(), own.clone(), view)
-    if tuple(crafted.shape) != tuple(own.shape):
-        raise InputError(
-            f"attack {context.attack} must return updates of shape {tuple(own.shape)}; "
-            f"got {tuple(crafted.shape)}"
+
+    def rule() -> ClearRule:
+        directions = root()
+        trust = state.reputation if context.defence.reputation else None
+        count = context.federation.hospitals
+        return ClearRule(
+            context.rule,
+            context.rule.init() if state.rule_states is None else state.rule_states,
+            number,
+            state.update,
+            torch.tensor(trust or [1.0] * count, dtype=torch.float64),
+            torch.tensor(
+                counted(context, active) if context.rule.weighs_samples else [1.0] * count,
+                dtype=torch.float64,
+            ),
+            None if directions is None else directions.update.double(),
+            minimum_hospitals(context.defence, context.config, context.attackers.count),
         )
-    sent = updates.clone()
-    sent[attackers] = crafted.to(sent.dtype)
-    return sent
+
+    return Scene(context, state, number, active, rule)
 
 
 def counted(context: RunContext, in_play: Collection[int]) -> list[float]:
@@ -239,13 +199,17 @@ def run_round(
     active = taking_part(context, state)
     with clock.phase("ledger"):
         ledger.open_round(number, before)
+    directions = cache(partial(server.directions, state.model, number))
+    scene = scene_of(context, state, number, active, directions)
     with clock.phase("train"):
-        updates = local_updates(context, state, number, active)
+        updates, acting = local_updates(scene)
     with clock.phase("server"):
-        root = server.directions(state.model, number)
+        root = directions()
     with clock.phase("share"):
+        if context.attackers.cheats():
+            instruct(scene, acting, context.defence.nodes)
         present = [i in active for i in range(len(updates))]
-        submission = session.submit(_saturated(context, updates, session.rule.limit), present)
+        submission = session.submit(updates, present)
     with clock.phase("ledger"):
         recorded = ledger.commit(number, submission.commitments, context.hospitals)
     committed = submission.commitments if recorded is None else recorded
@@ -284,7 +248,15 @@ def run_round(
         )
     model = candidate if decision.keep else state.model
     following = State(
-        model, torch.tensor(decision.suspended), decision.reputation, step.state, step.stopped
+        model,
+        torch.tensor(decision.suspended),
+        decision.reputation,
+        step.state,
+        step.stopped,
+        accepted,
+        result.update,
+        remember(scene, acting),
+        _followed(scene, updates, sorted(settled.in_play)),
     )
     unopened = sorted(set(committed) - settled.in_play)
     said = {} if findings is None else findings.refused
@@ -367,14 +339,10 @@ def close(
     }
 
 
-def _saturated(context: RunContext, updates: torch.Tensor, limit: float) -> torch.Tensor:
-    """Malicious rows held inside the range that a share can encode.
-
-    A row outside it is refused at the door and harms nobody; an attacker who wants to be counted
-    sends the largest value that passes. NaN stays NaN, and is refused.
-    """
-    edge = limit - 2.0**-16
-    rows = list(context.malicious)
-    held = updates.clone()
-    held[rows] = held[rows].clamp(-edge, edge)
-    return held
+def _followed(
+    scene: Scene, updates: torch.Tensor, in_play: Sequence[int]
+) -> tuple[Any, ...] | None:
+    """States of the rule in the clear after a round; None where no attack knows the rule."""
+    if not scene.context.attackers.knows("rule"):
+        return None
+    return scene.rule().combine(updates[list(in_play)], in_play)[2]

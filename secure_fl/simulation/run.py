@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attacks import Attack
-from secure_fl import seeds
+from attacks.base import overrides
 from secure_fl.backends.session import Backend, Session
 from secure_fl.data import Split
-from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, sha256
 from secure_fl.hospital.hospital import Hospital
-from secure_fl.hospital.training import TrainOptions, check_device
+from secure_fl.hospital.training import TrainOptions
 from secure_fl.nodes.contract import Contract
 from secure_fl.server.samples import LARGEST_CLAIM
 from secure_fl.settings.ledger import PLACES
@@ -26,9 +24,11 @@ from secure_fl.settings.schema import (
     ExperimentConfig,
     malicious_count,
 )
+from secure_fl.simulation.attack_round import poisoned_once
+from secure_fl.simulation.attackers import Attackers, Part, seat_order
+from secure_fl.simulation.context import RunContext
 from secure_fl.simulation.frame import rounds_frame
 from secure_fl.simulation.parties import make_hospitals, make_validators, signs
-from secure_fl.simulation.round import RunContext, State, craft
 from secure_fl.simulation.secret import CellSecrets
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class RunConfig:
     @property
     def clean(self) -> bool:
         """Whether no hospital is malicious."""
-        return self.attack.name == "none" or self.fraction == 0.0
+        return self.attack.idle or self.fraction == 0.0
 
     @property
     def malicious(self) -> int:
@@ -103,81 +103,51 @@ class RunConfig:
             del experiment["train"]["device"]
         for key in PLACES:
             del experiment["ledger"][key]
-        settings = [experiment, asdict(self.defence), asdict(self.attack), self.fraction]
+        settings = [experiment, asdict(self.defence), self.attack.identity, self.fraction]
         return sha256(canonical_json(settings).encode())
 
 
-def choose_malicious(seed: int, hospitals: int, fraction: float) -> tuple[int, ...]:
-    """Malicious hospitals, ascending: the first of one random order, so a larger share holds the
-    smaller one."""
-    order = seeds.numpy_generator(seed, "malicious").permutation(hospitals)
-    return tuple(sorted(int(i) for i in order[: malicious_count(fraction, hospitals)]))
+def choose_malicious(run: RunConfig, rows: Sequence[int] | None = None) -> tuple[int, ...]:
+    """Seats of the hospitals that attack in some round, ascending.
+
+    Args:
+        run: whose.
+        rows: that each hospital has, where members are those with most.
+    """
+    return make_attackers(run, rows).ever
 
 
-def poison(
-    attack: Attack, splits: Sequence[Split], malicious: Sequence[int], seed: int
+def make_attackers(run: RunConfig, rows: Sequence[int] | None = None) -> Attackers:
+    """Who attacks in a run, how and when; see `choose_malicious`.
+
+    Raises:
+        ConfigError: a share of a mixture that gives no whole hospital.
+    """
+    experiment, attack = run.experiment, run.attack
+    parts = tuple(Part(*each) for each in attack.parts(experiment.extensions))
+    hospitals = experiment.data.hospitals
+    order = seat_order(experiment.seed, hospitals, attack.members, rows)
+    moving = attack.members == "each_round"
+    return Attackers(parts, order, run.malicious, experiment.seed, experiment.rounds, moving)
+
+
+def poisoned_splits(
+    attackers: Attackers, splits: Sequence[Split], clip_norm: float | None
 ) -> list[Split]:
-    """Training rows of every hospital, after the attack changed those of the malicious ones.
+    """Training rows of every hospital, after attacks that poison once changed their members'.
 
     Raises:
         ConfigError: the attack's parameters do not fit the data.
     """
     result = list(splits)
-    for i in malicious:
-        rng = seeds.torch_generator(seed, "poison", i)
-        try:
-            x, y = attack.poison(splits[i].x, splits[i].y, rng)
-        except ValueError as error:
-            raise ConfigError(f"attack {attack}: {error}") from error
-        result[i] = Split(x, y)
+    if attackers.moving:
+        return result
+    for part, seats in zip(attackers.parts, attackers.members(1), strict=True):
+        if overrides(part.attack, "poison") and not part.attack.every_round:
+            rows = poisoned_once(part.attack, splits, seats, attackers.seed, clip_norm)
+            for seat, split in rows.items():
+                result[seat] = split
     return result
-
-
-def dry_run(context: RunContext) -> None:
-    """Let the attack act on made-up updates, before anything runs.
-
-    It acts among all hospitals, and as if suspensions had left one honest hospital, none, one
-    malicious hospital, or that one alone.
-
-    Raises:
-        ConfigError: its classes are not those of the data, it cannot act among so many hospitals,
-            or there is no device to train on.
-        InputError: it returned updates of another shape, or values that are not finite.
-    """
-    federation, attack = context.federation, context.attack
-    check_device(context.options.device)
-    classes = range(federation.data.classes)
-    for key in ("source_class", "target_class"):
-        value = getattr(attack, key, None)
-        if value is not None and value not in classes:
-            raise ConfigError(
-                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the data"
-            )
-    nobody = torch.zeros(federation.hospitals, dtype=torch.bool)
-    state = State(federation.initial, nobody)
-    shape = (federation.hospitals, federation.model.num_parameters)
-    updates = 0.01 * torch.randn(
-        shape, generator=seeds.torch_generator(0, "craft", 0), dtype=torch.float32
-    )
-    for active in _rehearsed(context.malicious, federation.hospitals):
-        malicious = sum(i in context.malicious for i in active)
-        place = f"among {len(active)} hospitals, {malicious} of them malicious"
-        try:
-            sent = craft(context, state, 1, active, updates)
-        except SecureFLError:
-            raise
-        except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:
-            raise ConfigError(f"attack {attack}, {place}: {error}") from error
-        if not sent.isfinite().all():
-            raise InputError(f"attack {attack} must return finite values; it does not {place}")
-
-
-def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
-    """Whom to try it with: everybody, and what suspensions may leave."""
-    everybody = list(range(hospitals))
-    honest = [i for i in everybody if i not in malicious]
-    few = [[*honest[:1], *malicious], [*malicious], [*malicious[:1], *honest], [*malicious[:1]]]
-    return [everybody, *(sorted(active) for active in few)]
 
 
 def train_options(config: RunConfig) -> TrainOptions:
@@ -205,18 +175,16 @@ def make_context(
         contract: that hospitals and validators sign for, with a ledger.
         members: whose keys they get, with a contract.
     """
-    seed = config.experiment.seed
-    attack = config.attack.build(config.experiment.extensions)
-    malicious = (
-        () if config.clean else choose_malicious(seed, federation.hospitals, config.fraction)
-    )
-    splits = poison(attack, federation.data.hospitals, malicious, seed)
+    attackers = make_attackers(config, federation.rows)
+    malicious = attackers.ever
+    clip_norm = config.experiment.privacy.clip_norm
+    splits = poisoned_splits(attackers, federation.data.hospitals, clip_norm)
     return RunContext(
         config=config.experiment,
         defence=config.defence,
+        rule=config.defence.build(config.experiment.extensions),
         federation=federation,
-        attack=attack,
-        malicious=malicious,
+        attackers=attackers,
         splits=splits,
         claims=tuple(
             LARGEST_CLAIM if config.attack.overstate and i in malicious else rows
@@ -229,6 +197,7 @@ def make_context(
             contract,
             () if members is None else members.hospitals,
             config.experiment.faults if signs(config.defence) else (),
+            malicious if attackers.cheats() else (),
         ),
         validators=make_validators(
             federation.data.validators, contract, () if members is None else members.validators

@@ -14,7 +14,8 @@ from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.settings.schema import AttackConfig, malicious_fractions
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, dry_run, make_context
+from secure_fl.simulation.rehearsal import dry_run
+from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, make_context
 from secure_fl.simulation.secret import RunSecret
 from secure_fl.simulation.steps import RunSteps
 from secure_fl.threads import torch_threads

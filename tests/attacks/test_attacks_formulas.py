@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 import attacks
 from attacks.alie import derive_z
-from attacks.checks import sample_rows, sample_updates, sample_view
+from attacks.samples import sample_rows, sample_updates, sample_view
 
 H, F, D = 7, 3, 20
 
@@ -179,11 +179,11 @@ def test_backdoor_poisons_the_stated_share(shape):
     backdoor = attacks.load("backdoor", {"fraction": 0.25, "value": 1.0})
     x, y = sample_rows(shape, m=40)
     y[:] = 0
-    px, py = backdoor.poison(x, y, torch.Generator().manual_seed(0))
+    px, py = backdoor.poison(x, y, sample_view(4, 1, 30, seed=0))
     changed = (px != x).flatten(1).any(1)
     assert int(changed.sum()) == 10
     assert torch.equal(changed, py == 1)
-    other, _ = backdoor.poison(x, y, torch.Generator().manual_seed(1))
+    other, _ = backdoor.poison(x, y, sample_view(4, 1, 30, seed=1))
     assert not torch.equal(px, other)
 
 

@@ -16,11 +16,15 @@ from secure_fl.aggregation.worlds.fixedpoint import FixedPoint, encode
 
 def wrap(x: torch.Tensor, bits: int) -> Updates:
     """Encode float updates (m, d), reduced to `bits` bits as a node would read them."""
-    values = encode(x)
+    return wrap_integers(encode(x), bits)
+
+
+def wrap_integers(values: torch.Tensor, bits: int) -> Updates:
+    """Encoded updates, int64 (m, d), reduced to `bits` bits as a node would read them."""
     if bits < 64:
         half = 1 << (bits - 1)
         values = torch.remainder(values + half, 1 << bits) - half
-    return Updates(ClearMatrix(values, bits), (x.shape[0], x.shape[1]), UNIT)
+    return Updates(ClearMatrix(values, bits), (values.shape[0], values.shape[1]), UNIT)
 
 
 class ClearOps(FixedPoint):

@@ -22,8 +22,10 @@ from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.training import TrainOptions, train
 from secure_fl.server.samples import bounded
 from secure_fl.settings.schema import AttackConfig
+from secure_fl.simulation.attackers import Part
 from secure_fl.simulation.parties import make_server
 from secure_fl.simulation.prepare import prepare
+from secure_fl.simulation.rehearsal import dry_run
 from secure_fl.simulation.round import (
     Played,
     RunContext,
@@ -33,10 +35,11 @@ from secure_fl.simulation.round import (
     openings,
     result_hash,
     run_round,
+    scene_of,
     update_hash,
 )
 from secure_fl.simulation.round_ledger import Nobody
-from secure_fl.simulation.run import RunConfig, dry_run, make_context, open_session
+from secure_fl.simulation.run import RunConfig, make_context, open_session
 from secure_fl.simulation.secret import CellSecrets
 from secure_fl.types import AggregateResult, Opening
 from tests.support import tiny_job
@@ -83,7 +86,15 @@ def make(
     config = tiny_job.config("defences=[fedavg]", *overrides)
     run = RunConfig(config, config.defences[0], AttackConfig("sign_flip"), fraction)
     context = make_context(run, federation, SECRETS)
-    return run, context if attack is None else replace(context, attack=attack)
+    if attack is None:
+        return run, context
+    attackers = replace(context.attackers, parts=(Part(attack),))
+    return run, replace(context, attackers=attackers)
+
+
+def handed_in(context: RunContext, state: State, number: int, active: list[int]) -> torch.Tensor:
+    scene = scene_of(context, state, number, active, lambda: None)
+    return local_updates(scene).updates
 
 
 def start(federation: Federation) -> State:
@@ -169,7 +180,7 @@ def test_a_round_with_nobody_left_keeps_the_model(
 
 def test_rows_of_absent_hospitals_stay_zero_even_with_noise(federation: Federation) -> None:
     _, context = make(federation, "privacy.noise_sigma=0.1")
-    sent = local_updates(context, start(federation), 1, [0, 2])
+    sent = handed_in(context, start(federation), 1, [0, 2])
     assert torch.count_nonzero(sent[[1, 3]]) == 0
     assert (sent[[0, 2]].norm(dim=1) > 0.1).all()
 
@@ -217,7 +228,7 @@ def test_when_every_update_is_refused_the_model_stays(federation: Federation) ->
 def test_an_attack_of_the_wrong_shape_is_refused_by_name(federation: Federation) -> None:
     _, context = make(federation, attack=Sends(0.0, columns=3), fraction=0.25)
     with pytest.raises(InputError, match=r"Sends.* must return updates of shape \(1, \d+\); got"):
-        local_updates(context, start(federation), 1, [0, 1, 2, 3])
+        handed_in(context, start(federation), 1, [0, 1, 2, 3])
 
 
 @pytest.mark.parametrize("name", attacks.names())
@@ -226,7 +237,7 @@ def test_every_attack_acts_whoever_is_suspended(name: str, federation: Federatio
     honest = [i for i in range(N) if i not in context.malicious]
     first, second = context.malicious
     for active in ([first], [first, second], [first, second, honest[0]], [second, *honest]):
-        sent = local_updates(context, start(federation), 1, sorted(active))
+        sent = handed_in(context, start(federation), 1, sorted(active))
         assert sent.isfinite().all()
         assert torch.count_nonzero(sent[[i for i in range(N) if i not in active]]) == 0
         assert (sent[active].norm(dim=1) > 0).all()
@@ -263,12 +274,12 @@ def test_honest_updates_do_not_depend_on_the_attack(federation: Federation) -> N
     everybody = list(range(N))
     _, clean = make(federation)
     _, attacked = make(federation, attack=Sends(1.0), fraction=0.25)
-    one = local_updates(clean, start(federation), 1, everybody)
-    two = local_updates(attacked, start(federation), 1, everybody)
+    one = handed_in(clean, start(federation), 1, everybody)
+    two = handed_in(attacked, start(federation), 1, everybody)
     honest = [i for i in everybody if i not in attacked.malicious]
     assert torch.equal(one[honest], two[honest])
     assert not torch.equal(one, two)
-    again = local_updates(clean, start(federation), 2, everybody)
+    again = handed_in(clean, start(federation), 2, everybody)
     assert not torch.equal(one, again)  # another round, other batches
 
 
@@ -277,7 +288,7 @@ def test_the_bound_holds_malicious_hospitals_unless_told_otherwise(federation: F
         _, context = make(
             federation, f"privacy.bind_malicious={bound}", attack=Sends(100.0), fraction=0.25
         )
-        norms = local_updates(context, start(federation), 1, list(range(N))).norm(dim=1)
+        norms = handed_in(context, start(federation), 1, list(range(N))).norm(dim=1)
         assert norms[list(context.malicious)].max() >= longest - 1e-5
         honest = [i for i in range(N) if i not in context.malicious]
         assert norms[honest].max() <= 1 + 1e-5

@@ -18,11 +18,12 @@ from secure_fl.errors import ConfigError, InputError
 from secure_fl.federation import Federation
 from secure_fl.files import read_json, read_lines
 from secure_fl.settings.config import presets
-from secure_fl.settings.schema import AttackConfig
+from secure_fl.settings.schema import AttackConfig, malicious_count
+from secure_fl.simulation.attackers import seat_order
 from secure_fl.simulation.folder import TIMINGS, model_path, read_model, records_digest
 from secure_fl.simulation.parties import open_nodes
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.run import RunConfig, RunResult, choose_malicious
+from secure_fl.simulation.run import RunConfig, RunResult
 from secure_fl.simulation.secret import RunSecret
 from secure_fl.simulation.single import run_settings as run
 from secure_fl.simulation.steps import run_rounds
@@ -170,7 +171,8 @@ def test_too_many_hospitals_for_the_data_are_refused() -> None:
 
 @given(seed=st.integers(0, 2**62), hospitals=st.integers(2, 60))
 def test_a_larger_share_holds_the_smaller(seed: int, hospitals: int) -> None:
-    chosen = [set(choose_malicious(seed, hospitals, f)) for f in (0, 0.1, 0.3, 0.5)]
+    order = seat_order(seed, hospitals, "fixed")
+    chosen = [set(order[: malicious_count(f, hospitals)]) for f in (0, 0.1, 0.3, 0.5)]
     for smaller, larger in pairwise(chosen):
         assert smaller <= larger
     assert all(members <= set(range(hospitals)) for members in chosen)

@@ -20,7 +20,7 @@ from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation import parties
 from secure_fl.simulation.folder import TIMINGS
 from secure_fl.simulation.prepare import data_hash, prepare
-from secure_fl.simulation.round import State, local_updates
+from secure_fl.simulation.round import State, local_updates, scene_of
 from secure_fl.simulation.run import RunConfig, make_context
 from secure_fl.simulation.secret import RunSecret, public_members_seed
 from secure_fl.simulation.single import run_settings as run
@@ -101,7 +101,7 @@ def _sent(*overrides: str) -> torch.Tensor:
     own = secret.cell(cell.sha256, federation.data_sha256)
     setting = make_context(cell, federation, own)
     start = State(federation.initial, torch.zeros(4, dtype=torch.bool))
-    return local_updates(setting, start, 1, [0, 1, 2, 3])
+    return local_updates(scene_of(setting, start, 1, [0, 1, 2, 3], lambda: None)).updates
 
 
 def test_noise_cannot_be_repeated_from_the_settings() -> None:

@@ -1,0 +1,323 @@
+"""What malicious hospitals do in a round, hook by hook (`attacks.base.Attack`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+
+from attacks import Attack, AttackView
+from attacks.base import in_sight, knows, overrides
+from attacks.memory import EMPTY, Memory, checked
+from attacks.view import knowledge_of, told
+from secure_fl import seeds
+from secure_fl.data import Split
+from secure_fl.errors import ConfigError, InputError
+from secure_fl.faults import HOSPITAL_KINDS
+from secure_fl.hospital.steps import StepHook
+from secure_fl.simulation.cheating_hospital import CheatingHospital
+from secure_fl.simulation.knowledge import Scene, facts
+
+# Branches of the attackers' randomness, beside those of poisoning and crafting.
+_BEGIN, _TRAIN, _BREAK, _ENCODE = range(4)
+
+
+@dataclass(frozen=True, eq=False)
+class Acting:
+    """A part of the attack in a round in which it acts.
+
+    Attributes:
+        index: of the part.
+        attack: what its members do.
+        seats: its members that take part, ascending.
+        memory: what it remembers now.
+    """
+
+    index: int
+    attack: Attack
+    seats: tuple[int, ...]
+    memory: Memory = field(default_factory=lambda: EMPTY)
+
+
+def begin(scene: Scene, always: bool = False) -> list[Acting]:
+    """The parts that act in a round, each with its memory as it enters training.
+
+    Args:
+        scene: the round.
+        always: whatever the schedules say.
+    """
+    attackers, number = scene.context.attackers, scene.number
+    found = []
+    for index, members in enumerate(attackers.members(number)):
+        seats = tuple(seat for seat in members if seat in scene.active)
+        if not seats or not (always or attackers.acts(index, number)):
+            continue
+        acting = Acting(index, attackers.parts[index].attack, seats)
+        found.append(_awake(scene, acting))
+    return found
+
+
+def _awake(scene: Scene, acting: Acting) -> Acting:
+    attack, known = acting.attack, scene.state.memories
+    memory = known[acting.index] if acting.index < len(known) else None
+    view = view_of(scene, acting, _rng(scene, acting, "attack", _BEGIN))
+    if memory is None:
+        memory = _remembered(attack, attack.init(view))
+    if overrides(attack, "prepare"):
+        memory = _remembered(attack, attack.prepare(replace(view, memory=memory)))
+    return replace(acting, memory=memory)
+
+
+def _remembered(attack: Attack, memory: object) -> Memory:
+    try:
+        return checked(memory, f"attack {type(attack).__name__}")
+    except TypeError as error:
+        raise InputError(str(error)) from error
+
+
+def _rng(scene: Scene, acting: Acting, purpose: str, *index: int) -> torch.Generator:
+    """A generator of one part in one round; the first part's is that of a sole attack."""
+    own = () if acting.index == 0 else (acting.index,)
+    return seeds.torch_generator(scene.context.config.seed, purpose, scene.number, *index, *own)
+
+
+def view_of(
+    scene: Scene,
+    acting: Acting,
+    rng: torch.Generator,
+    outside: Sequence[int] | None = None,
+) -> AttackView:
+    """What a part may know.
+
+    Args:
+        scene: the round.
+        acting: the part.
+        rng: its randomness.
+        outside: seats whose updates it simulates first; default: all others that take part.
+    """
+    context = scene.context
+    if outside is None:
+        outside = [seat for seat in scene.active if seat not in acting.seats]
+    clean = context.federation.data.hospitals
+    return AttackView(
+        round=scene.number - 1,
+        num_hospitals=len(scene.active),
+        num_malicious=len(acting.seats),
+        rng=rng,
+        clip_norm=context.config.privacy.clip_norm,
+        members=acting.seats,
+        memory=acting.memory,
+        rows=tuple((clean[seat].x, clean[seat].y) for seat in acting.seats),
+        attack=type(acting.attack).__name__,
+        facts=told(knowledge_of(acting.attack.knowledge), facts(scene, outside, acting.seats)),
+    )
+
+
+def poisoned(attack: Attack, split: Split, view: AttackView) -> Split:
+    """One member's rows as the attack has it train on.
+
+    Raises:
+        ConfigError: the attack's parameters do not fit the data.
+    """
+    try:
+        return Split(*attack.poison(split.x, split.y, view))
+    except ValueError as error:
+        raise ConfigError(f"attack {attack}: {error}") from error
+
+
+def poisoned_once(
+    attack: Attack, splits: Sequence[Split], seats: Sequence[int], seed: int, clip: float | None
+) -> dict[int, Split]:
+    """Rows of an attack's members that stay as they are in all rounds, by seat.
+
+    Args:
+        attack: that poisons them.
+        splits: clean rows of all hospitals.
+        seats: the members, ascending.
+        seed: of the run.
+        clip: bound on updates, see `AttackView`.
+    """
+    rows = tuple((splits[seat].x, splits[seat].y) for seat in seats)
+    return {
+        seat: poisoned(
+            attack,
+            splits[seat],
+            AttackView(
+                round=0,
+                num_hospitals=len(splits),
+                num_malicious=len(seats),
+                rng=seeds.torch_generator(seed, "poison", seat),
+                clip_norm=clip,
+                members=tuple(seats),
+                rank=rank,
+                rows=rows,
+                attack=type(attack).__name__,
+            ),
+        )
+        for rank, seat in enumerate(seats)
+    }
+
+
+def training_rows(scene: Scene, acting: Sequence[Acting]) -> list[Split]:
+    """Rows that every hospital trains on in a round."""
+    context = scene.context
+    clean, splits = context.federation.data.hospitals, list(context.splits)
+    at_work = {seat for part in acting for seat in part.seats}
+    for seat in context.malicious:
+        if seat not in at_work:
+            splits[seat] = clean[seat]
+    for part in acting:
+        if not overrides(part.attack, "poison"):
+            continue
+        if part.attack.every_round:
+            for rank, seat in enumerate(part.seats):
+                rng = seeds.torch_generator(context.config.seed, "poison", seat, scene.number)
+                view = replace(view_of(scene, part, rng), rank=rank)
+                splits[seat] = poisoned(part.attack, clean[seat], view)
+        elif context.attackers.moving:
+            seed, clip = context.config.seed, context.config.privacy.clip_norm
+            for seat, split in poisoned_once(part.attack, clean, part.seats, seed, clip).items():
+                splits[seat] = split
+    return splits
+
+
+def step_hooks(scene: Scene, acting: Sequence[Acting]) -> list[StepHook]:
+    """What malicious hospitals do otherwise in local steps; rows count among those active."""
+    place = {seat: row for row, seat in enumerate(scene.active)}
+    hooks = []
+    for part in acting:
+        attack = part.attack
+        if not overrides(attack, "constrain") and not overrides(attack, "project"):
+            continue
+        view = view_of(scene, part, _rng(scene, part, "attack", _TRAIN))
+        hooks.append(
+            StepHook(
+                [place[seat] for seat in part.seats],
+                _constrained(attack, view) if overrides(attack, "constrain") else None,
+                _projected(attack, view) if overrides(attack, "project") else None,
+            )
+        )
+    return hooks
+
+
+def _constrained(
+    attack: Attack, view: AttackView
+) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int], torch.Tensor]:
+    def constrain(
+        params: torch.Tensor, gradient: torch.Tensor, start: torch.Tensor, step: int
+    ) -> torch.Tensor:
+        given = attack.constrain(params, gradient, start, replace(view, step=step))
+        return _of_shape(attack, "constrain", given, gradient)
+
+    return constrain
+
+
+def _projected(
+    attack: Attack, view: AttackView
+) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:
+    def project(params: torch.Tensor, start: torch.Tensor, step: int) -> torch.Tensor:
+        given = attack.project(params, start, replace(view, step=step))
+        return _of_shape(attack, "project", given, params)
+
+    return project
+
+
+def _of_shape(attack: Attack, hook: str, given: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if given.shape != like.shape:
+        raise InputError(
+            f"attack {attack} must return {hook} of shape {tuple(like.shape)}; got "
+            f"{tuple(given.shape)}"
+        )
+    return given
+
+
+def crafted(
+    scene: Scene, acting: Sequence[Acting], updates: torch.Tensor
+) -> tuple[torch.Tensor, list[Acting]]:
+    """Replace the malicious hospitals' rows by what the attack sends: (n, d), and its memories.
+
+    Where no honest hospital takes part, an attack that knows them sees its own in their place.
+
+    Raises:
+        InputError: the attack returned another shape, or remembers what cannot be stored.
+    """
+    at_work = {seat for part in acting for seat in part.seats}
+    others = [seat for seat in scene.active if seat not in at_work]
+    finite = [seat for seat in others if updates[seat].isfinite().all()]
+    sent, after = updates.clone(), []
+    for part in acting:
+        own, attack = updates[list(part.seats)], part.attack
+        informed = knows(attack, "honest")
+        honest = in_sight(updates[others], own) if informed else own
+        view = view_of(scene, part, _rng(scene, part, "craft"), finite if informed else None)
+        given = attack.craft(honest.clone(), own.clone(), view)
+        rows, memory = given if isinstance(given, tuple) else (given, part.memory)
+        if tuple(rows.shape) != tuple(own.shape):
+            raise InputError(
+                f"attack {attack} must return updates of shape {tuple(own.shape)}; "
+                f"got {tuple(rows.shape)}"
+            )
+        sent[list(part.seats)] = rows.to(sent.dtype)
+        after.append(replace(part, memory=_remembered(attack, memory)))
+    return sent, after
+
+
+def instruct(scene: Scene, acting: Sequence[Acting], nodes: int) -> None:
+    """Tell the attack's hospitals what to share in this round, and which breaches to commit."""
+    hospitals = scene.context.hospitals
+    told_so: dict[int, Mapping[int, str]] = {}
+    encoders = {}
+    for part in acting:
+        for seat, kinds in breaches(scene, part, nodes).items():
+            told_so[seat] = kinds
+        if overrides(part.attack, "encode"):
+            for rank, seat in enumerate(part.seats):
+                encoders[seat] = partial(_encoded, scene, part, rank)
+    for hospital in hospitals:
+        if isinstance(hospital, CheatingHospital):
+            own = told_so.get(hospital.number, {})
+            hospital.instruct(scene.number, own, encoders.get(hospital.number))
+
+
+def breaches(scene: Scene, part: Acting, nodes: int) -> dict[int, dict[int, str]]:
+    """Breaches of the protocol that a part commits: kinds by seat and node.
+
+    Raises:
+        InputError: a kind, rank or node that does not exist.
+    """
+    if not overrides(part.attack, "misbehave"):
+        return {}
+    view = view_of(scene, part, _rng(scene, part, "attack", _BREAK))
+    found: dict[int, dict[int, str]] = {}
+    for rank, kind, node in part.attack.misbehave(view):
+        good = kind in HOSPITAL_KINDS and 0 <= rank < len(part.seats) and 0 <= node < nodes
+        if not good:
+            raise InputError(
+                f"attack {part.attack}: misconduct must be of a rank below {len(part.seats)}, of "
+                f"kind {', '.join(HOSPITAL_KINDS)}, at a node below {nodes}; got "
+                f"{(rank, kind, node)}"
+            )
+        found.setdefault(part.seats[rank], {})[node] = kind
+    return found
+
+
+def _encoded(
+    scene: Scene, part: Acting, rank: int, integers: torch.Tensor, bits: int
+) -> torch.Tensor:
+    view = view_of(scene, part, _rng(scene, part, "attack", _ENCODE, rank))
+    given = part.attack.encode(integers.clone(), bits, replace(view, rank=rank))
+    if given.shape != integers.shape or given.dtype != integers.dtype:
+        raise InputError(
+            f"attack {part.attack} must encode int64 {tuple(integers.shape)}; got {given.dtype} "
+            f"{tuple(given.shape)}"
+        )
+    return given
+
+
+def remember(scene: Scene, acting: Sequence[Acting]) -> tuple[Memory | None, ...]:
+    """Memories of all parts after a round."""
+    known = dict(enumerate(scene.state.memories))
+    known |= {part.index: part.memory for part in acting}
+    return tuple(known.get(index) for index in range(len(scene.context.attackers.parts)))

@@ -1,0 +1,114 @@
+"""An attack tried on made-up updates, before anything runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+
+from attacks.base import Attack, overrides
+from secure_fl import seeds
+from secure_fl.errors import ConfigError, InputError, SecureFLError
+from secure_fl.hospital.training import check_device
+from secure_fl.server.guard import RootDirections
+from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
+from secure_fl.simulation.context import RunContext, State
+from secure_fl.simulation.round import scene_of
+
+
+def dry_run(context: RunContext) -> None:
+    """Let the attack act on made-up updates, before anything runs.
+
+    It acts among all hospitals, and as if suspensions had left one honest hospital, none, one
+    malicious hospital, or that one alone. A schedule that lets it act in no planned round is
+    warned of.
+
+    Raises:
+        ConfigError: its classes are not those of the data, it cannot act among so many hospitals,
+            it breaks a protocol that the defence does not have, or there is no device to train on.
+        InputError: it returned updates of another shape, or values that are not finite.
+    """
+    check_device(context.options.device)
+    attackers = context.attackers
+    for part in attackers.parts:
+        _check_classes(context, part.attack)
+        signs = context.defence.backend == "mpc" and context.defence.ledger
+        if overrides(part.attack, "misbehave") and attackers.count and not signs:
+            raise ConfigError(
+                f"attack {part.attack} breaks the protocol of nodes that sign: the defence must "
+                f"have backend: mpc and ledger: true; {context.defence.name} has backend: "
+                f"{context.defence.backend} and ledger: {str(context.defence.ledger).lower()}"
+            )
+    for index in attackers.idle():
+        part = attackers.parts[index]
+        warnings.warn(
+            f"attack {part.attack} acts in none of the {attackers.rounds} planned rounds: its "
+            f"{part.schedule} never fires",
+            stacklevel=2,
+        )
+    hospitals = context.federation.hospitals
+    updates = 0.01 * torch.randn(
+        (hospitals, context.federation.model.num_parameters),
+        generator=seeds.torch_generator(0, "craft", 0),
+        dtype=torch.float32,
+    )
+    first = [seat for members in attackers.members(1) for seat in members]
+    for active in _rehearsed(first, hospitals):
+        _act(context, updates, active, sum(seat in first for seat in active))
+
+
+def _check_classes(context: RunContext, attack: Attack) -> None:
+    classes = range(context.federation.data.classes)
+    for key in ("source_class", "target_class"):
+        value = getattr(attack, key, None)
+        if value is not None and value not in classes:
+            raise ConfigError(
+                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the data"
+            )
+
+
+def _act(context: RunContext, updates: torch.Tensor, active: list[int], malicious: int) -> None:
+    """All hooks but those inside training, once."""
+    federation = context.federation
+    state = State(federation.initial, torch.zeros(federation.hospitals, dtype=torch.bool))
+
+    @cache
+    def root() -> RootDirections:
+        return RootDirections(updates[0], updates[:0])
+
+    scene = scene_of(context, state, 1, active, root)
+    place = f"among {len(active)} hospitals, {malicious} of them malicious"
+    acting = []
+    try:
+        acting = begin(scene, always=True)
+        training_rows(scene, acting)
+        for hook in step_hooks(scene, acting):
+            rows = updates[list(hook.rows)]
+            if hook.constrain is not None:
+                hook.constrain(state.model + rows, rows, state.model, 0)
+            if hook.project is not None:
+                hook.project(state.model + rows, state.model, 0)
+        sent, acting = crafted(scene, acting, updates)
+        for part in acting:
+            breaches(scene, part, context.defence.nodes)
+    except SecureFLError:
+        raise
+    except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        raise ConfigError(f"attack {_named(context)}, {place}: {error}") from error
+    for part in acting:
+        if part.attack.finite and not sent[list(part.seats)].isfinite().all():
+            raise InputError(f"attack {part.attack} must return finite values; it does not {place}")
+
+
+def _named(context: RunContext) -> str:
+    return " and ".join(str(part.attack) for part in context.attackers.parts)
+
+
+def _rehearsed(malicious: Sequence[int], hospitals: int) -> list[list[int]]:
+    """Whom to try it with: everybody, and what suspensions may leave."""
+    everybody = list(range(hospitals))
+    honest = [i for i in everybody if i not in malicious]
+    few = [[*honest[:1], *malicious], [*malicious], [*malicious[:1], *honest], [*malicious[:1]]]
+    return [everybody, *(sorted(active) for active in few)]
