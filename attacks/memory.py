@@ -83,13 +83,16 @@ def unpack(content: bytes) -> Memory:
     line, _, rest = content.partition(b"\n")
     try:
         head = json.loads(line)
-        entries = {name: dict(entry) for name, entry in dict(head).items()}
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"a memory must begin with a line of JSON: {error}") from error
+    if not isinstance(head, dict) or not all(isinstance(each, dict) for each in head.values()):
+        raise ValueError("a memory must begin with a mapping of names to mappings")
     found: dict[str, Any] = {}
-    for name, entry in entries.items():
+    for name, entry in head.items():
         if "value" in entry:
-            found[name] = _storable(entry["value"], f"memory, {name!r},")
+            if type(entry["value"]) not in (bool, int, float, str):
+                raise ValueError(f"memory, {name!r}, must be a number or a string; got {entry}")
+            found[name] = entry["value"]
             continue
         found[name], rest = _tensor(name, entry, rest)
     if rest:
