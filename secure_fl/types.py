@@ -50,6 +50,7 @@ class AggregateResult:
         values: the opened values themselves, by name.
         digests: SHA-256 of each value at the moment when it was opened, by name.
         cost: time, rounds and traffic.
+        seed: 32 public bytes, from which rules drew groups, places or noise (`public_seed`).
     """
 
     update: torch.Tensor
@@ -58,3 +59,4 @@ class AggregateResult:
     values: dict[str, torch.Tensor] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    seed: bytes = bytes(32)

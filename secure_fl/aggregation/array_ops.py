@@ -103,6 +103,17 @@ class ArrayOps(ABC):
         require(count >= 1, "count", "at least 1", count)
         return of_fewest_rows(self._expand(a, axis, count), a)
 
+    def rounded(self, a: Secret, unit: float) -> Secret:
+        """Return a rounded down to steps of `unit`, a power of two, where its own are finer.
+
+        With fewer bits more fits beside it: weights of `combine`, say. The plain backend, which
+        has no steps, leaves a as it is.
+
+        Range: that of a.  Reveals: nothing.  Cost: some 8 rounds.
+        """
+        require(math.frexp(unit)[0] == 0.5, "unit", "a power of two", unit)
+        return of_fewest_rows(self._rounded_to(a, unit), a)
+
     def inverse_root(self, a: Secret, floor: float) -> Secret:
         """Return 1 / sqrt(max(a, floor)).
 
@@ -199,6 +210,14 @@ class ArrayOps(ABC):
         # Half the unit instead of half the integer: exact. The sum is what leaves.
         return replace(self._scaled(total, 0.5), step=total.unit)
 
+    def divide(self, a: Secret, count: int) -> Secret:
+        """Return a / count for a public whole count, exactly: divided in public once it is opened.
+
+        Range: that of a.  Reveals: nothing.  Cost: local.
+        """
+        require(1 <= count < 2**20, "count", "from 1 to 2^20", count)
+        return replace(self._scaled(a, 1 / count), step=a.step or a.unit)
+
     def absolute(self, a: Secret) -> Secret:
         """Return |a|: a - 2 a [a < 0].
 
@@ -264,6 +283,9 @@ class ArrayOps(ABC):
 
     @abstractmethod
     def _expand(self, a: Secret, axis: int, count: int) -> Secret: ...
+
+    @abstractmethod
+    def _rounded_to(self, a: Secret, unit: float) -> Secret: ...
 
     @abstractmethod
     def _inverse_root(self, a: Secret, floor: float) -> Secret: ...

@@ -7,6 +7,8 @@ wrap in any round is found so, in milliseconds.
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from secure_fl.aggregation.openings import UNIT, Permit
@@ -23,6 +25,10 @@ class _OneColumn(ClearRing):
 
     def columns(self, x: ClearMatrix, indices: list[int]) -> ClearMatrix:
         return x
+
+    def reshaped(self, a: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        whole = a.numel() == math.prod(shape)
+        return a.reshape(shape) if whole else a  # one column, as it is, for all
 
     def shift(self, x: ClearMatrix, by: torch.Tensor, bits: int) -> ClearMatrix:
         return ClearMatrix(x.values, bits)
@@ -63,7 +69,8 @@ def rehearse_ranges(rule: Pipeline, hospitals: int, dim: int, rounds: int = 1) -
     for number in range(1, (rounds if stateful else min(rounds, 1)) + 1):
         zeros = ClearMatrix(torch.zeros((hospitals, 1), dtype=torch.int64), rule.bits)
         x = Updates(zeros, (hospitals, dim), UNIT)
-        seen = Surroundings(number, last=torch.full((1,), rule.limit, dtype=torch.float64))
+        last, model = torch.full((1,), rule.limit, dtype=torch.float64), torch.ones(1)
+        seen = Surroundings(number, last=last, model=model)
         try:
             _, _, states = run(
                 rule,

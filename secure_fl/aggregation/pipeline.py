@@ -21,10 +21,12 @@ from typing import Any
 
 import torch
 
+from secure_fl.aggregation.context import WEIGHTS as WEIGHTS
+from secure_fl.aggregation.context import Context as Context
 from secure_fl.aggregation.openings import THE_UPDATE, Opens
 from secure_fl.aggregation.ops import FRACTION_BITS, Ops, Secret, Updates
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS
-from secure_fl.aggregation.surroundings import Surroundings, groups_of
+from secure_fl.aggregation.surroundings import Surroundings
 from secure_fl.checks import check_types
 from secure_fl.errors import ConfigError, InputError, near, require
 from secure_fl.extensions import NONE, Extensions, is_own
@@ -32,66 +34,6 @@ from secure_fl.imports import mark
 from secure_fl.types import Opening
 
 State = Any
-
-
-@dataclass(frozen=True)
-class Context:
-    """What flows through the stages of one aggregation.
-
-    Attributes:
-        ops: the backend.
-        x: updates still in play, (m, d).
-        hospitals: public numbers of the hospitals whose rows these are, length m.
-        reputation: float64 (n,), public, indexed by hospital.
-        samples: float64 (n,), public, rows that each hospital counts for, up to a common factor.
-        reference: float64 (d,), a public root direction, if the caller gave one.
-        accepted: bool (n,), public: submitted and not rejected so far.
-        update: the combined update (d,), once a stage has made it.
-        minimum: public; with fewer rows in play nothing is combined.
-        surroundings: public; the round, its randomness and the update opened before.
-    """
-
-    ops: Ops
-    x: Updates
-    hospitals: tuple[int, ...]
-    reputation: torch.Tensor
-    samples: torch.Tensor
-    accepted: torch.Tensor
-    reference: torch.Tensor | None = None
-    update: Secret | None = None
-    minimum: int = 1
-    surroundings: Surroundings = Surroundings()  # noqa: RUF009
-
-    def groups(self, size: int) -> list[list[int]]:
-        """Divide the rows in play at random into groups of at least `size`: indices of rows.
-
-        Public, and known only after all commitments (`surroundings.public_seed`).
-        """
-        return groups_of(self.surroundings.seed, len(self.hospitals), size)
-
-    @property
-    def enough(self) -> bool:
-        """Whether the rows in play are as many as may be combined."""
-        return len(self.hospitals) >= max(self.minimum, 1)
-
-    def enough_for(self, step: Stage) -> bool:
-        """Whether there are as many rows as a stage needs, too."""
-        return self.enough and len(self.hospitals) >= step.needs
-
-    def keep(self, flags: torch.Tensor) -> Context:
-        """Keep the rows whose public flag (m,) is set."""
-        indices = flags.nonzero()[:, 0].tolist()
-        if len(indices) == len(self.hospitals):
-            return self
-        hospitals = tuple(self.hospitals[i] for i in indices)
-        return replace(self, x=self.ops.rows(self.x, indices), hospitals=hospitals)
-
-    def reject(self, flags: torch.Tensor) -> Context:
-        """Mark as rejected the rows whose public flag (m,) is not set, and drop them."""
-        accepted = self.accepted.clone()
-        for hospital, kept in zip(self.hospitals, flags.tolist(), strict=True):
-            accepted[hospital] &= kept
-        return replace(self.keep(flags), accepted=accepted)
 
 
 @dataclass(frozen=True)
@@ -104,7 +46,9 @@ class Stage:
         init: state before the first round.
         linear: true if it only sums rows with public weights, so that no bound is needed.
         weighs_samples: true if it uses `context.samples`.
+        uses_model: true if it uses `context.surroundings.model`.
         needs: fewest rows with which it can keep its promise; with fewer nothing is combined.
+        leaves: how many rows it leaves at the most, by how many there are.
         config: how to make it again: ("name" or "module:function", parameters).
     """
 
@@ -113,7 +57,9 @@ class Stage:
     init: Callable[[], State] = lambda: None
     linear: bool = False
     weighs_samples: bool = False
+    uses_model: bool = False
     needs: int = 1
+    leaves: Callable[[int], int] = lambda rows: rows
     config: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -223,6 +169,11 @@ class Pipeline:
         return any(s.weighs_samples for s in self.stages)
 
     @property
+    def uses_model(self) -> bool:
+        """Whether the rule uses the global model of the round."""
+        return any(s.uses_model for s in self.stages)
+
+    @property
     def opens(self) -> tuple[str, ...]:
         """Names of all values that the rule opens, in order."""
         return tuple(opens.name for opens in self._declared)
@@ -246,14 +197,17 @@ class Pipeline:
 
     def refuse_too_few(self, hospitals: int) -> None:
         """Raise `InputError` for a rule of which a stage needs more rows than hospitals."""
+        rows = hospitals
         for name, each in ((s.config[0], s) for s in self.stages):
-            if hospitals < each.needs:
+            if rows < each.needs:
                 borne = each.config[1].get("num_malicious")
                 what = "work with" if borne is None else f"bear num_malicious={borne} of"
+                groups = "" if rows == hospitals else f" in {rows} groups"
                 raise InputError(
-                    f"the rule cannot {what} {hospitals} hospitals: {name} needs at least "
+                    f"the rule cannot {what} {hospitals} hospitals{groups}: {name} needs at least "
                     f"{each.needs}"
                 )
+            rows = each.leaves(rows)
 
     def to_config(self) -> dict[str, Any]:
         """Return the pipeline as plain data."""
@@ -337,7 +291,7 @@ def run(
         del x  # gone from memory once a stage has made something else of it
         ended = True
         for index, step in enumerate(pipeline.stages):
-            ended = context.enough_for(step)
+            ended = context.enough_for(step.needs)
             if not ended:
                 break
             context, following[index] = _applied(step, context, states[index], dim)
@@ -359,7 +313,7 @@ def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Con
     Raises:
         InputError: it opened something else, or left rows that are not those of hospitals in play.
     """
-    exits, rows = context.ops.exits, len(context.hospitals)
+    exits, rows = context.ops.exits, len(context.members)
     since = len(exits.opened)
     exits.allow(step.opens, rows, dim)
     try:
@@ -380,8 +334,11 @@ def _held(step: Stage, before: Context, after: Context, dim: int) -> Context:
     in_order = all(hospital in remaining for hospital in after.hospitals)
     rule = f"among {before.hospitals}, in this order"
     require(in_order, f"hospitals that stage {name} leaves", rule, after.hospitals)
-    shape = (len(after.hospitals), dim)
-    rule = f"{shape}, a row for each hospital that it leaves"
+    grouped = sorted(hospital for members in after.members for hospital in members)
+    rule = f"the hospitals that it leaves, {after.hospitals}, each in one row"
+    require(grouped == list(after.hospitals), f"members of rows that {name} leaves", rule, grouped)
+    shape = (len(after.members), dim)
+    rule = f"{shape}, a row for each hospital or group that it leaves"
     require(
         after.x.shape == shape,
         f"shape of the updates that stage {name} leaves",
@@ -392,6 +349,7 @@ def _held(step: Stage, before: Context, after: Context, dim: int) -> Context:
         before,
         x=after.x,
         hospitals=after.hospitals,
+        rows=after.rows,
         accepted=after.accepted,
         update=after.update,
     )

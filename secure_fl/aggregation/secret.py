@@ -115,6 +115,7 @@ class Updates:
         norm_bound: a public bound on every row's Euclidean norm, infinite if none is known.
         rows: how many hospitals' updates, with real weight, each row was combined of; None where a
             row is one hospital's.
+        disjoint: whether no two rows are made of the same hospital's update.
     """
 
     data: Any
@@ -122,6 +123,12 @@ class Updates:
     unit: float = 1.0
     norm_bound: float = math.inf
     rows: int | None = None
+    disjoint: bool = True
+
+    def hospitals(self, count: int) -> int:
+        """How many hospitals' updates are combined, at the least, in what `count` rows make."""
+        each = 1 if self.rows is None else self.rows
+        return each * count if self.disjoint else each
 
 
 def middle_ranks(count: int) -> tuple[int, ...]:
@@ -139,8 +146,20 @@ def exact_length(vector: torch.Tensor) -> float:
     return math.sqrt(math.fsum(vector.to(torch.float64).square().tolist()))
 
 
-def fewest_rows(parts: Sequence[Updates]) -> int | None:
-    """How many hospitals' updates a row of one of these is combined of, at the least."""
+def joined_rows(parts: Sequence[Updates]) -> tuple[int | None, bool]:
+    """What is known of stacked rows: of how many hospitals each is, and whether of different ones.
+
+    Rows that are one hospital's each are taken to be different hospitals'.
+    """
+    return _fewest(parts), all(part.rows is None for part in parts)
+
+
+def paired_rows(x: Updates, y: Updates) -> tuple[int | None, bool]:
+    """The same of rows that are added to those of the same hospitals."""
+    return _fewest((x, y)), x.disjoint and y.disjoint
+
+
+def _fewest(parts: Sequence[Updates]) -> int | None:
     known = [part.rows for part in parts]
     return None if None in known else min(rows for rows in known if rows is not None)
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from secure_fl.errors import require
@@ -21,11 +22,31 @@ class Surroundings:
         round: number of the round in its session, from 1.
         seed: 32 public bytes that follow from the commitments of all in play (`public_seed`).
         last: the update opened last in this session, float64 (d,); None in the first round.
+        model: the global model that this round's updates start from, float64 (d,), where the rule
+            uses it and the caller gave it.
     """
 
     round: int = 1
     seed: bytes = bytes(32)
     last: torch.Tensor | None = None
+    model: torch.Tensor | None = None
+
+    def drawn(self, count: int, among: int) -> list[int]:
+        """Draw `count` of the numbers 0 .. among-1 at random, ascending: public, as the seed is."""
+        require(1 <= count <= among, "count", f"from 1 to {among}", count)
+        stream = hashlib.shake_256(_LABEL + b" of places" + self.seed).digest(8 * among)
+        order = np.argsort(np.frombuffer(stream, "<u8"), kind="stable")
+        return sorted(order[:count].tolist())
+
+    def noise(self, count: int) -> torch.Tensor:
+        """Draw numbers of mean 0 and standard deviation 1, float64 (count,): public.
+
+        Each is the number of ones among 256 fair bits, less 128, by 8: normal but for its steps of
+        1/8 and its end at 16, and the same on every machine.
+        """
+        stream = hashlib.shake_256(_LABEL + b" of noise" + self.seed).digest(32 * count)
+        bits = np.unpackbits(np.frombuffer(stream, np.uint8).reshape(count, 32), axis=1)
+        return torch.from_numpy((bits.sum(axis=1, dtype=np.int64) - 128) / 8.0)
 
 
 def public_seed(number: int, commitments: Mapping[int, bytes]) -> bytes:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 
 from secure_fl.aggregation.array_ops import ArrayOps
-from secure_fl.aggregation.secret import Secret, Updates, middle_ranks
-from secure_fl.aggregation.weights import real_rows
+from secure_fl.aggregation.secret import Secret, Updates, middle_ranks, paired_rows
+from secure_fl.aggregation.weights import real_rows, whole_copies
 from secure_fl.errors import require
 
 
@@ -41,7 +41,7 @@ class UpdateOps(ArrayOps, ABC):
         Range: that of x.  Reveals: nothing.  Cost: local, once rows are lifted to the ring.
         """
         require(0 <= index < x.shape[0], "index", f"from 0 to {x.shape[0] - 1}", index)
-        return replace(self._row(x, index), rows=x.rows or 1)
+        return replace(self._row(x, index), rows=x.hospitals(1))
 
     def columns(self, x: Updates, indices: Sequence[int]) -> Updates:
         """Keep the coordinates with these public indices, in this order: (m, len(indices)).
@@ -66,6 +66,15 @@ class UpdateOps(ArrayOps, ABC):
 
         Range: the sum of theirs.  Reveals: nothing.  Cost: local, once lifted.
         """
+
+    def difference(self, x: Updates, y: Updates) -> Updates:
+        """Return x - y, row by row, in the finer unit.
+
+        Range: the sum of theirs.  Reveals: nothing.  Cost: local, once lifted.
+        """
+        require(x.shape == y.shape, "shapes", "equal", (x.shape, y.shape))
+        rows, disjoint = paired_rows(x, y)
+        return replace(self._difference_of_rows(x, y), rows=rows, disjoint=disjoint)
 
     def shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates:
         """Return x_i + by, for a public or secret vector (d,).
@@ -105,9 +114,27 @@ class UpdateOps(ArrayOps, ABC):
         require(len(shape) == 2 and shape[1] == x.shape[0], "shape of weights", rule, weights.shape)
         require(1 <= rows <= x.shape[0], "rows", f"from 1 to {x.shape[0]}", rows)
         require(most is None or most > 0, "most", "positive", most)
-        # A sum of one row is made of what that row was made of.
-        count = rows if x.rows is None else x.rows if rows == 1 else min(rows, x.rows)
-        return replace(self._combine(x, weights, shape[0], most, rounded), rows=count)
+        # A sum of one row is made of what that row was made of; of rows that share hospitals a sum
+        # of several may be made of fewer.
+        alone = x.disjoint or rows == 1
+        count = x.hospitals(rows) if alone else min(rows, x.hospitals(rows))
+        made = self._combine(x, weights, shape[0], most, rounded)
+        return replace(made, rows=count, disjoint=shape[0] == 1)
+
+    def group_means(self, x: Updates, groups: Sequence[Sequence[int]]) -> Updates:
+        """Return the mean of each group of rows, (g, d), for disjoint public groups of indices.
+
+        Range: that of x, rounded down to its steps; of equal rows exactly those.
+        Reveals: nothing.  Cost: local, once lifted; their bits take up to 16 rounds more.
+        """
+        taken = [row for group in groups for row in group]
+        good = all(len(group) > 0 for group in groups) and len(set(taken)) == len(taken)
+        good = good and bool(taken) and all(0 <= row < x.shape[0] for row in taken)
+        rule = f"not empty, disjoint, of rows below {x.shape[0]}"
+        require(good, "groups of rows", rule, [list(group) for group in groups])
+        made = self._group_means(x, [list(group) for group in groups])
+        rows = x.hospitals(min(len(group) for group in groups))
+        return replace(made, rows=rows, disjoint=x.disjoint)
 
     # --- products ---
 
@@ -174,7 +201,7 @@ class UpdateOps(ArrayOps, ABC):
 
         Range: that of x.  Reveals: nothing.  Cost: bits of x, then a selection: docs/protocol.md.
         """
-        rows = x.shape[0] if x.rows is None else x.rows
+        rows = x.hospitals(x.shape[0])
         return [replace(v, rows=rows) for v in self._order_statistics(x, ranks)]
 
     def median(self, x: Updates) -> Secret:
@@ -183,6 +210,21 @@ class UpdateOps(ArrayOps, ABC):
         Range, Reveals, Cost: as `order_statistics`.
         """
         return self.mean_of(self.order_statistics(x, middle_ranks(x.shape[0])))
+
+    def weighted_median(self, x: Updates, weights: torch.Tensor) -> Secret:
+        """Coordinate-wise median (d,) of rows that count for as much as their public weight (m,).
+
+        It is the median of a multiset in which row i stands w_i times (`weights.whole_copies`): the
+        value at which half the weight is reached, the mean of two where that is between them.
+
+        Range: that of x; weights at least 0 and not all 0.
+        Reveals: nothing.  Cost: as `median`, with a selection that is some 4 times as large.
+        """
+        copies = whole_copies(weights)
+        ranks = sorted(set(middle_ranks(sum(copies))))
+        rows = x.hospitals(real_rows(weights))
+        found = self._weighted_order(x, copies, ranks)
+        return replace(self.mean_of(found), rows=rows)
 
     @abstractmethod
     def trimmed_mask(self, x: Updates, trim: int) -> Secret:
@@ -227,6 +269,16 @@ class UpdateOps(ArrayOps, ABC):
         require(1 <= count <= bits.shape[0], "count", f"from 1 to {bits.shape[0]}", count)
         return self._count_at_least(bits, count)
 
+    def differ(self, bits: Secret, other: Secret) -> Secret:
+        """Return for each row the bits in which it differs from another: (m, d), (d,) -> (m, d).
+
+        Range: bits, as `signs` and `count_at_least` return them.  Reveals: nothing.  Cost: local.
+        """
+        good = bits.is_bit and other.is_bit and bits.shape[1:] == other.shape
+        shapes = (bits.shape, other.shape)
+        require(good and len(bits.shape) == 2, "bits to compare", "bits (m, d) and (d,)", shapes)
+        return self._differ(bits, other)
+
     @abstractmethod
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         """Keep x where the mask (m, d) is set, elsewhere take `otherwise` (d,), or 0 for None.
@@ -246,7 +298,7 @@ class UpdateOps(ArrayOps, ABC):
         Args:
             divisor: divides in place of the sum of the weights, which are equal then.
         """
-        rows = real_rows(weights) if x.rows is None else x.rows
+        rows = x.hospitals(real_rows(weights))
         return replace(self._weighted_mean(x, weights, divisor), rows=rows)
 
     # --- what a backend does ---
@@ -264,6 +316,12 @@ class UpdateOps(ArrayOps, ABC):
     def _shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates: ...
 
     @abstractmethod
+    def _difference_of_rows(self, x: Updates, y: Updates) -> Updates: ...
+
+    @abstractmethod
+    def _group_means(self, x: Updates, groups: list[list[int]]) -> Updates: ...
+
+    @abstractmethod
     def _combine(
         self, x: Updates, weights: Secret, count: int, most: float | None, rounded: bool
     ) -> Updates: ...
@@ -279,6 +337,12 @@ class UpdateOps(ArrayOps, ABC):
 
     @abstractmethod
     def _count_at_least(self, bits: Secret, count: int) -> Secret: ...
+
+    @abstractmethod
+    def _differ(self, bits: Secret, other: Secret) -> Secret: ...
+
+    @abstractmethod
+    def _weighted_order(self, x: Updates, copies: list[int], ranks: list[int]) -> list[Secret]: ...
 
     @abstractmethod
     def _weighted_mean(

@@ -10,6 +10,7 @@ Integers throughout: every node finds the same, on any processor.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ from secure_fl.errors import require
 
 WEIGHT_BITS = 24
 """Weights that differ add up to 2^24: each is within 2^-24 of its share."""
+
+COPIES_BITS = 8
+"""Rows of a weighted median stand 2^8 times in all."""
 
 REAL_SHARE = 8
 """A row counts as one among others if it has at least an eighth of the largest weight."""
@@ -53,17 +57,38 @@ def apportion(weights: torch.Tensor) -> Apportioned:
         >>> apportion(torch.tensor([0.5, 0.25, 0.25])).integers
         (8388608, 4194304, 4194304)
     """
+    return _apportioned(weights, WEIGHT_BITS)
+
+
+def _apportioned(weights: torch.Tensor, bits: int) -> Apportioned:
     read = _read(weights)
     total = sum(read)
     require(total > 0, "weights", "not all zero", weights.tolist())
     if len({value for value in read if value}) == 1:
         return Apportioned(tuple(int(value > 0) for value in read), 0)
-    shares = [divmod(value << WEIGHT_BITS, total) for value in read]
-    left = (1 << WEIGHT_BITS) - sum(whole for whole, _ in shares)
+    shares = [divmod(value << bits, total) for value in read]
+    left = (1 << bits) - sum(whole for whole, _ in shares)
     order = sorted(range(len(shares)), key=lambda row: -shares[row][1])  # stable: lower row first
     luckier = set(order[:left])
     integers = tuple(whole + (row in luckier) for row, (whole, _) in enumerate(shares))
-    return Apportioned(integers, WEIGHT_BITS)
+    return Apportioned(integers, bits)
+
+
+def whole_copies(weights: torch.Tensor) -> list[int]:
+    """How often each row stands in a multiset, for weights (m,): up to 2^8 in all.
+
+    In 2^8, by the method of largest remainders as in `apportion`, or 1 each where weights are
+    equal; without what all counts have in common. Of rows without weight none.
+
+    Raises:
+        InputError: a weight is negative or not finite, or all are zero.
+
+    Example:
+        >>> whole_copies(torch.tensor([1.0, 1.0, 0.0])), whole_copies(torch.tensor([0.5, 1.5]))
+        ([1, 1, 0], [1, 3])
+    """
+    counts = _apportioned(weights, COPIES_BITS).integers
+    return [count // math.gcd(*counts) for count in counts]
 
 
 def real_rows(weights: torch.Tensor) -> int:

@@ -64,6 +64,8 @@ def aggregate(
     reputation: Any = None,
     reference: Any = None,
     samples: Any = None,
+    model: Any = None,
+    seed: bytes | None = None,
 ) -> AggregateResult:
     """Combine updates once with a robust rule.
 
@@ -81,6 +83,9 @@ def aggregate(
         reference: float (d,), a public root direction where a rule wants one.
         samples: float (n,), rows that each hospital trained on, for rules that weigh by them, as
             FedAvg does; default all equal. They are believed as they are.
+        model: float (d,), the public global model where a rule wants one.
+        seed: 32 bytes, for "plain" and "fixed": public randomness of rules that draw groups, places
+            or noise; default drawn from the commitments. A result has it (`seed`).
 
     Returns:
         The combined update, who was accepted, what was opened and what it cost.
@@ -107,4 +112,6 @@ def aggregate(
         if submission.refused:
             hospital, reason = next(iter(submission.refused.items()))
             raise InputError(f"hospital {hospital}'s update is refused: {reason}")
-        return session.aggregate(submission, reputation, reference, samples=samples)
+        return session.aggregate(
+            submission, reputation, reference, samples=samples, model=model, seed=seed
+        )

@@ -13,7 +13,7 @@ from secure_fl.aggregation.pipeline import run
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.aggregation.worlds import fixed, plain
-from secure_fl.backends.session import Backend, Session, Submission, as_hospitals
+from secure_fl.backends.session import Backend, Public, Session, Submission, as_hospitals
 from secure_fl.errors import require
 from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.sharing import refusal
@@ -80,11 +80,13 @@ class ClearSession(Session):
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
+        public: Public,
     ) -> AggregateResult:
         taken = submission.commitments
         hospitals = [h for h in submission.shares if commitments.get(h) == taken[h]]
         start = perf_counter()
-        seed = public_seed(self._round, {h: commitments[h] for h in hospitals})
+        derived = public_seed(self._round, {h: commitments[h] for h in hospitals})
+        seed = derived if public.seed is None else public.seed
         ops, x = self._wrap({h: submission.shares[h] for h in hospitals})
         update, accepted, self._states = run(
             self.rule,
@@ -97,9 +99,9 @@ class ClearSession(Session):
             self.dim,
             reference,
             self._minimum,
-            Surroundings(self._round, seed, self._last),
+            Surroundings(self._round, seed, self._last, public.model),
         )
         self._last = update.clone()
         cost = Cost(seconds_online=perf_counter() - start)
         digests = ops.exits.digests
-        return AggregateResult(update, accepted, ops.opened, ops.values, digests, cost)
+        return AggregateResult(update, accepted, ops.opened, ops.values, digests, cost, seed)

@@ -11,7 +11,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -45,6 +45,18 @@ class Submission:
     commitments: dict[int, bytes]
     refused: dict[int, str]
     shares: Any
+
+
+class Public(NamedTuple):
+    """What else is public of a round.
+
+    Attributes:
+        model: float64 (d,), the global model, or None.
+        seed: 32 bytes in place of those that follow from the commitments, or None.
+    """
+
+    model: torch.Tensor | None = None
+    seed: bytes | None = None
 
 
 def as_hospitals(
@@ -132,6 +144,8 @@ class Session(ABC):
         commitments: Mapping[int, bytes] | None = None,
         ruled: Sequence[tuple[int, int]] = (),
         samples: Any = None,
+        model: Any = None,
+        seed: bytes | None = None,
     ) -> AggregateResult:
         """Combine the submitted updates, once.
 
@@ -146,6 +160,10 @@ class Session(ABC):
                 contract's ruling.
             samples: float (n,), public, >= 0: rows that each hospital counts for, up to a common
                 factor; all equal by default.
+            model: float (d,), public: the global model that the updates start from, where the rule
+                uses it.
+            seed: 32 bytes, in the clear alone: public randomness in place of what follows from the
+                commitments, so that a round of the nodes can be computed again (`result.seed`).
 
         Raises:
             InputError: wrong shapes or values; another submission than this session's last; under
@@ -164,11 +182,17 @@ class Session(ABC):
         direction = None if reference is None else as_vector(reference, self.dim, "reference")
         if direction is not None:
             require(bool(direction.isfinite().all()), "reference", "finite", "NaN or infinity")
+        given = None if model is None else as_vector(model, self.dim, "model")
+        if given is not None:
+            require(bool(given.isfinite().all()), "model", "finite", "NaN or infinity")
+        known = seed is None or (isinstance(seed, bytes) and len(seed) == 32)
+        require(known, "seed", "32 bytes", seed)
+        public = Public(given, seed)
         roots = submission.commitments if commitments is None else commitments
         with self._lock:
             mine = submission is self._submitted
             require(mine, "submission", "what this session's submit returned last", "another")
-            return self._aggregate(submission, trust, counts, direction, dict(roots), ruled)
+            return self._aggregate(submission, trust, counts, direction, dict(roots), ruled, public)
 
     def _public(self, name: str, values: Any) -> torch.Tensor:
         """One public number for each hospital, float64 (n,); all ones for None."""
@@ -193,6 +217,7 @@ class Session(ABC):
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
+        public: Public,
     ) -> AggregateResult: ...
 
     def check_shares(

@@ -11,7 +11,7 @@ import torch
 from ledger.members.keys import Signature
 from ledger.protocol.disputes import SignedOpened, WrongShare
 from secure_fl.aggregation.pipeline import Pipeline
-from secure_fl.backends.session import Session, Submission
+from secure_fl.backends.session import Public, Session, Submission
 from secure_fl.backends.statements import Findings, Signed
 from secure_fl.errors import NodeFailure, SecureFLError, require
 from secure_fl.hospital.hospital import Hospital
@@ -27,6 +27,9 @@ from secure_fl.nodes.commands import (
 )
 from secure_fl.nodes.shares import Delivery
 from secure_fl.types import AggregateResult, Cost, Opening
+
+# What nodes must answer alike.
+AGREED = ("accepted", "opened", "digests", "seed")
 
 
 class Nodes(Protocol):
@@ -209,7 +212,9 @@ class MpcSession(Session):
         reference: torch.Tensor | None,
         commitments: dict[int, bytes],
         ruled: Sequence[tuple[int, int]],
+        public: Public,
     ) -> AggregateResult:
+        require(public.seed is None, "seed", "left to the nodes, who derive it", "one")
         if self.contract is not None and not self._checked:
             self.check_shares(commitments)
         command = Aggregate(
@@ -220,11 +225,12 @@ class MpcSession(Session):
             ruled,
             None if self._checked else commitments,
             None if reference is None else reference.numpy(),
+            None if public.model is None else public.model.numpy(),
         )
         answers = self._ask(command)
         header, data = answers[0]
         for rank, (other, theirs) in enumerate(answers[1:], start=1):
-            same = all(other[key] == header[key] for key in ("accepted", "opened", "digests"))
+            same = all(other[key] == header[key] for key in AGREED)
             if theirs != data or not same:
                 raise NodeFailure(f"node {rank} opened other values than node 0")
         submission.refused.update(_refused([other for other, _ in answers]))
@@ -236,6 +242,7 @@ class MpcSession(Session):
             values=values,
             digests=header["digests"],
             cost=_cost([other for other, _ in answers]),
+            seed=bytes.fromhex(header["seed"]),
         )
 
     def close(self) -> None:

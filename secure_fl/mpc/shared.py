@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 from weakref import WeakSet
 
 import numpy as np
 import torch
 
 from secure_fl.aggregation.openings import UNIT, Permit
-from secure_fl.aggregation.ops import FRACTION_BITS, Updates, middle_ranks
+from secure_fl.aggregation.ops import Updates, middle_ranks
 from secure_fl.aggregation.worlds.constants import extra_bits
 from secure_fl.aggregation.worlds.fixedpoint import FixedPoint
 from secure_fl.aggregation.worlds.integer_ring import IntegerRing
@@ -18,10 +17,10 @@ from secure_fl.mpc.bit_slicing import unpack_bits
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.planning import rank_groups
 from secure_fl.mpc.ring import Masked, Rest, Ring
+from secure_fl.mpc.shared_matrix import SharedBits, SharedMatrix
 from secure_fl.mpc.wires import Wires
 
 crypten = import_crypten()
-from crypten.mpc import MPCTensor  # noqa: E402
 from crypten.mpc.primitives import ArithmeticSharedTensor  # noqa: E402
 
 _INT = np.int64
@@ -33,73 +32,6 @@ def _ring(share: np.ndarray) -> ArithmeticSharedTensor:
 
 def _share(ring: ArithmeticSharedTensor) -> np.ndarray:
     return ring.share.numpy()
-
-
-class SharedBits(NamedTuple):
-    """Bits of an array as masked wires: no XOR shares, so that no CrypTen tensor carries them.
-
-    Attributes:
-        wires: words (rows, W) under the dealer's masks: row by row, or all one after the other.
-        columns: bits in a row of words.
-    """
-
-    wires: Wires
-    columns: int
-
-
-class SharedMatrix:
-    """Updates (m, d) shared between the nodes, with their bits once somebody needs them.
-
-    The sum of all nodes' `share`, modulo 2^(bits + drop), divided by 2^drop and rounded down, is
-    the value; once lifted, drop is 0, the sum holds modulo 2^64, and a CrypTen tensor carries it.
-
-    Attributes:
-        bits: width of the values, sign included.
-        drop: see above.
-        tensor: an `MPCTensor` at 16 fractional bits, None until lifted.
-        planes: the values' bits, None until found.
-        rest: what lifting still needs, None before the bits are found and after lifting.
-        masked: the values under a mask of the dealer's, None until somebody multiplies them.
-    """
-
-    def __init__(self, share: np.ndarray, bits: int, drop: int = 0, lifted: bool = False) -> None:
-        self.bits = bits
-        self.drop = drop
-        self.tensor: MPCTensor | None = None
-        self.planes: Wires | None = None
-        self.rest: Rest | None = None
-        self.masked: Masked | None = None
-        self._narrow = share
-        if lifted:
-            self.lift(share)
-
-    def lift(self, share: np.ndarray) -> None:
-        """Take shares modulo 2^64 in the place of narrower ones, which are let go."""
-        self.tensor = MPCTensor.from_shares(torch.from_numpy(share), precision=FRACTION_BITS)
-        self._narrow = share[:0]
-        self.drop = 0
-        self.rest = None
-
-    @property
-    def share(self) -> np.ndarray:
-        """This node's share, int64 (m, d)."""
-        return self._narrow if self.tensor is None else self.tensor.share.numpy()
-
-    def forget(self) -> None:
-        """Let go of what rests on the dealer's masks."""
-        self.planes = self.rest = self.masked = None
-
-    def rows(self, indices: list[int], ring: Ring) -> SharedMatrix:
-        """Return some rows, with what is known about them; a mask is not carried over."""
-        share = self.share[indices]
-        kept = SharedMatrix(share, self.bits, self.drop, self.tensor is not None)
-        if self.planes is not None:
-            kept.planes = ring.rows(self.planes, indices)
-        if self.rest is not None:
-            kept.rest = Rest(
-                self.rest.high[indices], ring.rows(self.rest.carries, indices), self.rest.low
-            )
-        return kept
 
 
 def wrap(share: np.ndarray, bits: int) -> Updates:
@@ -293,6 +225,13 @@ class SharedRing(IntegerRing):
     def add_rows(self, x: SharedMatrix, y: SharedMatrix, bits: int) -> SharedMatrix:
         return SharedMatrix(self.lifted(x) + self.lifted(y), bits, lifted=True)
 
+    def subtract_rows(self, x: SharedMatrix, y: SharedMatrix, bits: int) -> SharedMatrix:
+        return SharedMatrix(self.lifted(x) - self.lifted(y), bits, lifted=True)
+
+    def average_rows(self, x: SharedMatrix, weights: torch.Tensor, drop: int) -> SharedMatrix:
+        share = np.einsum("kn,nd->kd", weights.numpy(), self.lifted(x))
+        return SharedMatrix(share, x.bits, drop, lifted=drop == 0)
+
     def finer_rows(self, x: SharedMatrix, factor: int) -> SharedMatrix:
         return SharedMatrix(self.lifted(x) * _INT(factor), x.bits + extra_bits(factor), lifted=True)
 
@@ -330,14 +269,27 @@ class SharedRing(IntegerRing):
         return _ring(_share(a).reshape(shape))
 
     def order(self, x: SharedMatrix, ranks: tuple[int, ...]) -> list[ArithmeticSharedTensor]:
-        planes, d = self.planes(x), x.share.shape[1]
-        values = self.protocols.constant(-(1 << (x.bits - 1)), (len(ranks), d))
-        rows = iter(values)
+        planes = self.planes(x)
+        values: list[ArithmeticSharedTensor] = []
         for group in rank_groups(planes.masked.shape, ranks):
             (found,) = self.protocols.run("order", planes, ranks=group)
-            for k, value in zip(range(len(group)), rows, strict=False):
-                ring = self.protocols.b2a(found, d, (k,))  # (b, d)
-                value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
+            values += self._composed(found, x, len(group))
+        return values
+
+    def weighted_order(
+        self, x: SharedMatrix, copies: tuple[int, ...], ranks: tuple[int, ...]
+    ) -> list[ArithmeticSharedTensor]:
+        wanted = {"copies": list(copies), "ranks": list(ranks)}
+        (found,) = self.protocols.run("weighted_order", self.planes(x), **wanted)
+        return self._composed(found, x, len(ranks))
+
+    def _composed(self, found: Wires, x: SharedMatrix, count: int) -> list[ArithmeticSharedTensor]:
+        """Numbers (d,) from the bits (count, b, d) of values of x."""
+        d = x.share.shape[1]
+        values = self.protocols.constant(-(1 << (x.bits - 1)), (count, d))
+        for k, value in enumerate(values):
+            ring = self.protocols.b2a(found, d, (k,))  # (b, d)
+            value += (_INT(1) << np.arange(x.bits, dtype=_INT)) @ ring
         return [_ring(value) for value in values]
 
     def trimmed_mask(self, x: SharedMatrix, trim: int) -> SharedBits:
@@ -359,6 +311,10 @@ class SharedRing(IntegerRing):
 
     def count_at_least(self, bits: SharedBits, count: int) -> SharedBits:
         (found,) = self.protocols.run("count_at_least", bits.wires, count=count)
+        return SharedBits(found, bits.columns)
+
+    def differ(self, bits: SharedBits, other: SharedBits) -> SharedBits:
+        (found,) = self.protocols.run("differ", bits.wires, other.wires)
         return SharedBits(found, bits.columns)
 
     def columns(self, x: SharedMatrix, indices: list[int]) -> SharedMatrix:

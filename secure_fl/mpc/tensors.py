@@ -18,7 +18,8 @@ from secure_fl.errors import InputError, require
 from secure_fl.inputs import whole_number
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.provider import ProviderRing
-from secure_fl.mpc.shared import SharedMatrix, SharedOps
+from secure_fl.mpc.shared import SharedOps
+from secure_fl.mpc.shared_matrix import SharedMatrix
 
 crypten = import_crypten()
 from crypten.mpc import MPCTensor  # noqa: E402

@@ -14,6 +14,7 @@ import numpy as np
 
 from secure_fl.errors import require
 from secure_fl.nodes.contract import Contract
+from secure_fl.nodes.fields import VECTORS
 
 # Header and payload of a message.
 Written = tuple[dict[str, Any], bytes]
@@ -137,6 +138,7 @@ class Aggregate(NamedTuple):
         ruled: (hospital, node) of shares that count by a ruling against the node.
         roots: commitments by hospital; None where shares were checked before.
         reference: float64 (d,), the public direction, or None.
+        model: float64 (d,), the public global model, or None.
     """
 
     session: int
@@ -146,6 +148,7 @@ class Aggregate(NamedTuple):
     ruled: Sequence[tuple[int, int]] = ()
     roots: Mapping[int, bytes] | None = None
     reference: np.ndarray | None = None
+    model: np.ndarray | None = None
 
     def write(self) -> Written:
         """Header and payload."""
@@ -159,16 +162,19 @@ class Aggregate(NamedTuple):
         }
         if self.roots is not None:
             header["roots"] = _written(self.roots)
-        reference = self.reference
-        return header, b"" if reference is None else reference.astype("<f8").tobytes()
+        given = {name: getattr(self, name) for name in VECTORS}
+        parts = {name: vector for name, vector in given.items() if vector is not None}
+        header["vectors"] = list(parts)
+        return header, b"".join(vector.astype("<f8").tobytes() for vector in parts.values())
 
     @classmethod
     def read(cls, header: Mapping[str, Any], payload: bytes | bytearray) -> Aggregate:
         """From header and payload.
 
         Raises:
-            InputError: a coordinate of the direction is not finite.
+            InputError: a coordinate of a vector is not finite.
         """
+        vectors = _vectors(header["vectors"], payload)
         return cls(
             header["session"],
             header["round"],
@@ -176,7 +182,8 @@ class Aggregate(NamedTuple):
             header["samples"],
             [(hospital, node) for hospital, node in header["ruled"]],
             _read(header["roots"]) if "roots" in header else None,
-            _direction(payload),
+            vectors.get("reference"),
+            vectors.get("model"),
         )
 
 
@@ -264,10 +271,10 @@ def _read(roots: Mapping[str, str]) -> dict[int, bytes]:
     return {int(hospital): bytes.fromhex(root) for hospital, root in roots.items()}
 
 
-def _direction(payload: bytes | bytearray) -> np.ndarray | None:
-    if not payload:
-        return None
+def _vectors(names: Sequence[str], payload: bytes | bytearray) -> dict[str, np.ndarray]:
+    if not names:
+        return {}
     values = np.frombuffer(payload, "<f8").copy()
     good = bool(np.isfinite(values).all())
     require(good, "payload of 'aggregate'", "finite numbers", "NaN or infinity")
-    return values
+    return dict(zip(names, values.reshape(len(names), -1), strict=True))

@@ -125,6 +125,15 @@ def places(hospitals: int, nodes: int) -> Rule:
     )
 
 
+VECTORS = ("reference", "model")
+"""Public vectors (d,) that an aggregation may be given."""
+
+VECTOR_NAMES = Rule(
+    f"a list of {' and '.join(VECTORS)}, or some of them, in this order",
+    lambda value: isinstance(value, list) and value == [name for name in VECTORS if name in value],
+)
+
+
 def _is_plain(value: Any) -> bool:
     """Whether all numbers in data, however nested, fit what computes with them."""
     if isinstance(value, dict):

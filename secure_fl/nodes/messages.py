@@ -19,6 +19,7 @@ from secure_fl.nodes.fields import (
     MOST_WORDS,
     RULE,
     TIES,
+    VECTOR_NAMES,
     Rule,
     Short,
     numbers,
@@ -117,6 +118,7 @@ _IN_SESSION: dict[str, Callable[[NodeSession], dict[str, Rule]]] = {
         "reputation": numbers(session.hospitals, 1.0),
         "samples": numbers(session.hospitals),
         "ruled": places(session.hospitals, session.nodes),
+        "vectors": VECTOR_NAMES,
     },
     "sign": lambda session: {"round": _ROUND, "result": HASH, "candidate": HASH},
 }
@@ -157,16 +159,19 @@ def _left_out(message: Message, name: str, size: int) -> bool:
 
 
 def _check_size(message: Message, size: int, sessions: Mapping[int, NodeSession]) -> None:
-    """Hold a payload to its length: a share, a public direction or records; nothing else has any.
+    """Hold a payload to its length: a share, public vectors or records; nothing else has any.
 
     A share may be shorter than it must be: its hospital is refused, not the message.
     """
     command, limit = message["do"], 0
-    if command in ("share", "aggregate"):
+    if command == "share":
+        limit = _WORD * sessions[message["session"]].dim + SALT_BYTES
+    elif command == "aggregate":
         session = sessions[message["session"]]
-        limit = _WORD * session.dim + (SALT_BYTES if command == "share" else 0)
+        VECTOR_NAMES.check("vectors", message["vectors"])
+        limit = _WORD * session.dim * len(message["vectors"])
     elif command == "sign":
         limit = MOST_RECORDS
     if command == "aggregate":
-        require(size in (0, limit), "payload of 'aggregate'", f"0 or {limit} bytes", size)
+        require(size == limit, "payload of 'aggregate'", f"{limit} bytes", size)
     require(size <= limit, f"payload of {command!r}", f"at most {limit} bytes", size)

@@ -192,7 +192,10 @@ class Node:
 
     def _aggregate(self, command: Aggregate) -> tuple[dict[str, Any], list[bytes]]:
         session, number, rank = self.sessions[command.session], command.round, self.mesh.rank
-        reference = None if command.reference is None else torch.from_numpy(command.reference)
+        reference, model = (
+            None if vector is None else torch.from_numpy(vector)
+            for vector in (command.reference, command.model)
+        )
         reputation, samples = (
             torch.tensor(values, dtype=torch.float64)
             for values in (command.reputation, command.samples)
@@ -221,7 +224,7 @@ class Node:
             session.dim,
             reference,
             self.minimum,
-            Surroundings(number, seed, last),
+            Surroundings(number, seed, last, model),
         )
         ops.finish()
         elapsed = perf_counter() - start
@@ -237,6 +240,7 @@ class Node:
             "opened": [[o.name, list(o.shape), o.unit] for o in ops.opened],
             "digests": ops.exits.digests,
             "values": [[name, v.dtype.str, list(v.shape)] for name, v in values.items()],
+            "seed": seed.hex(),
             "seconds": elapsed,
             "seconds_offline": offline,
             "rounds": rounds,

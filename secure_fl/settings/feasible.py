@@ -60,7 +60,9 @@ def check_defence(
     try:
         session = ClearBackend(name, minimum).session(rule, hospitals, dim)
         result = session.aggregate(
-            session.submit(updates), reference=updates[0] if defence.reference else None
+            session.submit(updates),
+            reference=updates[0] if defence.reference else None,
+            model=updates[0] if rule.uses_model else None,
         )
     except InputError as error:
         raise ConfigError(

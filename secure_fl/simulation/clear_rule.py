@@ -27,6 +27,7 @@ class ClearRule:
         samples: float64 (n,).
         reference: float64 (d,), a root direction, or None.
         minimum: fewest rows that are combined.
+        model: float (d,), the global model.
     """
 
     rule: Pipeline
@@ -37,6 +38,7 @@ class ClearRule:
     samples: torch.Tensor
     reference: torch.Tensor | None
     minimum: int
+    model: torch.Tensor | None = None
 
     def combine(
         self, updates: torch.Tensor, seats: Sequence[int]
@@ -64,5 +66,5 @@ class ClearRule:
             updates.shape[1],
             self.reference,
             self.minimum,
-            Surroundings(self.number, public_seed(self.number, {}), self.last),
+            Surroundings(self.number, public_seed(self.number, {}), self.last, self.model),
         )

@@ -154,6 +154,7 @@ def scene_of(
             ),
             None if directions is None else directions.update.double(),
             minimum_hospitals(context.defence, context.config, context.attackers.count),
+            state.model if context.rule.uses_model else None,
         )
 
     return Scene(context, state, number, active, rule)
@@ -225,6 +226,7 @@ def run_round(
         commitments=recorded,
         ruled=settled.ruled,
         samples=samples,
+        model=state.model if session.rule.uses_model else None,
     )
     with clock.phase("server"):
         step = server.step(state.model, result, root, state.server)

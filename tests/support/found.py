@@ -39,6 +39,21 @@ PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "smoothing": st.sampled_from([0.01, 0.5]),
     "steps": st.sampled_from([1, 2, 3]),
     "start": st.sampled_from(["mean", "zero"]),
+    "agreement": st.sampled_from([0.1, 0.4, 0.5, 1.0]),
+    "tau": st.sampled_from([2.0**-6, 0.3, 5.0, 100.0]),
+    "iterations": st.sampled_from([1, 2, 4]),
+    "step": st.sampled_from([2.0**-16, 2.0**-10, 0.3, 2.0**8]),
+    "size": st.sampled_from([1, 2, 3, 40]),
+    "count": st.sampled_from([1, 2, 5, 64]),
+    "by": st.sampled_from(["uniform", "reputation", "samples"]),
+    "lower": st.sampled_from([0.0, 0.1, 1.0]),
+    "upper": st.sampled_from([1.0, 3.0, 100.0]),
+    "share": st.sampled_from([0.01, 0.1, 1.0]),
+    "fraction": st.sampled_from([0.01, 0.3, 1.0]),
+    "sign_deviations": st.sampled_from([0.1, 1.0, 100.0]),
+    "cosine_deviations": st.sampled_from([0.1, 1.0, 100.0]),
+    "sigma": st.sampled_from([2.0**-12, 0.5]),
+    "synthetic": st.sampled_from([0.0, 0.2, 0.5, 1.0]),
 }
 
 
@@ -62,7 +77,9 @@ class Plan:
 
 
 def has_state(name: str) -> bool:
-    return any(state is not None for state in build_rule(name).init())
+    """Whether a rule depends on earlier rounds: on state, or on the last update."""
+    stateful = any(state is not None for state in build_rule(name).init())
+    return stateful or name in ("centered_clipping",)
 
 
 def _values(draw: Callable[..., Any], shape: tuple[int, int], edge: int) -> np.ndarray:
@@ -146,10 +163,9 @@ def run_both(backend: Backend, plan: Plan) -> None:
         for step in plan.rounds:
             handed_in = [session.submit(step.x, step.present) for session in pair]
             assert handed_in[0].refused.keys() == handed_in[1].refused.keys()
-            shared, clear = (
-                session.aggregate(submission, step.reputation, step.root)
-                for session, submission in zip(pair, handed_in, strict=True)
-            )
+            public: dict[str, Any] = {"reference": step.root, "model": step.root}
+            shared = pair[0].aggregate(handed_in[0], step.reputation, **public)
+            clear = pair[1].aggregate(handed_in[1], step.reputation, **public, seed=shared.seed)
             same(shared, clear)
             as_declared(shared, plan.rule, len(handed_in[0].commitments), d)
         for session in pair:

@@ -133,6 +133,29 @@ OPERATIONS: dict[str, list[Operation]] = {
     ],
     "join": [Operation(lambda ops, x: ops.join([x, x]), lambda x: np.concatenate([x, x]))],
     "accumulate": [Operation(lambda ops, x: ops.accumulate(x, x), lambda x: 2 * x)],
+    "difference": [
+        Operation(
+            lambda ops, x: ops.difference(ops.rows(x, [0, 1]), ops.rows(x, [3, 2])),
+            lambda x: x[:2] - x[[3, 2]],
+        )
+    ],
+    "group_means": [
+        Operation(
+            lambda ops, x, groups=groups: ops.group_means(x, groups),  # type: ignore[misc]
+            lambda x, groups=groups: np.stack([x[group].mean(axis=0) for group in groups]),  # type: ignore[misc]
+            2 * STEP,
+        )
+        for groups in ([[0, 3], [1, 5], [4, 2]], [[4, 1, 0], [2, 5]], [[3], [0]], [list(range(M))])
+    ]
+    + [
+        Operation(
+            lambda ops, x: ops.median(ops.group_means(ops.clip(x, 4.0), [[0, 5, 3], [2], [4, 1]])),
+            lambda x: np.median(
+                [clipped(x, 2)[list(g)].mean(0) for g in ((0, 5, 3), (2,), (4, 1))], 0
+            ),
+            4 * STEP,
+        )
+    ],
     "shift": [
         Operation(lambda ops, x: ops.shift(x, TORCH_CENTER), lambda x: x + CENTER),
         Operation(
@@ -208,6 +231,13 @@ OPERATIONS: dict[str, list[Operation]] = {
         Operation(lambda ops, x: ops.order_statistics(x, [1, 4])[1], lambda x: np.sort(x, 0)[4])
     ],
     "median": [Operation(lambda ops, x: ops.median(x), lambda x: np.median(x, axis=0))],
+    "weighted_median": [
+        Operation(
+            lambda ops, x, w=w: ops.weighted_median(x, torch.tensor(w, dtype=torch.float64)),  # type: ignore[misc]
+            lambda x, w=w: np.median(np.repeat(x, np.array(w), axis=0), axis=0),  # type: ignore[misc]
+        )
+        for w in ([64, 0, 32, 96, 1, 63], [1] * M, [0, 2, 0, 2, 0, 0], [0, 0, 5, 0, 0, 0])
+    ],
     "trimmed_mask": [Operation(lambda ops, x: ops.trimmed_mask(x, 2), lambda x: middle(x, 2))],
     "nearest": [
         # As far below as above, for many.
@@ -236,6 +266,12 @@ OPERATIONS: dict[str, list[Operation]] = {
             lambda x, count=count: (x < 0).sum(0) >= count,  # type: ignore[misc]
         )
         for count in (1, 4, 6)
+    ],
+    "differ": [
+        Operation(
+            lambda ops, x: ops.differ(ops.signs(x), ops.count_at_least(ops.signs(x), 3)),
+            lambda x: (x < 0) ^ ((x < 0).sum(0) >= 3),
+        )
     ],
     "where": [
         Operation(
@@ -340,6 +376,22 @@ OPERATIONS: dict[str, list[Operation]] = {
             lambda ops, x: ops.expand(scores(ops, x), 0, 3), lambda x: np.stack([squares(x)] * 3)
         ),
         Operation(distances, apart),
+    ],
+    "divide": [
+        Operation(
+            lambda ops, x, count=count: ops.divide(scores(ops, x), count),  # type: ignore[misc]
+            lambda x, count=count: squares(x) / count,  # type: ignore[misc]
+            2.0**-40,
+        )
+        for count in (1, 3, 20, 49)
+    ],
+    "rounded": [
+        Operation(
+            lambda ops, x, unit=unit: ops.rounded(scores(ops, x), unit),  # type: ignore[misc]
+            squares,
+            unit,
+        )
+        for unit in (2.0**-20, 2.0**-40)
     ],
     "inverse_root": [
         Operation(

@@ -1,5 +1,8 @@
 """Every shipped rule once more: slow, obvious loops in NumPy, from the documentation alone.
 
+Those of `literal_rules` draw groups, places and noise from a seed of zeros, and take the root
+direction for the global model.
+
 An oracle takes updates (n, d), reputations (n,), a root direction (d,) and returns an `Outcome`.
 `margin` is how far the closest decision was from going the other way: floating point and fixed
 point may disagree on the flags only where it is tiny.
@@ -9,80 +12,54 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from tests.support.literal_rules import LITERAL
 from tests.support.literal_rules.outcome import Outcome
-
-
-def _norm(row: np.ndarray) -> float:
-    return float(np.sqrt(sum(float(v) ** 2 for v in row)))
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    lengths = _norm(a) * _norm(b)
-    return (
-        0.0
-        if lengths == 0
-        else sum(float(p) * float(q) for p, q in zip(a, b, strict=True)) / lengths
-    )
-
-
-def _clip(row: np.ndarray, bound: float) -> np.ndarray:
-    length = _norm(row)
-    return row * (bound / length) if length > bound else row
-
-
-def _middle(values: list[float]) -> float:
-    ordered = sorted(values)
-    m = len(ordered)
-    return ordered[m // 2] if m % 2 else (ordered[m // 2 - 1] + ordered[m // 2]) / 2
-
-
-def _medians(x: np.ndarray) -> np.ndarray:
-    return np.array([_middle([float(v) for v in column]) for column in x.T])
-
-
-def _floor_share(beta: float, m: int) -> int:
-    return int(Fraction(str(beta)) * m)  # beta as written, not as the nearest binary number
-
-
-def _average(x: np.ndarray, weights: list[float], dim: int) -> np.ndarray:
-    if not len(x):
-        return np.zeros(dim)
-    if max(weights) <= 2**-15:
-        weights = [1.0] * len(x)
-    return sum(w * row for w, row in zip(weights, x, strict=True)) / sum(weights)
+from tests.support.literal_rules.parts import (
+    average,
+    clip,
+    cosine,
+    floor_share,
+    median_of,
+    medians,
+    norm,
+)
 
 
 def mean(x, reputation, root) -> Outcome:
-    return Outcome(_average(x, [1.0] * len(x), x.shape[1]), np.ones(len(x), bool))
+    return Outcome(average(x, [1.0] * len(x), x.shape[1]), np.ones(len(x), bool))
+
+
+def mean_by_samples(x, reputation, root) -> Outcome:
+    return mean(x, reputation, root)  # where nobody says how many rows there are
 
 
 def weighted_mean(x, reputation, root) -> Outcome:
-    return Outcome(_average(x, list(reputation), x.shape[1]), np.ones(len(x), bool))
+    return Outcome(average(x, list(reputation), x.shape[1]), np.ones(len(x), bool))
 
 
 def clipped_mean(x, reputation, root, max_norm=1.0) -> Outcome:
-    return mean(np.array([_clip(row, max_norm) for row in x]), reputation, root)
+    return mean(np.array([clip(row, max_norm) for row in x]), reputation, root)
 
 
 def median(x, reputation, root) -> Outcome:
-    return Outcome(_medians(x), np.ones(len(x), bool))
+    return Outcome(medians(x), np.ones(len(x), bool))
 
 
 def trimmed_mean(x, reputation, root, beta=0.2) -> Outcome:
-    trim = _floor_share(beta, len(x))
+    trim = floor_share(beta, len(x))
     kept = [sorted(column)[trim : len(x) - trim] for column in x.T]
     return Outcome(np.array([sum(k) / len(k) for k in kept]), np.ones(len(x), bool))
 
 
 def mean_around_median(x, reputation, root, beta=0.2) -> Outcome:
-    keep = len(x) - _floor_share(beta, len(x))
+    keep = len(x) - floor_share(beta, len(x))
     update = []
     for column in x.T:
-        middle = Fraction(_middle([float(v) for v in column]))
+        middle = Fraction(median_of([float(v) for v in column]))
         # Python's sort is stable: ties go below the median first, then by row.
         near = sorted(column, key=lambda v: (abs(Fraction(v) - middle), v > middle))
         update.append(sum(near[:keep]) / keep)
@@ -92,40 +69,40 @@ def mean_around_median(x, reputation, root, beta=0.2) -> Outcome:
 def _screened(x: np.ndarray, scores: list[float], threshold: float = 0.0) -> Outcome:
     accepted = np.array([s >= threshold for s in scores])
     margin = min(abs(s - threshold) for s in scores)
-    update = _average(x[accepted], [1.0] * int(accepted.sum()), x.shape[1])
+    update = average(x[accepted], [1.0] * int(accepted.sum()), x.shape[1])
     return Outcome(update, accepted, margin, {"accepted": accepted})
 
 
 def cosine_median(x, reputation, root) -> Outcome:
-    middle = _medians(x)
-    return _screened(x, [_cosine(row, middle) for row in x])
+    middle = medians(x)
+    return _screened(x, [cosine(row, middle) for row in x])
 
 
 def cosine_pairwise(x, reputation, root) -> Outcome:
     scores = []
     for i, row in enumerate(x):
-        others = [_cosine(row, other) for j, other in enumerate(x) if j != i]
+        others = [cosine(row, other) for j, other in enumerate(x) if j != i]
         scores.append(sum(others) / max(len(others), 1))
     return _screened(x, scores)
 
 
 def cosine_root(x, reputation, root) -> Outcome:
-    return _screened(x, [_cosine(row, root) for row in x])
+    return _screened(x, [cosine(row, root) for row in x])
 
 
 def algorithm2(x, reputation, root, max_norm=1.0, threshold=0.0, beta=0.2) -> Outcome:
-    clipped = np.array([_clip(row, max_norm) for row in x])
-    middle = _medians(clipped)
-    scores = [_cosine(row, middle) for row in clipped]
+    clipped = np.array([clip(row, max_norm) for row in x])
+    middle = medians(clipped)
+    scores = [cosine(row, middle) for row in clipped]
     accepted = np.array([s >= threshold for s in scores])
     kept = clipped[accepted].copy()
     if len(kept):
-        trim, substitute = _floor_share(beta, len(kept)), _medians(kept)
+        trim, substitute = floor_share(beta, len(kept)), medians(kept)
         for j in range(x.shape[1]):
             order = sorted(range(len(kept)), key=lambda i: (kept[i, j], i))
             extremes = order[:trim] + order[len(kept) - trim :]
             kept[extremes, j] = substitute[j]
-    update = _average(kept, [r for r, a in zip(reputation, accepted, strict=True) if a], x.shape[1])
+    update = average(kept, [r for r, a in zip(reputation, accepted, strict=True) if a], x.shape[1])
     margin = min(abs(s - threshold) for s in scores)
     return Outcome(update, accepted, margin, {"accepted": accepted})
 
@@ -140,21 +117,21 @@ class Guarded:
 
     def round(self, rows, reputation, root, max_norm=1.0, ratio=0.25, deviations=9.0) -> Outcome:
         """`rows`: update (d,) by hospital present."""
-        bound = min(max_norm, np.sqrt(_middle([_norm(row) ** 2 for row in rows.values()])))
-        clipped = {h: _clip(row, bound) for h, row in rows.items()}
-        self.root = self.root + _clip(root, max_norm)
+        bound = min(max_norm, np.sqrt(median_of([norm(row) ** 2 for row in rows.values()])))
+        clipped = {h: clip(row, bound) for h, row in rows.items()}
+        self.root = self.root + clip(root, max_norm)
         for h, row in clipped.items():
             self.totals[h] = self.totals.get(h, np.zeros(self.dim)) + row
-        score = {h: _cosine(self.totals[h], self.root) for h in rows}
-        middle = _middle(list(score.values()))
-        spread = _middle([abs(s - middle) for s in score.values()])
+        score = {h: cosine(self.totals[h], self.root) for h in rows}
+        middle = median_of(list(score.values()))
+        spread = median_of([abs(s - middle) for s in score.values()])
         strict = max(ratio * middle, middle - deviations * spread)
         limit = strict - 2.0**-14
         accepted = np.zeros(self.hospitals, bool)
         for h in rows:
             accepted[h] = score[h] >= limit
         used = [h for h in rows if accepted[h] and score[h] >= middle]
-        update = _average(
+        update = average(
             np.array([clipped[h] for h in used]), [reputation[h] for h in used], self.dim
         )
         # The hospital in the middle decides nothing by a hair: its score is the median itself.
@@ -180,6 +157,7 @@ ORACLES: dict[str, Callable[..., Outcome]] = {
     f.__name__: f
     for f in (
         mean,
+        mean_by_samples,
         weighted_mean,
         clipped_mean,
         median,
@@ -218,3 +196,8 @@ def case(kind: str, n: int, d: int, seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 
 KINDS = ("plain", "ties", "equal", "negative", "extreme", "zero")
+
+
+def surrounded(reputation: np.ndarray | None, root: Any) -> dict[str, Any]:
+    """What is public of a case, as `secure_fl.aggregate` takes it in the clear."""
+    return {"reputation": reputation, "reference": root, "model": root, "seed": bytes(32)}

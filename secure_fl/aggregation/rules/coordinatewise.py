@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secure_fl.aggregation.pipeline import Pipeline, make_stage
-from secure_fl.aggregation.rules.registry import DEFAULT_MAX_ABS, rule
+from secure_fl.aggregation.rules.registry import DEFAULT_MAX_ABS, NORM_MAX_ABS, rule
 
 
 @rule
@@ -22,3 +22,21 @@ def trimmed_mean(beta: float = 0.2, max_abs: float = DEFAULT_MAX_ABS) -> Pipelin
 def mean_around_median(beta: float = 0.2, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
     """Mean of the values nearest to the median, all but floor(beta n) (Xie et al., 2018)."""
     return Pipeline((make_stage("mean_around_median", {"beta": beta}),), max_abs)
+
+
+@rule
+def phocas(num_malicious: int | None = None, max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+    """Mean of the values nearest to the trimmed mean (Xie et al., 2018)."""
+    return Pipeline((make_stage("phocas", {"num_malicious": num_malicious}),), max_abs)
+
+
+@rule
+def weighted_median(by: str = "reputation", max_abs: float = DEFAULT_MAX_ABS) -> Pipeline:
+    """Coordinate-wise median in which hospitals count by a public weight."""
+    return Pipeline((make_stage("weighted_median", {"by": by}),), max_abs)
+
+
+@rule
+def foundation_fl(synthetic: float = 0.5, max_abs: float = NORM_MAX_ABS) -> Pipeline:
+    """Median among added copies of the most central update (FoundationFL, 2025)."""
+    return Pipeline((make_stage("foundation", {"synthetic": synthetic}),), max_abs)

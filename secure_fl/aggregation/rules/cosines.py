@@ -27,3 +27,9 @@ def cosine_pairwise(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pi
 def cosine_root(threshold: float = 0.0, max_abs: float = NORM_MAX_ABS) -> Pipeline:
     """Mean of the updates that point along a public root direction (after FLTrust, 2021)."""
     return _screened("root", threshold, max_abs)
+
+
+@rule
+def fltrust(max_abs: float = NORM_MAX_ABS) -> Pipeline:
+    """Updates at the root's length, weighed by their cosines with it (FLTrust, 2021)."""
+    return Pipeline((make_stage("fltrust", {}),), max_abs)

@@ -16,3 +16,9 @@ def mean() -> Pipeline:
 def weighted_mean() -> Pipeline:
     """Mean weighted by reputation."""
     return Pipeline((make_stage("weighted_mean", {"by": "reputation"}),))
+
+
+@rule
+def mean_by_samples() -> Pipeline:
+    """Mean weighted by the hospitals' numbers of rows: FedAvg (McMahan et al., 2017)."""
+    return Pipeline((make_stage("weighted_mean", {"by": "samples"}),))

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
-from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.aggregation.pipeline import WEIGHTS, Context, Stage, State, stage
 from secure_fl.errors import require
-
-WEIGHTS = ("uniform", "reputation", "samples")
 
 
 @stage
@@ -28,14 +24,7 @@ def weighted_mean(by: str = "reputation") -> Stage:
     require(by in WEIGHTS, "by", f"one of {WEIGHTS}", by)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
-        weights = torch.ones(len(context.hospitals), dtype=torch.float64)
-        if by != "uniform":
-            given = context.reputation if by == "reputation" else context.samples
-            chosen = given[list(context.hospitals)].to(torch.float64)
-            largest = float(chosen.max())
-            # The largest becomes 1, so that none is too small or too large for fixed point.
-            weights = chosen / largest if largest > 0 else weights
-        update = context.ops.weighted_mean(context.x, weights)
+        update = context.ops.weighted_mean(context.x, context.weights(by))
         return replace(context, update=update), state
 
     return Stage(apply, linear=True, weighs_samples=by == "samples")

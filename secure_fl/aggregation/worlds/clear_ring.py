@@ -115,6 +115,12 @@ class ClearRing(IntegerRing):
     def add_rows(self, x: ClearMatrix, y: ClearMatrix, bits: int) -> ClearMatrix:
         return ClearMatrix(x.values + y.values, bits)
 
+    def subtract_rows(self, x: ClearMatrix, y: ClearMatrix, bits: int) -> ClearMatrix:
+        return ClearMatrix(x.values - y.values, bits)
+
+    def average_rows(self, x: ClearMatrix, weights: torch.Tensor, drop: int) -> ClearMatrix:
+        return ClearMatrix(weights @ x.values >> drop, x.bits)
+
     def finer_rows(self, x: ClearMatrix, factor: int) -> ClearMatrix:
         return ClearMatrix(x.values * factor, x.bits + extra_bits(factor))
 
@@ -149,6 +155,12 @@ class ClearRing(IntegerRing):
         ordered = x.values.sort(dim=0).values
         return [ordered[k] for k in ranks]
 
+    def weighted_order(
+        self, x: ClearMatrix, copies: tuple[int, ...], ranks: tuple[int, ...]
+    ) -> list[torch.Tensor]:
+        repeated = x.values.repeat_interleave(torch.tensor(copies), dim=0).sort(dim=0).values
+        return [repeated[k] for k in ranks]
+
     def trimmed_mask(self, x: ClearMatrix, trim: int) -> torch.Tensor:
         order = x.values.argsort(dim=0, stable=True)
         mask = torch.zeros(x.values.shape, dtype=torch.bool)
@@ -167,6 +179,9 @@ class ClearRing(IntegerRing):
 
     def count_at_least(self, bits: torch.Tensor, count: int) -> torch.Tensor:
         return bits.sum(dim=0) >= count
+
+    def differ(self, bits: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return bits ^ other
 
     def columns(self, x: ClearMatrix, indices: list[int]) -> ClearMatrix:
         return ClearMatrix(x.values[:, indices], x.bits)

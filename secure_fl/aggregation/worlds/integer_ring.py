@@ -130,6 +130,13 @@ class IntegerRing(ABC):
     def add_rows(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
 
     @abstractmethod
+    def subtract_rows(self, x: Matrix, y: Matrix, bits: int) -> Matrix: ...
+
+    @abstractmethod
+    def average_rows(self, x: Matrix, weights: torch.Tensor, drop: int) -> Matrix:
+        """Return floor(w x / 2^drop), (k, d), for public w (k, m) whose rows add up to 2^drop."""
+
+    @abstractmethod
     def finer_rows(self, x: Matrix, factor: int) -> Matrix:
         """Return x times a public factor, `extra_bits` wider."""
 
@@ -168,6 +175,12 @@ class IntegerRing(ABC):
     def order(self, x: Matrix, ranks: tuple[int, ...]) -> list[Numbers]: ...
 
     @abstractmethod
+    def weighted_order(
+        self, x: Matrix, copies: tuple[int, ...], ranks: tuple[int, ...]
+    ) -> list[Numbers]:
+        """Return order statistics of a multiset in which row i stands copies[i] times."""
+
+    @abstractmethod
     def trimmed_mask(self, x: Matrix, trim: int) -> Bits: ...
 
     @abstractmethod
@@ -184,6 +197,10 @@ class IntegerRing(ABC):
     @abstractmethod
     def count_at_least(self, bits: Bits, count: int) -> Bits:
         """Return whether at least `count` of a column's bits (m, d) are set, (d,)."""
+
+    @abstractmethod
+    def differ(self, bits: Bits, other: Bits) -> Bits:
+        """Return in which bits rows (m, d) differ from another, (d,)."""
 
     @abstractmethod
     def columns(self, x: Matrix, indices: list[int]) -> Matrix: ...

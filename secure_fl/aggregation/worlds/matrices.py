@@ -17,7 +17,7 @@ from secure_fl.aggregation.ops import (
     largest_norm_bound,
 )
 from secure_fl.aggregation.ranges import WIDTHLESS_BITS, Span, shortest
-from secure_fl.aggregation.secret import fewest_rows
+from secure_fl.aggregation.secret import joined_rows, paired_rows
 from secure_fl.aggregation.weights import apportion
 from secure_fl.aggregation.worlds.constants import (
     extra_bits,
@@ -103,7 +103,7 @@ class FixedMatrices(FixedNumbers):
         data = self.ring.join([self.settled(self._in_steps(part, unit)) for part in parts])
         rows = sum(part.shape[0] for part in parts)
         shape = rows, parts[0].shape[1]
-        return Updates(data, shape, unit, largest_norm_bound(parts), fewest_rows(parts))
+        return Updates(data, shape, unit, largest_norm_bound(parts), *joined_rows(parts))
 
     def accumulate(self, total: Updates | None, x: Updates) -> Updates:
         if total is None:
@@ -115,7 +115,30 @@ class FixedMatrices(FixedNumbers):
         if math.isfinite(bound):
             bits = min(bits, math.ceil(math.log2(bound / x.unit)) + 2)
         data = self.ring.add_rows(self.settled(total), self.settled(x), bits)
-        return Updates(data, x.shape, x.unit, bound, fewest_rows((total, x)))
+        return Updates(data, x.shape, x.unit, bound, *paired_rows(total, x))
+
+    def _difference_of_rows(self, x: Updates, y: Updates) -> Updates:
+        unit = min(x.unit, y.unit)
+        x, y = self._in_steps(x, unit), self._in_steps(y, unit)
+        bits = max(self._width(x), self._width(y)) + 1
+        require(bits < 64, "bits of differences of rows", "at most 63", bits)
+        data = self.ring.subtract_rows(self.settled(x), self.settled(y), bits)
+        return Updates(data, x.shape, unit, x.norm_bound + y.norm_bound)
+
+    def _group_means(self, x: Updates, groups: list[list[int]]) -> Updates:
+        """Floors of sums weighed by whole parts of a power of two, as even as can be."""
+        sizes = {len(group) for group in groups}
+        even = all(size & (size - 1) == 0 for size in sizes)
+        drop = max(sizes).bit_length() - 1 if even else FRACTION_BITS
+        weights = torch.zeros((len(groups), x.shape[0]), dtype=torch.int64)
+        for k, group in enumerate(groups):
+            whole, left = divmod(1 << drop, len(group))
+            for place, row in enumerate(sorted(group)):
+                weights[k, row] = whole + (place < left)
+        require(self._width(x) + drop < 64, "bits of rows to group", "below 48", self._width(x))
+        data = self.ring.average_rows(self.settled(x), weights, drop)
+        bound = x.norm_bound + math.sqrt(x.shape[1]) * x.unit
+        return Updates(data, (len(groups), x.shape[1]), x.unit, bound)
 
     def _shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates:
         if isinstance(by, Secret):
@@ -322,6 +345,11 @@ class FixedMatrices(FixedNumbers):
         span = self._coordinates(x)
         return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
 
+    def _weighted_order(self, x: Updates, copies: list[int], ranks: list[int]) -> list[Secret]:
+        values = self.ring.weighted_order(self.settled(x), tuple(copies), tuple(ranks))
+        span = self._coordinates(x)
+        return [self._wrap(value, (x.shape[1],), x.unit, span) for value in values]
+
     def trimmed_mask(self, x: Updates, trim: int) -> Secret:
         return Secret(self, self.ring.trimmed_mask(self.settled(x), trim), x.shape, is_bit=True)
 
@@ -338,6 +366,10 @@ class FixedMatrices(FixedNumbers):
         found = self.ring.count_at_least(bits.data, count)
         return Secret(self, found, bits.shape[1:], is_bit=True)
 
+    def _differ(self, bits: Secret, other: Secret) -> Secret:
+        data = self.ring.differ(bits.data, other.data)
+        return Secret(self, data, bits.shape, is_bit=True)
+
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         if otherwise is None:
             return replace(x, data=self.ring.mix(mask.data, self.settled(x), None, 1))
@@ -345,7 +377,7 @@ class FixedMatrices(FixedNumbers):
         require(otherwise.unit == unit, "unit of otherwise", "at most that of x", otherwise.unit)
         factor = ratio(x.unit, unit)
         mixed = self.ring.mix(mask.data, self.settled(x), otherwise.data, factor)
-        return Updates(mixed, x.shape, unit, rows=x.rows)
+        return Updates(mixed, x.shape, unit, rows=x.rows, disjoint=x.disjoint)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         integers, shift = apportion(weights)

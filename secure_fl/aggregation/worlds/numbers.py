@@ -172,6 +172,10 @@ class FixedNumbers(Ops):
         shape = (count, a.shape[0]) if axis == 0 else (a.shape[0], count)
         return self._wrap(self.ring.expand(a.data, axis, count), shape, a.unit, a.span)
 
+    def _rounded_to(self, a: Secret, unit: float) -> Secret:
+        a = self._number(a)
+        return a if a.unit >= unit else self._in_unit(a, unit)
+
     def _inverse_root(self, a: Secret, floor: float) -> Secret:
         a = self.maximum(self._number(a), floor)
         require(is_power_of_two(a.unit), "unit of what a root is taken of", "2^k", a.unit)

@@ -16,7 +16,7 @@ from secure_fl.aggregation.ops import (
     exact_length,
     largest_norm_bound,
 )
-from secure_fl.aggregation.secret import fewest_rows
+from secure_fl.aggregation.secret import joined_rows, paired_rows
 
 
 def encode(x: torch.Tensor) -> Updates:
@@ -60,19 +60,26 @@ class PlainOps(Ops):
         data = weights.data.to(torch.float64).reshape(count, -1) @ x.data
         return Updates(data, (count, x.shape[1]))
 
+    def _group_means(self, x: Updates, groups: list[list[int]]) -> Updates:
+        means = torch.stack([x.data[group].mean(dim=0) for group in groups])
+        return Updates(means, (len(groups), x.shape[1]), 1.0, x.norm_bound)
+
+    def _difference_of_rows(self, x: Updates, y: Updates) -> Updates:
+        return Updates(x.data - y.data, x.shape, 1.0, x.norm_bound + y.norm_bound)
+
     def gram(self, x: Updates) -> Secret:
         return self._secret(x.data @ x.data.T)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
         data = torch.cat([part.data for part in parts])
         shape = len(data), data.shape[1]
-        return Updates(data, shape, 1.0, largest_norm_bound(parts), fewest_rows(parts))
+        return Updates(data, shape, 1.0, largest_norm_bound(parts), *joined_rows(parts))
 
     def accumulate(self, total: Updates | None, x: Updates) -> Updates:
         if total is None:
             return x
         bound = total.norm_bound + x.norm_bound
-        return Updates(total.data + x.data, x.shape, 1.0, bound, fewest_rows((total, x)))
+        return Updates(total.data + x.data, x.shape, 1.0, bound, *paired_rows(total, x))
 
     def squared_norms(self, x: Updates) -> Secret:
         return self._secret(x.data.square().sum(dim=1))
@@ -101,6 +108,12 @@ class PlainOps(Ops):
         ordered = x.data.sort(dim=0).values
         return [self._secret(ordered[k]) for k in ranks]
 
+    def _weighted_order(self, x: Updates, copies: list[int], ranks: list[int]) -> list[Secret]:
+        ordered, rows = x.data.sort(dim=0)
+        reached = torch.tensor(copies)[rows].cumsum(dim=0)  # copies up to and with each value
+        places = [(reached <= rank).sum(dim=0, keepdim=True) for rank in ranks]
+        return [self._secret(ordered.gather(0, place)[0]) for place in places]
+
     def trimmed_mask(self, x: Updates, trim: int) -> Secret:
         order = x.data.argsort(dim=0, stable=True)
         mask = torch.zeros(x.shape, dtype=torch.bool)
@@ -127,10 +140,13 @@ class PlainOps(Ops):
     def _count_at_least(self, bits: Secret, count: int) -> Secret:
         return self._secret(bits.data.sum(dim=0) >= count, is_bit=True)
 
+    def _differ(self, bits: Secret, other: Secret) -> Secret:
+        return self._secret(bits.data ^ other.data, is_bit=True)
+
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
         other = torch.zeros((), dtype=torch.float64) if otherwise is None else otherwise.data
         data = torch.where(mask.data, x.data, other.to(torch.float64))
-        return Updates(data, x.shape, rows=x.rows)
+        return Updates(data, x.shape, rows=x.rows, disjoint=x.disjoint)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         weights = weights.to(torch.float64)
@@ -169,6 +185,9 @@ class PlainOps(Ops):
 
     def _expand(self, a: Secret, axis: int, count: int) -> Secret:
         return self._secret(_value(a).unsqueeze(axis).repeat_interleave(count, dim=axis))
+
+    def _rounded_to(self, a: Secret, unit: float) -> Secret:
+        return self._secret(_value(a))
 
     def _inverse_root(self, a: Secret, floor: float) -> Secret:
         return self._secret(_value(a).clamp_min(floor).rsqrt())

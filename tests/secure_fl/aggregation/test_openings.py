@@ -17,6 +17,7 @@ from secure_fl.aggregation import Pipeline, build_rule
 from secure_fl.aggregation.openings import Opens, Permit, digest
 from secure_fl.aggregation.ops import Secret
 from secure_fl.aggregation.pipeline import run
+from secure_fl.aggregation.surroundings import Surroundings
 from secure_fl.aggregation.weights import WEIGHT_BITS, apportion, real_rows
 from secure_fl.aggregation.worlds import fixed
 from secure_fl.errors import InputError
@@ -60,6 +61,7 @@ def watched(rule: Pipeline, x: np.ndarray, reputation: np.ndarray, root: np.ndar
         torch.as_tensor(reputation, dtype=torch.float64) * 100,
         x.shape[1],
         torch.as_tensor(root),
+        surroundings=Surroundings(model=torch.as_tensor(root)),
     )
     return ops
 

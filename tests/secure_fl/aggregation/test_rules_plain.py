@@ -13,14 +13,15 @@ from hypothesis.extra import numpy as arrays
 
 import secure_fl
 from secure_fl.aggregation import build_rule, rule_names
-from tests.support.oracles import KINDS, ORACLES, Guarded, case
+from tests.support.oracles import KINDS, ORACLES, Guarded, case, surrounded
 
 SIZES = (*range(1, 22),)
+ELSEWHERE = {"sign_majority", "crfl"}  # a step, and noise, not what the hospital sent
 
 
 def compare(name: str, x: np.ndarray, reputation: np.ndarray, root: np.ndarray) -> None:
     expected = ORACLES[name](x, reputation, root)
-    result = secure_fl.aggregate(x, name, reputation=reputation, reference=root)
+    result = secure_fl.aggregate(x, name, **surrounded(reputation, root))
     np.testing.assert_array_equal(result.accepted.numpy(), expected.accepted)
     np.testing.assert_allclose(result.update.numpy(), expected.update, rtol=1e-9, atol=1e-12)
     for flag, values in expected.flags.items():
@@ -98,8 +99,8 @@ def test_trimming_drops_the_floor_of_the_share(beta: float) -> None:
 
 def test_one_hospital_is_its_own_aggregate() -> None:
     x = torch.tensor([[0.25, -0.5, 0.125]], dtype=torch.float64)
-    for name in rule_names():
-        result = secure_fl.aggregate(x, name, reference=x[0])
+    for name in sorted(set(rule_names()) - ELSEWHERE):
+        result = secure_fl.aggregate(x, name, **surrounded(None, x[0]))
         torch.testing.assert_close(result.update, x[0], rtol=0, atol=1e-12)
         assert result.accepted.tolist() == [True]
 

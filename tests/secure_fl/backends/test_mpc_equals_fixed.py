@@ -25,11 +25,9 @@ WIDTHS = (1, 5, 64, 65, 130)  # a word holds 64 coordinates
 def compare(
     backend: Backend, rule: Any, x: np.ndarray, reputation: np.ndarray, root: np.ndarray
 ) -> None:
-    shared, clear = (
-        secure_fl.aggregate(x, rule, where, reputation=reputation, reference=root)
-        for where in (backend, "fixed")
-    )
-    same(shared, clear)
+    public = {"reputation": reputation, "reference": root, "model": root}
+    shared = secure_fl.aggregate(x, rule, backend, **public)
+    same(shared, secure_fl.aggregate(x, rule, "fixed", seed=shared.seed, **public))
     as_declared(shared, build_rule(rule), *x.shape)
 
 

@@ -120,7 +120,7 @@ def test_messages_without_sense_are_answered(
 OPEN = {"do": "open", "session": 99, "rule": secure_fl.build_rule("median").to_config()}
 OPEN |= {"hospitals": 4, "dim": 6, "ties": None}
 AGGREGATE = {"do": "aggregate", "round": 1, "roots": {}, "reputation": [1.0] * 4}
-AGGREGATE |= {"samples": [1.0] * 4, "ruled": []}
+AGGREGATE |= {"samples": [1.0] * 4, "ruled": [], "vectors": []}
 TIES = {"chain_id": 7, "contract": 20 * "00", "hospitals": [20 * "00"] * 4}
 
 
@@ -172,6 +172,11 @@ def test_sessions_too_large_to_compute_with(cluster: Any) -> None:
             [[1], "x", [[0]], [[4, 0]], [[0, 2]]],
             r"pairs of a hospital in 0\.\.3 and a nod",
         ),
+        (
+            "vectors",
+            ["model", ["root"], ["model", "reference"], ["model"] * 2, [3], None],
+            "a list of",
+        ),
         ("ruled", [[[0, -1]], [["0", 0]], [[0, 0, 0]], {"0": 0}], "pairs of a hospital in"),
     ],
 )
@@ -194,10 +199,11 @@ def test_fields_that_no_round_is_combined_with(
 def test_directions_that_are_none(cluster: Any) -> None:
     session = cluster.session("median", 4, 6)
     submission = session.submit(X)
-    message = {**AGGREGATE, "session": session._number}
-    for size in (7, 40, 47):
-        with pytest.raises(InputError, match=f"of 'aggregate' must be 0 or 48 bytes; got {size}"):
+    message = {**AGGREGATE, "session": session._number, "vectors": ["reference", "model"]}
+    for size in (0, 7, 40, 47, 48, 95):
+        with pytest.raises(InputError, match=f"of 'aggregate' must be 96 bytes; got {size}"):
             cluster.ask(message, bytes(size))
+    message["vectors"] = ["model"]
     for value in (np.nan, np.inf):
         with pytest.raises(InputError, match="payload of 'aggregate' must be finite numbers"):
             cluster.ask(message, np.full(6, value).tobytes())

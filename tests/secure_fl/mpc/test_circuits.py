@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from secure_fl.mpc import circuits
+from secure_fl.mpc import circuit_parts, circuits
 from secure_fl.mpc.bit_slicing import from_planes, to_planes, unpack_bits
 from secure_fl.mpc.circuits import CIRCUITS
 from secure_fl.mpc.gates import BeaverGates, Gates
@@ -136,17 +136,17 @@ def test_counting_and_comparing(case: tuple[np.ndarray, int]) -> None:
     values, bits = case
     n, d = values.shape
     odd = to_planes(values & 1, 1)[0]
-    count = np.stack(circuits.count_bits(CLEAR, odd))
+    count = np.stack(circuit_parts.count_bits(CLEAR, odd))
     ones = (values & 1).sum(axis=0)
     np.testing.assert_array_equal(from_planes(count[:, None], d)[0], ones)
     number = [plane[None] for plane in count]
     for bound in range(1, n + 1):
-        reached = circuits.at_least(CLEAR, number, np.array([bound]))
+        reached = circuit_parts.at_least(CLEAR, number, np.array([bound]))
         np.testing.assert_array_equal(unpack_bits(reached, d)[0], ones >= bound)
-        same = circuits.equals(CLEAR, list(count), bound)
+        same = circuit_parts.equals(CLEAR, list(count), bound)
         np.testing.assert_array_equal(unpack_bits(same, d), ones == bound)
     x, y = to_planes(values[:1], bits)[:, 0], to_planes(values[-1:], bits)[:, 0]
-    larger = circuits.greater(CLEAR, x, y)
+    larger = circuit_parts.greater(CLEAR, x, y)
     np.testing.assert_array_equal(unpack_bits(larger, d), values[0] > values[-1])
 
 
@@ -192,10 +192,12 @@ CUT: dict[str, tuple[int, int, dict[str, Any]]] = {
     "signs": (1, 6, {}),
     "count_at_least": (1, 6, {"count": 3}),
     "order": (1, 6, {"ranks": [2, 3]}),
+    "weighted_order": (1, 6, {"copies": [3, 0, 1, 4, 1, 2], "ranks": [5, 6]}),
     "trimmed_mask": (1, 6, {"trim": 1}),
     "nearest": (1, 6, {"ranks": [2, 3], "keep": 4}),
     "nearest_zero": (1, 6, {"keep": 4}),
     "largest": (1, 6, {"count": 2}),
+    "differ": (2, 1, {}),
     "both": (2, 1, {}),
 }
 
@@ -239,6 +241,7 @@ def wired(nodes: int) -> list[Wire]:
 
 TASKS: dict[str, dict[str, Any]] = {
     "order": {"ranks": [2, 3]},
+    "weighted_order": {"copies": [3, 0, 1, 4, 1, 2], "ranks": [5, 6]},
     "trimmed_mask": {"trim": 1},
     "nearest": {"ranks": [2, 3], "keep": 4},
     "largest": {"count": 2},

@@ -44,6 +44,8 @@ COMMANDS: list[Command] = [
     SignRecords(SESSION, 2, OTHER, b"[[], []]"),
     Aggregate(SESSION, 1, [1.0, 0.1 + 0.2], [3.0, 0.0], [(1, 0), (0, 1)], None, None),
     Aggregate(SESSION, 1, [1.0, 0.0], [1.0, 1.0], [], ROOTS, np.array([0.1, -(2.0**-1074)])),
+    Aggregate(SESSION, 1, [1.0], [1.0], [], None, None, np.array([3.0, 1e300])),
+    Aggregate(SESSION, 1, [1.0], [1.0], [], None, np.array([0.1, 2.0]), np.array([3.0, 1e300])),
 ]
 
 
