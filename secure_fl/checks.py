@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -45,13 +46,18 @@ def check_types(made: Callable[..., Any], given: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: naming the parameter, its type and the value.
     """
-    try:
-        hints = get_type_hints(made)
-    except (NameError, TypeError):  # a rule of the user's own may be annotated with anything
-        return
+    hints = _hints(made)
     for key, value in given.items():
         if key in hints and not fits(value, hints[key]):
             raise ConfigError(f"{key} must be of type {type_words(hints[key])}; got {value!r}")
+
+
+@functools.lru_cache(maxsize=256)
+def _hints(made: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(made)
+    except (NameError, TypeError):  # a rule of the user's own may be annotated with anything
+        return {}
 
 
 def positive(value: float) -> bool:

@@ -48,9 +48,11 @@ class AggregateResult:
         accepted: bool (n,), hospitals whose update the rule did not reject.
         opened: every value opened, in order. In the clear: what MPC would have opened.
         values: the opened values themselves, by name.
-        digests: SHA-256 of each value at the moment when it was opened, by name.
+        digests: SHA-256 of each value at the moment when it was opened, by name; none in
+            the plain backend.
         cost: time, rounds and traffic.
-        seed: 32 public bytes, from which rules drew groups, places or noise (`public_seed`).
+        seed: 32 public bytes, from which rules drew groups, places or noise (`public_seed`); in
+            the clear zeros where it drew none.
     """
 
     update: torch.Tensor

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 from eval.bench import ledger as bench_ledger
 from eval.bench import mpc as bench_mpc
+from eval.bench import rules as bench_rules
 from eval.bench import training as bench_training
 from eval.cli.console import Outliving, print_anywhere, quoted, shown
 from ledger.files import printable
@@ -256,11 +257,12 @@ def _parser() -> argparse.ArgumentParser:
     keys.add_argument("--days", type=int, default=365, help="validity (default: 365)")
     keys.set_defaults(command=keys_command)
 
-    bench = commands.add_parser("bench", help="measure the cost of MPC, ledger or training")
+    bench = commands.add_parser("bench", help="measure the cost of MPC, ledger, rules or training")
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
     for kind, module, line in (
         ("mpc", bench_mpc, "a rule between computing nodes"),
         ("ledger", bench_ledger, "a round on the ledger"),
+        ("rules", bench_rules, "rules in the clear, beside others'"),
         ("training", bench_training, "local training: batched, a module, and a loop"),
     ):
         one = kinds.add_parser(kind, parents=[debug], help=line, description=f"Measure {line}.")

@@ -67,10 +67,14 @@ class Exits:
     Attributes:
         opened: in order.
         values: copies, by name.
-        digests: SHA-256 of each value when it was opened, by name (`digest`).
+        digests: SHA-256 of each value when it was opened, by name (`digest`), if hashed.
+
+    Args:
+        hashes: whether to hash each.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hashes: bool = True) -> None:
+        self._hashes = hashes
         self.opened: list[Opening] = []
         self.values: dict[str, torch.Tensor] = {}
         self.digests: dict[str, str] = {}
@@ -114,7 +118,8 @@ class Exits:
         name = permit.opening.name
         self.opened.append(permit.opening)
         self.values[name] = value.clone()
-        self.digests[name] = digest(value)
+        if self._hashes:
+            self.digests[name] = digest(value)
 
     def finish(self, declared: Sequence[Opens], rows: int, dim: int, since: int) -> None:
         """Compare what a stage opened, from the record `since` on, with what it declared.

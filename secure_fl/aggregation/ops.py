@@ -16,6 +16,7 @@ An operation stands in three places: here, by what it means, costs and reveals (
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 
@@ -41,8 +42,11 @@ rounding, would otherwise fall on both sides of a limit that their exact scores 
 class Ops(UpdateOps):
     """Operations of one backend; also records what was opened."""
 
+    hashes: ClassVar[bool] = True
+    """Whether what is opened is hashed, for nodes to compare and to sign."""
+
     def __init__(self) -> None:
-        self.exits = Exits()
+        self.exits = Exits(self.hashes)
 
     @property
     def opened(self) -> list[Opening]:

@@ -96,10 +96,15 @@ def stage(factory: Callable[..., Stage]) -> Callable[..., Stage]:
 
 def stage_factories() -> dict[str, Callable[..., Stage]]:
     """Return the shipped stage factories by name, found by walking the package."""
+    _load_stages()
+    return dict(sorted(_STAGES.items()))
+
+
+@functools.cache
+def _load_stages() -> None:
     package = importlib.import_module("secure_fl.aggregation.stages")
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(sorted(_STAGES.items()))
 
 
 def make_stage(name: str, params: Mapping[str, Any], extensions: Extensions = NONE) -> Stage:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,16 +21,28 @@ class Surroundings:
 
     Attributes:
         round: number of the round in its session, from 1.
-        seed: 32 public bytes that follow from the commitments of all in play (`public_seed`).
+        drawn_from: 32 public bytes that follow from the commitments of all in play (`public_seed`),
+            or what computes them.
         last: the update opened last in this session, float64 (d,); None in the first round.
         model: the global model that this round's updates start from, float64 (d,), where the rule
             uses it and the caller gave it.
     """
 
     round: int = 1
-    seed: bytes = bytes(32)
+    drawn_from: bytes | Callable[[], bytes] = bytes(32)
     last: torch.Tensor | None = None
     model: torch.Tensor | None = None
+
+    @functools.cached_property
+    def seed(self) -> bytes:
+        """32 public bytes, computed once something is drawn."""
+        return self.drawn_from() if callable(self.drawn_from) else self.drawn_from
+
+    @property
+    def used_seed(self) -> bytes:
+        """The seed, if it was known or something was drawn; else 32 zeros."""
+        known = isinstance(self.drawn_from, bytes) or "seed" in vars(self)
+        return self.seed if known else bytes(32)
 
     def drawn(self, count: int, among: int) -> list[int]:
         """Draw `count` of the numbers 0 .. among-1 at random, ascending: public, as the seed is."""

@@ -301,6 +301,47 @@ class UpdateOps(ArrayOps, ABC):
         rows = x.hospitals(real_rows(weights))
         return replace(self._weighted_mean(x, weights, divisor), rows=rows)
 
+    def mean_of_middle(self, x: Updates, trim: int) -> Secret:
+        """Mean of every coordinate's values but the `trim` smallest and the `trim` largest, (d,).
+
+        Range, Reveals, Cost: as `trimmed_mask`, `where` and `weighted_mean` together.
+        """
+        rows = x.shape[0]
+        require(0 <= 2 * trim < rows, "trim", f"from 0 to {(rows - 1) // 2}", trim)
+        mean = self._mean_of_middle(x, trim)
+        return replace(mean, rows=rows if x.rows is None else x.rows)
+
+    def mean_of_nearest(
+        self, x: Updates, keep: int, center: torch.Tensor | Secret | None = None
+    ) -> Secret:
+        """Mean of every coordinate's `keep` values nearest to the center, by default the median.
+
+        Range, Reveals, Cost: as `nearest`, `where` and `weighted_mean` together.
+
+        Args:
+            center: public or secret (d,).
+        """
+        rows = x.shape[0]
+        require(1 <= keep <= rows, "keep", f"from 1 to {rows}", keep)
+        mean = self._mean_of_nearest(x, keep, center)
+        return replace(mean, rows=rows if x.rows is None else x.rows)
+
+    def _mean_of_middle(self, x: Updates, trim: int) -> Secret:
+        masked = self.where(self.trimmed_mask(x, trim), x, None) if trim else x
+        return self._mean_of_kept(masked, x.shape[0] - 2 * trim)
+
+    def _mean_of_nearest(
+        self, x: Updates, keep: int, center: torch.Tensor | Secret | None
+    ) -> Secret:
+        kept = keep == x.shape[0]
+        masked = x if kept else self.where(self.nearest(x, keep, center), x, None)
+        return self._mean_of_kept(masked, keep)
+
+    def _mean_of_kept(self, x: Updates, count: int) -> Secret:
+        """Mean of the `count` values that are left of every coordinate, where others are 0."""
+        ones = torch.ones(x.shape[0], dtype=torch.float64)
+        return self._weighted_mean(x, ones, count)
+
     # --- what a backend does ---
 
     @abstractmethod

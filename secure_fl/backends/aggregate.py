@@ -75,9 +75,9 @@ def aggregate(
         defence: a rule's name, a pipeline as data or as an object (`aggregation.build_rule`).
             Code of your own in it is thereby permitted, also to nodes that are started for it;
             an open backend's nodes must have been started with it (`allow`).
-        backend: "plain" (float64), "fixed" (the integers of MPC in the clear) or "mpc"; or an
-            open backend, which stays open: "mpc" takes seconds to start
-            its processes the first time, and a fraction of one after that.
+        backend: "plain" (floating point, in float32 for float32 updates), "fixed" (the integers of
+            MPC in the clear) or "mpc"; or an open backend, which stays open: "mpc" takes seconds
+            to start its processes the first time, and a fraction of one after that.
         nodes: computing nodes, for "mpc".
         reputation: float (n,) in [0, 1], for rules that weigh by it; default all ones.
         reference: float (d,), a public root direction where a rule wants one.
@@ -108,7 +108,7 @@ def aggregate(
         if isinstance(backend, str):
             backend = stack.enter_context(open_for(rule, backend, nodes))
         session = stack.enter_context(closing(backend.session(rule, x.shape[0], x.shape[1])))
-        submission = session.submit(x)
+        submission = session.submit(x, copy=False)
         if submission.refused:
             hospital, reason = next(iter(submission.refused.items()))
             raise InputError(f"hospital {hospital}'s update is refused: {reason}")

@@ -37,12 +37,13 @@ class Submission:
     """What the hospitals handed in for one round.
 
     Attributes:
-        commitments: 32-byte Merkle root over a hospital's salted share digests, by hospital.
+        commitments: 32-byte Merkle root over a hospital's salted share digests, by hospital; in
+            the clear computed once one is read.
         refused: why a hospital's update was not taken, by hospital.
         shares: backend's own, opaque to others.
     """
 
-    commitments: dict[int, bytes]
+    commitments: Mapping[int, bytes]
     refused: dict[int, str]
     shares: Any
 
@@ -102,12 +103,15 @@ class Session(ABC):
         self._lock = threading.RLock()
 
     @on_cpu()
-    def submit(self, updates: Any, present: Sequence[bool] | None = None) -> Submission:
+    def submit(
+        self, updates: Any, present: Sequence[bool] | None = None, copy: bool = True
+    ) -> Submission:
         """Hand in one round's updates.
 
         Args:
             updates: float (n, d), in any of the forms of `secure_fl.inputs`.
             present: which hospitals take part, all by default.
+            copy: False where nobody changes `updates` before they are combined.
 
         Hospitals whose update is not finite, out of range or, where the backend computes with
         integers, too small for their steps are refused by name; the others go on.
@@ -120,18 +124,13 @@ class Session(ABC):
         require(tuple(x.shape) == shape, "updates' shape", f"{shape}", tuple(x.shape))
         flags = [True] * self.hospitals if present is None else [bool(p) for p in present]
         require(len(flags) == self.hospitals, "present", f"{self.hospitals} flags", len(flags))
-        rows: dict[int, torch.Tensor] = {}
-        refused: dict[int, str] = {}
-        for hospital in (h for h in range(self.hospitals) if flags[h]):
-            reason = self._refusal(x[hospital])
-            if reason is None:
-                rows[hospital] = x[hospital].to(torch.float64)
-            else:
-                refused[hospital] = reason
+        hospitals = [h for h in range(self.hospitals) if flags[h]]
+        refused = self._refusals(x, hospitals)
+        taken = [h for h in hospitals if h not in refused]
         with self._lock:
             self._round += 1
             self._submitted = None
-            commitments, shares = self._share(rows)
+            commitments, shares = self._share(x, taken, copy)
             self._submitted = Submission(commitments, refused, shares)
             return self._submitted
 
@@ -192,7 +191,7 @@ class Session(ABC):
         with self._lock:
             mine = submission is self._submitted
             require(mine, "submission", "what this session's submit returned last", "another")
-            return self._aggregate(submission, trust, counts, direction, dict(roots), ruled, public)
+            return self._aggregate(submission, trust, counts, direction, roots, ruled, public)
 
     def _public(self, name: str, values: Any) -> torch.Tensor:
         """One public number for each hospital, float64 (n,); all ones for None."""
@@ -200,13 +199,20 @@ class Session(ABC):
             return torch.ones(self.hospitals, dtype=torch.float64)
         return as_vector(values, self.hospitals, name)
 
-    def _refusal(self, row: torch.Tensor) -> str | None:
-        """Why an update (d,) cannot be handed in, or None if it can."""
-        return refusal(row, self.rule.limit) or lost_to_rounding(row)
+    def _refusals(self, x: torch.Tensor, hospitals: Sequence[int]) -> dict[int, str]:
+        """Why updates, rows of x (n, d), cannot be handed in, by hospital."""
+        found = {h: refusal(x[h], self.rule.limit) or lost_to_rounding(x[h]) for h in hospitals}
+        return {hospital: why for hospital, why in found.items() if why}
 
     @abstractmethod
-    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
-        """Let hospitals commit to float64 rows (d,), and hand them in."""
+    def _share(
+        self, x: torch.Tensor, hospitals: Sequence[int], copy: bool
+    ) -> tuple[Mapping[int, bytes], Any]:
+        """Let hospitals commit to their rows of x (n, d), and hand them in.
+
+        Args:
+            copy: somebody may change x later.
+        """
 
     @abstractmethod
     def _aggregate(
@@ -215,7 +221,7 @@ class Session(ABC):
         reputation: torch.Tensor,
         samples: torch.Tensor,
         reference: torch.Tensor | None,
-        commitments: dict[int, bytes],
+        commitments: Mapping[int, bytes],
         ruled: Sequence[tuple[int, int]],
         public: Public,
     ) -> AggregateResult: ...

@@ -99,14 +99,16 @@ class MpcSession(Session):
     def _ask(self, command: Command) -> list[tuple[dict[str, Any], bytearray]]:
         return self._backend.ask(*command.write())
 
-    def _share(self, rows: dict[int, torch.Tensor]) -> tuple[dict[int, bytes], Any]:
+    def _share(
+        self, x: torch.Tensor, hospitals: Sequence[int], copy: bool
+    ) -> tuple[Mapping[int, bytes], Any]:
         """Each hospital splits its update, commits, and sends every node its share."""
         self._checked = False
         before = self._signing_ms()
         bits = self.rule.bits
         roots = {
-            hospital: self.members[hospital].hand_in(self._round, row, bits, self._addresses)
-            for hospital, row in rows.items()
+            h: self.members[h].hand_in(self._round, x[h].double(), bits, self._addresses)
+            for h in hospitals
         }
         self._cpu_ms += self._signing_ms() - before
         if self.contract is not None:
@@ -210,7 +212,7 @@ class MpcSession(Session):
         reputation: torch.Tensor,
         samples: torch.Tensor,
         reference: torch.Tensor | None,
-        commitments: dict[int, bytes],
+        commitments: Mapping[int, bytes],
         ruled: Sequence[tuple[int, int]],
         public: Public,
     ) -> AggregateResult:

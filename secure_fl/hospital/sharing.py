@@ -19,6 +19,12 @@ from secure_fl.mpc.prg import Stream
 from secure_fl.nodes.shares import ShareMessage, share_type
 
 
+def all_within(x: torch.Tensor, limit: float) -> bool:
+    """Whether no update of (n, d) is refused by `refusal`, in one pass."""
+    least, most = (float(end) for end in x.aminmax())
+    return least > 2.0**-17 - limit and most < limit - 2.0**-17  # false of NaN
+
+
 def refusal(row: torch.Tensor, limit: float) -> str | None:
     """Return why an update (d,) cannot be encoded, or None if it can.
 

@@ -210,7 +210,7 @@ def run_round(
         if context.attackers.cheats():
             instruct(scene, acting, context.defence.nodes)
         present = [i in active for i in range(len(updates))]
-        submission = session.submit(updates, present)
+        submission = session.submit(updates.to(torch.float64), present, copy=False)
     with clock.phase("ledger"):
         recorded = ledger.commit(number, submission.commitments, context.hospitals)
     committed = submission.commitments if recorded is None else recorded

@@ -110,6 +110,11 @@ def middle(x: np.ndarray, trim: int) -> np.ndarray:
     return kept
 
 
+def mean_nearest(x: np.ndarray, center: torch.Tensor | None, keep: int) -> np.ndarray:
+    at = np.median(x, axis=0) if center is None else center.numpy()
+    return (x * nearest_to(x, at, keep)).sum(0) / keep
+
+
 def pair(ops: Ops, x: Updates) -> tuple[Secret, Secret]:
     """Two arrays of bits (m,): long ones, and ones that point along G."""
     return scores(ops, x) < 12.0, ops.cosine_at_least(x, TORCH_G, 0.0)
@@ -239,6 +244,23 @@ OPERATIONS: dict[str, list[Operation]] = {
         for w in ([64, 0, 32, 96, 1, 63], [1] * M, [0, 2, 0, 2, 0, 0], [0, 0, 5, 0, 0, 0])
     ],
     "trimmed_mask": [Operation(lambda ops, x: ops.trimmed_mask(x, 2), lambda x: middle(x, 2))],
+    "mean_of_middle": [
+        Operation(
+            lambda ops, x, trim=trim: ops.mean_of_middle(x, trim),  # type: ignore[misc]
+            lambda x, trim=trim: (x * middle(x, trim)).sum(0) / (M - 2 * trim),  # type: ignore[misc]
+            STEP,
+        )
+        for trim in range((M + 1) // 2)
+    ],
+    "mean_of_nearest": [
+        Operation(
+            lambda ops, x, keep=keep, at=at: ops.mean_of_nearest(x, keep, at),  # type: ignore[misc]
+            lambda x, keep=keep, at=at: mean_nearest(x, at, keep),  # type: ignore[misc]
+            STEP,
+        )
+        for keep in range(1, M + 1)
+        for at in (None, torch.zeros(D), TORCH_CENTER)
+    ],
     "nearest": [
         # As far below as above, for many.
         Operation(

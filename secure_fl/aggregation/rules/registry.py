@@ -61,6 +61,11 @@ def describe_rule(name: str) -> str:
     return first_line(_builder(name, NONE))
 
 
+def rule_parameters(name: str) -> list[str]:
+    """Return the names of a shipped rule's parameters."""
+    return list(inspect.signature(_builder(name, NONE)).parameters)
+
+
 def _builder(name: str, extensions: Extensions) -> Builder:
     if is_own(name):
         builder: Builder = extensions.get("rule", name)

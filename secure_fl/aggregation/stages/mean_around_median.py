@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.counts import trim_count
 from secure_fl.errors import require
@@ -25,12 +23,8 @@ def mean_around_median(beta: float = 0.2) -> Stage:
     require(0 <= beta < 0.5, "beta", "in [0, 0.5)", beta)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
-        ops, x = context.ops, context.x
-        rows = x.shape[0]
-        keep = rows - trim_count(beta, rows)
-        if keep < rows:
-            x = ops.where(ops.nearest(x, keep), x, None)  # (m, d), zero where dropped
-        update = ops.weighted_mean(x, torch.ones(rows, dtype=torch.float64), divisor=keep)
+        rows = context.x.shape[0]
+        update = context.ops.mean_of_nearest(context.x, rows - trim_count(beta, rows))
         return replace(context, update=update), state
 
     return Stage(apply)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.counts import trim_count
 from secure_fl.errors import require
@@ -23,14 +21,8 @@ def trimmed_mean(beta: float = 0.2) -> Stage:
     require(0 <= beta < 0.5, "beta", "in [0, 0.5)", beta)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
-        ops, x = context.ops, context.x
-        rows = x.shape[0]
-        trim = trim_count(beta, rows)
-        if trim:
-            x = ops.where(ops.trimmed_mask(x, trim), x, None)  # (m, d), zero where trimmed
-        update = ops.weighted_mean(
-            x, torch.ones(rows, dtype=torch.float64), divisor=rows - 2 * trim
-        )
+        trim = trim_count(beta, context.x.shape[0])
+        update = context.ops.mean_of_middle(context.x, trim)
         return replace(context, update=update), state
 
     return Stage(apply)

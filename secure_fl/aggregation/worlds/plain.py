@@ -1,8 +1,12 @@
-"""The plain backend: float64 tensors in the clear."""
+"""The plain backend: floating point in the clear, in the precision of the updates.
+
+Rows and what is combined of them keep the type of the updates, float32 or float64; scores, a number
+for each hospital or pair, and what is opened are float64.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,12 +21,13 @@ from secure_fl.aggregation.ops import (
     largest_norm_bound,
 )
 from secure_fl.aggregation.secret import joined_rows, paired_rows
+from secure_fl.aggregation.worlds import comparators
 
 
 def encode(x: torch.Tensor) -> Updates:
-    """Wrap float updates (m, d)."""
+    """Wrap float updates (m, d); types shorter than float32 become float32."""
     m, d = x.shape
-    return Updates(x.to(torch.float64), (m, d))
+    return Updates(x if x.dtype == torch.float64 else x.to(torch.float32), (m, d))
 
 
 def _cosine_matrix(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -33,12 +38,17 @@ def _cosine_matrix(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 class PlainOps(Ops):
     """Every operation as its textbook formula."""
 
+    hashes = False
+
     def _secret(self, data: torch.Tensor, is_bit: bool = False) -> Secret:
         return Secret(self, data, tuple(data.shape), is_bit=is_bit)
 
+    def _scores(self, data: torch.Tensor) -> Secret:
+        return self._secret(data.to(torch.float64))
+
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:
         permit.spend(secret.shape, secret.is_bit)
-        return secret.data.clone()
+        return secret.data.clone() if secret.is_bit else secret.data.to(torch.float64, copy=True)
 
     def _kept(self, x: Updates, indices: list[int]) -> Updates:
         data = x.data[indices]
@@ -51,13 +61,13 @@ class PlainOps(Ops):
         return replace(x, data=x.data[:, indices], shape=(x.shape[0], len(indices)))
 
     def _shift(self, x: Updates, by: torch.Tensor | Secret) -> Updates:
-        vector = by.data if isinstance(by, Secret) else by.to(torch.float64)
+        vector = by.data if isinstance(by, Secret) else by.to(x.data.dtype)
         return replace(x, data=x.data + vector, norm_bound=x.norm_bound + exact_length(vector))
 
     def _combine(
         self, x: Updates, weights: Secret, count: int, most: float | None, rounded: bool
     ) -> Updates:
-        data = weights.data.to(torch.float64).reshape(count, -1) @ x.data
+        data = weights.data.to(x.data.dtype).reshape(count, -1) @ x.data
         return Updates(data, (count, x.shape[1]))
 
     def _group_means(self, x: Updates, groups: list[list[int]]) -> Updates:
@@ -68,7 +78,7 @@ class PlainOps(Ops):
         return Updates(x.data - y.data, x.shape, 1.0, x.norm_bound + y.norm_bound)
 
     def gram(self, x: Updates) -> Secret:
-        return self._secret(x.data @ x.data.T)
+        return self._scores(x.data @ x.data.T)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
         data = torch.cat([part.data for part in parts])
@@ -82,31 +92,31 @@ class PlainOps(Ops):
         return Updates(total.data + x.data, x.shape, 1.0, bound, *paired_rows(total, x))
 
     def squared_norms(self, x: Updates) -> Secret:
-        return self._secret(x.data.square().sum(dim=1))
+        return self._scores(x.data.square().sum(dim=1))
 
     def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
-        vector = reference.data if isinstance(reference, Secret) else reference.to(torch.float64)
+        vector = reference.data if isinstance(reference, Secret) else reference
+        vector = vector.to(x.data.dtype)
         # Summed row by row: a matrix product rounds equal rows differently, and a rule that
         # compares scores with their median would then tell equal hospitals apart.
         dots = (x.data * vector).sum(dim=1)
         norms = x.data.norm(dim=1) * vector.norm()
-        return self._secret(torch.where(norms > 0, dots / norms.clamp_min(1e-300), 0.0))
+        return self._scores(torch.where(norms > 0, dots / norms.clamp_min(1e-300), 0.0))
 
     def pairwise_cosine(self, x: Updates) -> Secret:
-        return self._secret(_cosine_matrix(x.data, x.data).fill_diagonal_(0.0))
+        return self._scores(_cosine_matrix(x.data, x.data).fill_diagonal_(0.0))
 
     def clip(
         self, x: Updates, squared_bound: Secret | float, norm_bound: float | None = None
     ) -> Updates:
         public = clipped_norm_bound(x, squared_bound, norm_bound)
-        bound = torch.as_tensor(_value(squared_bound), dtype=torch.float64).sqrt()
+        bound = _value(squared_bound).to(x.data.dtype).sqrt()
         norms = x.data.norm(dim=1)
         factors = torch.where(norms > bound, bound / norms.clamp_min(1e-300), 1.0)
         return replace(x, data=x.data * factors[:, None], norm_bound=public)
 
     def _order_statistics(self, x: Updates, ranks: Sequence[int]) -> list[Secret]:
-        ordered = x.data.sort(dim=0).values
-        return [self._secret(ordered[k]) for k in ranks]
+        return [self._secret(values) for values in comparators.order_statistics(x.data, ranks)]
 
     def _weighted_order(self, x: Updates, copies: list[int], ranks: list[int]) -> list[Secret]:
         ordered, rows = x.data.sort(dim=0)
@@ -115,10 +125,14 @@ class PlainOps(Ops):
         return [self._secret(ordered.gather(0, place)[0]) for place in places]
 
     def trimmed_mask(self, x: Updates, trim: int) -> Secret:
-        order = x.data.argsort(dim=0, stable=True)
-        mask = torch.zeros(x.shape, dtype=torch.bool)
-        mask.scatter_(0, order[trim : x.shape[0] - trim], True)
-        return self._secret(mask, is_bit=True)
+        last = x.shape[0] - trim - 1
+        least, most = comparators.order_statistics(x.data, (trim, last))
+        mask = (x.data >= least) & (x.data <= most)
+
+        def exactly(tied: torch.Tensor) -> torch.Tensor:
+            return _marked(tied.argsort(dim=0, stable=True)[trim : last + 1], tied)
+
+        return self._secret(_settled(mask, x.data, last + 1 - trim, exactly), is_bit=True)
 
     def _nearest(self, x: Updates, keep: int) -> Secret:
         return self._closest(x.data - self.median(x).data, keep)
@@ -127,12 +141,26 @@ class PlainOps(Ops):
         return self._closest(x.data, keep)
 
     def _closest(self, difference: torch.Tensor, keep: int) -> Secret:
-        side = (difference >= 0).to(torch.int8).argsort(dim=0, stable=True)
-        distance = difference.abs().gather(0, side)
-        order = side.gather(0, distance.argsort(dim=0, stable=True))
-        mask = torch.zeros(difference.shape, dtype=torch.bool)
-        mask.scatter_(0, order[:keep], True)
+        distance = difference.abs()
+        (farthest,) = comparators.order_statistics(distance, (keep - 1,))
+
+        def exactly(tied: torch.Tensor) -> torch.Tensor:
+            side = (tied >= 0).to(torch.int8).argsort(dim=0, stable=True)
+            order = side.gather(0, tied.abs().gather(0, side).argsort(dim=0, stable=True))
+            return _marked(order[:keep], tied)
+
+        mask = _settled(distance <= farthest, difference, keep, exactly)
         return self._secret(mask, is_bit=True)
+
+    def _mean_of_middle(self, x: Updates, trim: int) -> Secret:
+        return self._secret(comparators.mean_of_middle(x.data, trim))
+
+    def _mean_of_nearest(
+        self, x: Updates, keep: int, center: torch.Tensor | Secret | None
+    ) -> Secret:
+        at = center.data if isinstance(center, Secret) else center
+        at = None if at is None else at.to(x.data.dtype)
+        return self._secret(comparators.mean_of_nearest(x.data, keep, at))
 
     def signs(self, x: Updates) -> Secret:
         return self._secret(x.data < 0, is_bit=True)
@@ -144,13 +172,13 @@ class PlainOps(Ops):
         return self._secret(bits.data ^ other.data, is_bit=True)
 
     def where(self, mask: Secret, x: Updates, otherwise: Secret | None) -> Updates:
-        other = torch.zeros((), dtype=torch.float64) if otherwise is None else otherwise.data
-        data = torch.where(mask.data, x.data, other.to(torch.float64))
+        other = torch.zeros(()) if otherwise is None else otherwise.data
+        data = torch.where(mask.data, x.data, other.to(x.data.dtype))
         return Updates(data, x.shape, rows=x.rows, disjoint=x.disjoint)
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
-        weights = weights.to(torch.float64)
-        return self._secret(weights @ x.data / (weights.sum() if divisor is None else divisor))
+        total = float(weights.sum()) if divisor is None else divisor
+        return self._secret(weights.to(x.data.dtype) @ x.data / total)
 
     def _add(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(_value(a) + _value(b))
@@ -209,6 +237,29 @@ class PlainOps(Ops):
         return self._secret(a.data * factor)
 
 
+def _marked(indices: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(like.shape, dtype=torch.bool).scatter_(0, indices, True)
+
+
+def _settled(
+    mask: torch.Tensor,
+    x: torch.Tensor,
+    count: int,
+    exactly: Callable[[torch.Tensor], torch.Tensor],
+) -> torch.Tensor:
+    """A mask (m, d) of `count` rows a coordinate: as it is but for coordinates with ties.
+
+    Args:
+        exactly: the mask of coordinates (m, c) of x, ties broken.
+    """
+    tied = mask.sum(dim=0) != count
+    if bool(tied.any()):
+        mask[:, tied] = exactly(x[:, tied])
+    return mask
+
+
 def _value(b: Secret | float) -> torch.Tensor:
-    """Numbers, of bits 0.0 and 1.0."""
+    """Numbers: of bits and public ones float64, of rows in their own type."""
+    if isinstance(b, Secret) and b.data.is_floating_point():
+        return b.data
     return torch.as_tensor(b.data if isinstance(b, Secret) else b, dtype=torch.float64)
