@@ -75,9 +75,11 @@ def measure(rule: str, hospitals: int, malicious: int, dim: int, repeat: int) ->
     x = torch.randn((hospitals, dim), generator=torch.Generator().manual_seed(0)) * 0.01
     params = parameters(rule, hospitals, malicious)
     made = build_rule(rule, **params)
-    reference = torch.ones(dim)
+    told: dict[str, Any] = {"reference": torch.ones(dim)}
+    if made.uses_model:
+        told["model"] = torch.ones(dim)
     ways: dict[str, Callable[[], object]] = {
-        "ours": lambda: secure_fl.aggregate(x, made, "plain", reference=reference).update
+        "ours": lambda: secure_fl.aggregate(x, made, "plain", **told).update
     }
     for name, others in (("byzfl", byzfl_rules(malicious)), ("torch", torch_rules(malicious))):
         if rule in others:
