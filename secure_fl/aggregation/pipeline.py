@@ -260,11 +260,48 @@ def run(
     minimum: int = 1,
     surroundings: Surroundings = Surroundings(),  # noqa: B008
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[State, ...]]:
-    """Run all stages and open the update.
+    """Run all stages and open the update; see `combined`.
+
+    Returns:
+        update float64 (d,), zero if nothing was combined; accepted bool (n,); states.
+    """
+    update, accepted, following = combined(
+        pipeline,
+        states,
+        ops,
+        x,
+        hospitals,
+        reputation,
+        samples,
+        dim,
+        reference,
+        minimum,
+        surroundings,
+    )
+    if update is None:
+        return ops.exits.nothing_combined(dim), accepted, following
+    ops.exits.allow((THE_UPDATE,), 0, dim)
+    return ops.open(THE_UPDATE.name, update), accepted, following
+
+
+def combined(
+    pipeline: Pipeline,
+    states: Sequence[State],
+    ops: Ops,
+    x: Updates | None,
+    hospitals: Sequence[int],
+    reputation: torch.Tensor,
+    samples: torch.Tensor,
+    dim: int,
+    reference: torch.Tensor | None = None,
+    minimum: int = 1,
+    surroundings: Surroundings = Surroundings(),  # noqa: B008
+) -> tuple[Secret | None, torch.Tensor, tuple[State, ...]]:
+    """Run all stages; the update stays secret.
 
     Nothing is combined where fewer than `minimum` rows are in play at the start or after a stage,
     or than the next stage needs, or have real weight in the update (`weights.real_rows`): no
-    further stage runs, and the public zero stands for the update. Flags opened before stand.
+    further stage runs. Flags opened before stand.
 
     Args:
         x: updates (m, d) of `hospitals`, None if there are none.
@@ -275,7 +312,7 @@ def run(
         surroundings: what else is public about the round.
 
     Returns:
-        update float64 (d,), zero if nothing was combined; accepted bool (n,); states.
+        update (d,), None if nothing was combined; accepted bool (n,); states.
     """
     accepted = torch.zeros(len(reputation), dtype=torch.bool)
     accepted[list(hospitals)] = True
@@ -306,10 +343,9 @@ def run(
         if update is None and ended:
             last = pipeline.stages[-1].config[0]
             raise InputError(f"the last stage must make the update; {last} does not")
-    if update is None or (update.rows is not None and update.rows < minimum):
-        return ops.exits.nothing_combined(dim), accepted, tuple(following)
-    ops.exits.allow((THE_UPDATE,), 0, dim)
-    return ops.open(THE_UPDATE.name, update), accepted, tuple(following)
+    if update is not None and update.rows is not None and update.rows < minimum:
+        update = None
+    return update, accepted, tuple(following)
 
 
 def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Context, State]:

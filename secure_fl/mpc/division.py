@@ -45,6 +45,27 @@ def divide(ring: Ring, total: np.ndarray, most: int, divisor: int) -> np.ndarray
     return quotient + ring.floor_shift(scaled[None], room)[0]
 
 
+def nearest(ring: Ring, total: np.ndarray, most: int, divisor: int) -> np.ndarray:
+    """Return shares of floor(total / divisor + 1/2) (d,), exactly.
+
+    1. Divide roughly (`divide`): q, within 5/8.   2. With r = 2 (total - q divisor) + divisor,
+    which lies in [-divisor / 4, 9 divisor / 4], add [r >= 2 divisor] - [r < 0].
+
+    Args and conditions as in `divide`.
+    """
+    if divisor == 1:
+        return total
+    quotient = divide(ring, total, most, divisor)
+    rest = (total - quotient * np.int64(divisor)) * np.int64(2) + ring.constant(
+        divisor, total.shape
+    )
+    both = np.stack([rest - ring.constant(2 * divisor, total.shape), rest])
+    bits = (3 * divisor).bit_length() + 1
+    planes, _ = ring.a2b(both, bits, carries=False)
+    above, whole = ring.b2a(planes, total.shape[0], (bits - 1,))  # [not negative] of both
+    return quotient + above + whole - ring.constant(1, total.shape)
+
+
 def _room(most: int, divisor: int) -> int:
     """Fractional bits of the reciprocal."""
     return min(62, 60 - most.bit_length() + divisor.bit_length())

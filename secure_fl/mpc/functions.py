@@ -26,6 +26,8 @@ from secure_fl.aggregation.ops import FRACTION_BITS, Secret
 from secure_fl.counts import trim_count
 from secure_fl.errors import require
 from secure_fl.inputs import whole_number
+from secure_fl.mpc.aggregation import Aggregated as Aggregated
+from secure_fl.mpc.aggregation import aggregate as aggregate
 from secure_fl.mpc.bit_slicing import word_count
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.division import divide

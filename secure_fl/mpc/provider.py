@@ -37,7 +37,7 @@ class CrypTenExchange:
 
     def exchange(self, mine: np.ndarray) -> list[np.ndarray]:
         """Send `mine` to every peer; return what each peer sent, in order of rank."""
-        own = np.ascontiguousarray(mine).reshape(mine.shape).view(np.int64)
+        own = np.require(mine, requirements=["C", "W"]).reshape(mine.shape).view(np.int64)
         parts = crypten.communicator.get().all_gather(torch.from_numpy(own))
         return [
             part.numpy().view(mine.dtype).reshape(mine.shape)

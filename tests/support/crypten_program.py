@@ -23,6 +23,7 @@ crypten = import_crypten()
 
 from secure_fl.mpc import functions  # noqa: E402
 from secure_fl.mpc.communicator import TcpCommunicator, use_tcp  # noqa: E402
+from tests.support.crypten_rules import rules  # noqa: E402
 from tests.support.crypten_scales import memory, refusals, scales  # noqa: E402
 
 
@@ -114,6 +115,7 @@ def main() -> int:
         "examples": examples,
         "outcomes": outcomes,
         "operators": operators,
+        "rules": rules,
         "scales": scales,
         "memory": memory,
         "refusals": refusals,
