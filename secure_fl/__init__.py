@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from secure_fl.data.registry import dataset
     from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
     from secure_fl.federation import Federation
-    from secure_fl.models.registry import model
+    from secure_fl.models.model import model
     from secure_fl.settings.config import load_config
     from secure_fl.simulation.run import RunConfig, RunResult
     from secure_fl.simulation.steps import RunSteps
@@ -46,7 +46,7 @@ _HOME = {
     "build_rule": "secure_fl.aggregation",
     "dataset": "secure_fl.data.registry",
     "load_config": "secure_fl.settings.config",
-    "model": "secure_fl.models.registry",
+    "model": "secure_fl.models.model",
     "open_backend": "secure_fl.backends.aggregate",
     "run": "eval.jobs.single",
     "start": "eval.jobs.single",

@@ -16,7 +16,8 @@ from torch import nn
 
 from secure_fl import models, seeds
 from secure_fl.data.dataset import Split
-from secure_fl.hospital.training import TrainOptions, train
+from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.training import train
 from secure_fl.models import MLP, TorchModule
 
 # As SUPPORT2 after preprocessing, and as the main job divides it: rows of a hospital, balanced.

@@ -308,9 +308,9 @@ def _head(text: str) -> str:
 
 def _groups() -> str:
     """The groups with their choices, for the help text."""
-    from secure_fl.settings.config import GROUPS, presets
+    from secure_fl.settings.config import GROUPS, choices
 
-    return "".join(f"\n      {group}=" + "|".join(presets(group)) for group in GROUPS)
+    return "".join(f"\n      {group}=" + "|".join(choices(group)) for group in GROUPS)
 
 
 def run_command(options: argparse.Namespace) -> int:

@@ -129,7 +129,7 @@ class Backends:
     def __init__(self, secret: RunSecret) -> None:
         self._secret = secret
         self._stack = ExitStack()
-        self._open: dict[tuple[str | float | None, ...], Backend] = {}
+        self._open: dict[tuple[Any, ...], Backend] = {}
 
     def __enter__(self) -> Backends:
         return self
@@ -146,10 +146,10 @@ class Backends:
         """Return the backend that a cell runs on; cells of one job share it where they can."""
         defence = run.defence
         least = minimum_hospitals(defence, run.experiment, run.malicious)
-        key: tuple[str | float | None, ...] = (defence.backend, least)
+        key: tuple[Any, ...] = (defence.backend, least)
         if defence.backend == "mpc":
             key += (defence.nodes, defence.keys, defence.preprocessing, defence.timeout)
-            key += (signs(defence),)
+            key += (defence.network_model(), defence.transcript, signs(defence))
         if key not in self._open:
             opened = open_nodes(defence, run.experiment, self._secret, run.malicious)
             self._open[key] = self._stack.enter_context(opened)

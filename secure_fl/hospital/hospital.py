@@ -23,9 +23,10 @@ from ledger.protocol.roles import HospitalKey
 from secure_fl.aggregation.worlds.fixedpoint import encode
 from secure_fl.data.dataset import Split
 from secure_fl.errors import InputError, require
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.hospital.sharing import commit, split_integers
-from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
+from secure_fl.hospital.training import clip_and_noise, train
 from secure_fl.models import Model
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.nodes.contract import Contract

@@ -9,48 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.optim.adam import adam
 
 from secure_fl.data.dataset import Split
 from secure_fl.errors import require
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.privacy import gaussian
 from secure_fl.hospital.steps import PlacedHooks, StepHook
 from secure_fl.models import Model
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """How a hospital trains; defaults from the paper's table 1 and section 4.1.
-
-    Attributes:
-        epochs: passes over the hospital's rows.
-        batch_size: rows a step; the last batch of an epoch may be smaller.
-        lr: learning rate.
-        optimizer: "adam" (betas 0.9 and 0.999, epsilon 1e-8; fresh moments each round) or "sgd"
-            (plain).
-        proximal_mu: FedProx. Adds mu (w - w_start) to the gradient; 0 is FedAvg.
-            Ref: Li et al., MLSys 2020.
-        device: "cpu", or "cuda" for a GPU, whose sums round differently.
-    """
-
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float = 0.001
-    optimizer: Literal["adam", "sgd"] = "adam"
-    proximal_mu: float = 0.0
-    device: Literal["cpu", "cuda"] = "cpu"
-
-    def __post_init__(self) -> None:
-        require(self.epochs >= 1, "epochs", ">= 1", self.epochs)
-        require(self.batch_size >= 1, "batch_size", ">= 1", self.batch_size)
-        require(self.lr > 0, "lr", "> 0", self.lr)
-        require(self.optimizer in ("adam", "sgd"), "optimizer", '"adam" or "sgd"', self.optimizer)
-        require(self.proximal_mu >= 0, "proximal_mu", ">= 0", self.proximal_mu)
-        require(self.device in ("cpu", "cuda"), "device", '"cpu" or "cuda"', self.device)
 
 
 def check_device(device: str) -> None:

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 
 from secure_fl.errors import require
 from secure_fl.models.mlp import are_widths
-from secure_fl.models.model import Model, Shape
+from secure_fl.models.model import Model, Shape, model
 
 
+@model
 class CNN(Model):
     """Two strided 3x3 convolutions, a hidden layer and the output, with ReLU between them.
 

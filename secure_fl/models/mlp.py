@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from secure_fl.errors import require
-from secure_fl.models.model import Model, Shape
+from secure_fl.models.model import Model, Shape, model
 
 
 def are_widths(value: object) -> bool:
@@ -20,6 +20,7 @@ def are_widths(value: object) -> bool:
     return all(isinstance(w, int) and not isinstance(w, bool) and w >= 1 for w in value)
 
 
+@model
 class MLP(Model):
     """Fully connected layers with ReLU between them, on flattened input."""
 

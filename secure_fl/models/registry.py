@@ -1,8 +1,10 @@
-"""Models by name."""
+"""Models by name: each file of this package that marks one with `@model`."""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,29 +13,28 @@ from torch import nn
 from secure_fl.descriptions import first_line
 from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import NONE, Extensions, is_own
-from secure_fl.imports import mark
-from secure_fl.models.cnn import CNN
-from secure_fl.models.mlp import MLP
+from secure_fl.imports import kind_of
 from secure_fl.models.model import Model, Shape
 from secure_fl.models.torch_module import TorchModule
 
 Builder = Callable[..., Model | nn.Module]
 
-_MODELS: dict[str, type[Model]] = {"cnn": CNN, "mlp": MLP}
 
-
-def model(builder: Builder) -> Builder:
-    """Mark a function of one's own so that its name may stand for it.
-
-    It takes the shape of one row, the number of classes and parameters of its own by keyword, and
-    returns a `Model` or a `torch.nn.Module`.
-    """
-    return mark("model", builder)
+def _shipped() -> dict[str, type[Model]]:
+    """Models of this package: what `@model` marked in a file, by the file's name."""
+    package = importlib.import_module("secure_fl.models")
+    found = {}
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        for value in vars(module).values():
+            if kind_of(value) == "model" and value.__module__ == module.__name__:
+                found[info.name] = value
+    return found
 
 
 def names() -> list[str]:
     """Names of all models, sorted."""
-    return sorted(_MODELS)
+    return sorted(_shipped())
 
 
 def describe(name: str) -> str:
@@ -79,7 +80,9 @@ def build(
 
 
 def _model(name: str) -> type[Model]:
-    if name not in _MODELS:
-        hint = near(name, _MODELS)
-        raise InputError(f"model must be one of {', '.join(names())}; got {name!r}{hint}")
-    return _MODELS[name]
+    found = _shipped()
+    if name not in found:
+        raise InputError(
+            f"model must be one of {', '.join(sorted(found))}; got {name!r}{near(name, found)}"
+        )
+    return found[name]

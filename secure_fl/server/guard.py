@@ -26,7 +26,8 @@ import torch.nn.functional as F
 from secure_fl.data.dataset import Split
 from secure_fl.data.preprocessing import balance_classes
 from secure_fl.errors import require
-from secure_fl.hospital.training import TrainOptions, train
+from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.training import train
 from secure_fl.models import Model
 
 # Upper limits of `GuardOptions`: root updates and step lengths of a round, and passes over half A

@@ -1,7 +1,8 @@
 """Compose an experiment from YAML groups and command-line overrides; refuse what does not fit.
 
-Hydra's compose API reads the groups (`data/ model/ ledger/ experiment/`, and one preset a file in
-`attack/` and `defence/`). Overrides of single values are applied to the typed tree, so each error
+Data sets, models and attacks are known by the names in their registries, and need no file here.
+Hydra's compose API reads the groups (`model/ ledger/ experiment/`, and one preset a file in
+`defence/`). Overrides of single values are applied to the typed tree, so each error
 names its key, the rule and the value received. Nothing runs before the whole tree is checked.
 
 Two lists are special. `attacks` and `defences` hold names of presets, or mappings that start from
@@ -11,9 +12,9 @@ of one, and `attack.KEY=VALUE` sets KEY in every selected attack; likewise for `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +25,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from secure_fl import aggregation
+import attacks
+from secure_fl import aggregation, data, models
 from secure_fl.checks import check_name
 from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import is_own
@@ -33,16 +35,21 @@ from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
 from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import (
     AttackConfig,
-    DataConfig,
     DefenceConfig,
     ExperimentConfig,
     ModelConfig,
 )
 from secure_fl.settings.yaml_file import read_mapping
 
-# Groups in which `module:name` stands for data or a model of one's own.
-_OWN: dict[str, type] = {"data": DataConfig, "model": ModelConfig}
 GROUPS = ("data", "model", "ledger", "experiment")
+# Groups whose choices have names in a registry; a file may add settings to one.
+_REGISTERED: dict[str, Callable[[], list[str]]] = {
+    "data": data.names,
+    "model": models.names,
+    "attack": attacks.names,
+}
+# Parameters of attacks that came after records were made without them, at their default.
+_LATER = {"source_class": None}
 ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
 
 
@@ -66,6 +73,11 @@ def presets(group: str) -> dict[str, str]:
     return found
 
 
+def choices(group: str) -> list[str]:
+    """Names that a group's setting takes: from its registry, else those of its files."""
+    return _REGISTERED[group]() if group in _REGISTERED else _preset_names(group)
+
+
 def _preset_names(group: str) -> list[str]:
     return sorted(path.stem for path in (config_root() / group).glob("*.yaml"))
 
@@ -83,14 +95,19 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
         ConfigError: a key, type, value or name that does not exist or is out of range.
     """
     parsed = parse_settings(overrides)
-    chosen = [o for o in parsed if o.key in GROUPS]
+    chosen = {o.key: o.value for o in parsed if o.key in GROUPS}
     own = [o for o in parsed if o.key.split(".")[0] in ITEM_KINDS]
-    values = [o for o in parsed if o not in chosen and o not in own]
-    mine = {o.key: o.value for o in chosen if o.key in ("data", "model") and is_own(o.value)}
-    shipped = [f"{o.key}={o.value}" for o in chosen if o.key not in mine]
-    tree = _typed(ExperimentConfig, _compose("config", shipped))
-    for key, name in mine.items():  # of one's own: its name, and none of the defaults' parameters
-        tree[key] = OmegaConf.structured(_OWN[key](name=name))
+    values = [o for o in parsed if o.key not in GROUPS and o not in own]
+    for group, name in chosen.items():
+        if not (group in ("data", "model") and is_own(name)):
+            check_name(group, name, choices(group))
+    filed = [f"{key}={name}" for key, name in chosen.items() if name in _preset_names(key)]
+    tree = _typed(ExperimentConfig, _compose("config", filed))
+    if "data" in chosen:
+        _update(tree, "data.name", chosen["data"], prefix="")
+    if "model" in chosen and chosen["model"] not in _preset_names("model"):
+        # Its name, and none of the default model's parameters.
+        tree.model = OmegaConf.structured(ModelConfig(name=chosen["model"]))
     OmegaConf.set_struct(tree.model.params, False)  # its keys are checked by the model
     for override in values:
         _update(tree, override.key, override.value, prefix="")
@@ -130,6 +147,18 @@ def named_defence(name: str) -> DefenceConfig:
     return defence
 
 
+def attack_params(name: str) -> dict[str, Any]:
+    """All parameters of a shipped attack at their defaults, as records have them; else none."""
+    if name not in attacks.names():
+        return {}
+    defaults = {field.name: field.default for field in fields(attacks.find(name)) if field.init}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in defaults.items()
+        if value is not MISSING and not (key in _LATER and value == _LATER[key])
+    }
+
+
 def save_config(config: ExperimentConfig, path: Path) -> None:
     """Write the complete checked settings as YAML; `read_config` restores the same object."""
     write_atomic(path, OmegaConf.to_yaml(OmegaConf.structured(config)).encode())
@@ -163,11 +192,7 @@ def read_config(path: Path) -> ExperimentConfig:
 
 def _compose(name: str, overrides: Iterable[str] = ()) -> Any:
     """Compose one shipped file with its defaults and the chosen groups."""
-    chosen = tuple(overrides)
-    for override in chosen:
-        group, _, choice = override.partition("=")
-        check_name(group, choice, _preset_names(group))
-    return deepcopy(_composed(config_root(), name, chosen))
+    return deepcopy(_composed(config_root(), name, tuple(overrides)))
 
 
 @cache
@@ -198,7 +223,7 @@ def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
     if name in shipped:
         tree = _typed(ITEM_KINDS[kind], _compose(f"{kind}/{name}")[kind])
     elif kind == "attack":
-        tree = _typed(AttackConfig, {"name": name})
+        tree = _typed(AttackConfig, {"name": name, "params": attack_params(name)})
     elif is_own(name):
         own = {"name": name.rpartition(":")[2], "rule": name, "reference": True}
         tree = _typed(DefenceConfig, own)

@@ -16,6 +16,7 @@ from secure_fl.aggregation import Pipeline, Stage
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.checks import check_name, check_types
 from secure_fl.errors import ConfigError, InputError
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.settings.config import named_attack, named_defence
 from secure_fl.settings.ledger import LedgerConfig
 from secure_fl.settings.permitted import permit
@@ -27,12 +28,11 @@ from secure_fl.settings.schema import (
     ExperimentConfig,
     ModelConfig,
     PrivacyConfig,
-    TrainConfig,
 )
 
 # Sections that can be given as mappings, by the keyword.
 _SECTIONS: Mapping[str, type] = MappingProxyType(
-    {"train": TrainConfig, "privacy": PrivacyConfig, "ledger": LedgerConfig}
+    {"train": TrainOptions, "privacy": PrivacyConfig, "ledger": LedgerConfig}
 )
 
 

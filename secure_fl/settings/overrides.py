@@ -20,7 +20,7 @@ from secure_fl.errors import ConfigError
 from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
 
 # Settings that are paths: a `~` at their begin is the home folder, since the shell leaves it.
-PATHS = ("data.path", "defence.keys", "ledger.keystore")
+PATHS = ("data.path", "defence.keys", "defence.transcript", "ledger.keystore")
 
 
 @dataclass(frozen=True)

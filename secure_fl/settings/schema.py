@@ -28,18 +28,21 @@ from secure_fl.counts import share_count
 from secure_fl.errors import ConfigError, NotPermitted, near
 from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
 from secure_fl.faults import build_faults, check_places
+from secure_fl.hospital.options import TrainOptions
+from secure_fl.mpc.planning import Network
 from secure_fl.server.guard import GuardOptions
 from secure_fl.settings.attackers import CompanionConfig, ScheduleConfig
 from secure_fl.settings.ledger import LedgerConfig
 
 VALIDATIONS = ("none", "rollback", "gate")
-OPTIMIZERS = ("adam", "sgd")
-DEVICES = ("cpu", "cuda")
 # How malicious hospitals are chosen.
 MEMBERS = ("fixed", "each_round", "most_data")
 MAX_MALICIOUS = 0.5
 # Name of data or of a model that somebody handed over in Python: no name leads back to them.
 OBJECT = "object"
+# Settings of a defence that change no result: where its keys are, how long it waits, by which of
+# several equal circuits it computes, what it writes down.
+NEUTRAL = ("keys", "timeout", "network", "transcript")
 # Most cells of a job: every defence without attack, and under every attack at every share.
 MAX_CELLS = 10_000
 
@@ -105,33 +108,6 @@ class ModelConfig:
             check_form(self.name)
         elif self.name != OBJECT:
             check_name("model.name", self.name, models.names())
-
-
-@dataclass
-class TrainConfig:
-    """Local training at every hospital.
-
-    Attributes:
-        epochs, batch_size, lr, optimizer: see `secure_fl.hospital.training.TrainOptions`.
-        proximal_mu: the FedProx factor, 0 switches it off.
-        device: `cpu`, or `cuda` to train on a GPU, which rounds differently.
-    """
-
-    epochs: int = 5
-    batch_size: int = 32
-    lr: float = 0.001
-    optimizer: str = "adam"
-    proximal_mu: float = 0.0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        check_name("train.device", self.device, DEVICES)
-        check(self.epochs >= 1, "train.epochs", "at least 1", self.epochs)
-        check(self.batch_size >= 1, "train.batch_size", "at least 1", self.batch_size)
-        check(positive(self.lr), "train.lr", "> 0 and finite", self.lr)
-        check_name("train.optimizer", self.optimizer, OPTIMIZERS)
-        mu = self.proximal_mu
-        check(0 <= mu < math.inf, "train.proximal_mu", ">= 0 and finite", mu)
 
 
 @dataclass
@@ -283,6 +259,10 @@ class DefenceConfig:
             public; null: as many as are malicious in the run.
         timeout: seconds after which a silent node or dealer counts as dead, for `mpc` alone. One
             that works, however long, is not silent.
+        network: what joins the nodes, `latency_ms`, `mbit` and `lanes`
+            (`secure_fl.mpc.planning.Network`), by which `mpc` chooses its circuits.
+        transcript: folder in which the nodes record all they receive and send, for inspection:
+            whoever reads it knows every update. Each start of nodes makes a folder in it.
         ledger: commit, record and validate on the chain.
         reference: train a public root direction each round and hand it to the rule.
         reputation: weight hospitals by their reputation on the chain; needs `ledger`.
@@ -310,6 +290,8 @@ class DefenceConfig:
     minimum_hospitals: int | None = None
     colluders: int | None = None
     timeout: float = 120.0
+    network: dict[str, Any] = field(default_factory=dict)
+    transcript: str | None = None
     ledger: bool = False
     reference: bool = False
     reputation: bool = False
@@ -373,23 +355,32 @@ class DefenceConfig:
         if not self.own_names:
             self.build()
         self.guard_options()
+        self.network_model()
 
     def guard_options(self) -> GuardOptions:
         """Build the guarded server's settings; a wrong one raises `ConfigError`."""
+        options: GuardOptions = self._section("guard", GuardOptions)
+        return options
+
+    def network_model(self) -> Network:
+        """Build what joins the nodes; a wrong value raises `ConfigError`."""
+        network: Network = self._section("network", Network)
+        return network
+
+    def _section(self, name: str, made: type) -> Any:
+        """An object of a class from a mapping of its fields, under the name of the mapping."""
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
-            for key, value in self.guard.items()
+            for key, value in getattr(self, name).items()
         }
-        allowed = [f.name for f in fields(GuardOptions)]
+        allowed = [f.name for f in fields(made)]
         for key in given:
-            check_name(f"defence {self.name!r}: key of guard", key, allowed)
-        steps = given.get("steps", ())
-        check(isinstance(steps, tuple), f"defence {self.name!r}: guard.steps", "a list", steps)
+            check_name(f"defence {self.name!r}: key of {name}", key, allowed)
         try:
-            check_types(GuardOptions, given)
-            return GuardOptions(**given)
+            check_types(made, given)
+            return made(**given)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"defence {self.name!r}, guard: {error}") from error
+            raise ConfigError(f"defence {self.name!r}, {name}: {error}") from error
 
     @property
     def own_names(self) -> tuple[str, ...]:
@@ -466,7 +457,7 @@ class ExperimentConfig:
     repeatable_secrets: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    train: TrainOptions = field(default_factory=TrainOptions)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     attacks: list[Any] = field(default_factory=list)

@@ -14,7 +14,7 @@ from secure_fl.aggregation import Pipeline
 from secure_fl.data import Split
 from secure_fl.federation import Federation
 from secure_fl.hospital.hospital import Hospital
-from secure_fl.hospital.training import TrainOptions
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.server.validation import Validator
 from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
 from secure_fl.simulation.attackers import Attackers

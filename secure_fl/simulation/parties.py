@@ -7,6 +7,7 @@ in no record.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,11 +18,12 @@ from ledger.protocol.roles import ValidatorKey
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.session import Backend
 from secure_fl.data import Split
+from secure_fl.errors import ConfigError
 from secure_fl.faults import HOSPITAL_KINDS, NODE_KINDS, Fault
 from secure_fl.federation import Federation
 from secure_fl.hospital.hospital import Hospital
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.randomness import HospitalSecrets
-from secure_fl.hospital.training import TrainOptions
 from secure_fl.nodes.contract import Contract
 from secure_fl.server.server import AddingServer, GuardedServer, Server
 from secure_fl.server.validation import Validator
@@ -143,6 +145,8 @@ def backend_options(
         "insecure_preprocessing": defence.insecure_preprocessing,
         "minimum_hospitals": least,
         "timeout": defence.timeout,
+        "network": defence.network_model(),
+        "transcript": defence.transcript,
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
         "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
         "faults": tuple(f for f in experiment.faults if f.kind in NODE_KINDS) if signing else (),
@@ -154,12 +158,27 @@ def open_nodes(
 ) -> Backend:
     """Open the backend on which a defence runs, with so many malicious hospitals."""
     options = backend_options(defence, experiment, secret, malicious)
+    if options.get("transcript") is not None:
+        options["transcript"] = _new_folder(Path(options["transcript"]))
     faults = options.pop("faults", ())
     if faults:
         from secure_fl.simulation.cheating_backend import CheatingBackend  # needs CrypTen
 
         return CheatingBackend(faults, **options)
     return open_backend(defence.backend, **options)
+
+
+def _new_folder(place: Path) -> Path:
+    """A new folder in another, for one start of nodes; for its owner alone.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="nodes-", dir=place))
+    except OSError as error:
+        raise ConfigError(f"defence.transcript {place}: {error.strerror}") from error
 
 
 def make_server(

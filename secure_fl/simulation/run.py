@@ -14,11 +14,12 @@ from secure_fl.data import Split
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, sha256
 from secure_fl.hospital.hospital import Hospital
-from secure_fl.hospital.training import TrainOptions
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.nodes.contract import Contract
 from secure_fl.server.samples import LARGEST_CLAIM
 from secure_fl.settings.ledger import PLACES
 from secure_fl.settings.schema import (
+    NEUTRAL,
     AttackConfig,
     DefenceConfig,
     ExperimentConfig,
@@ -92,8 +93,9 @@ class RunConfig:
     def sha256(self) -> str:
         """Hash of all settings of this run, which its first record carries.
 
-        Where data, keys and the ledger's node are is no setting; nor are the other cells of the
-        job and its name. The device counts where it is not the processor.
+        Where data, keys and the ledger's node are is none of them; nor are the other cells of the
+        job and its name, how long anybody waits, what joins the nodes and what they write down.
+        The device counts where it is not the processor, since a GPU rounds differently.
         """
         experiment = asdict(self.experiment)
         for key in ("name", "description", "attacks", "defences", "malicious"):
@@ -103,7 +105,12 @@ class RunConfig:
             del experiment["train"]["device"]
         for key in PLACES:
             del experiment["ledger"][key]
-        settings = [experiment, asdict(self.defence), self.attack.identity, self.fraction]
+        defence = asdict(self.defence)
+        for key in NEUTRAL:
+            del defence[key]
+        # In the place where records of before have their defaults.
+        defence |= {"keys": None, "timeout": DefenceConfig.timeout}
+        settings = [experiment, defence, self.attack.identity, self.fraction]
         return sha256(canonical_json(settings).encode())
 
 
@@ -152,10 +159,8 @@ def poisoned_splits(
 
 def train_options(config: RunConfig) -> TrainOptions:
     """How hospitals, and the server on its root, train in a run."""
-    options = TrainOptions(**asdict(config.experiment.train))
-    if config.defence.proximal_mu is not None:
-        options = replace(options, proximal_mu=config.defence.proximal_mu)
-    return options
+    options, own = config.experiment.train, config.defence.proximal_mu
+    return options if own is None else replace(options, proximal_mu=own)
 
 
 def make_context(

@@ -18,8 +18,9 @@ from secure_fl.aggregation.worlds.fixedpoint import encode
 from secure_fl.data import Split
 from secure_fl.errors import InputError
 from secure_fl.hospital.hospital import Hospital, protect
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.randomness import HospitalSecrets
-from secure_fl.hospital.training import TrainOptions, clip_and_noise, train
+from secure_fl.hospital.training import clip_and_noise, train
 from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.shares import Delivery, check
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from secure_fl.data.dataset import Split
-from secure_fl.errors import InputError
+from secure_fl.errors import ConfigError, InputError
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.training import (
     Scaffold,
-    TrainOptions,
     clip,
     clip_and_noise,
     init_scaffold,
@@ -146,15 +146,16 @@ def test_refuses_empty_hospital_wrong_shapes_and_seeds():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs must be >= 1; got 0"),
-        ({"batch_size": 0}, "batch_size must be >= 1"),
-        ({"lr": 0.0}, "lr must be > 0"),
-        ({"optimizer": "adan"}, "optimizer must be"),
-        ({"proximal_mu": -1.0}, "proximal_mu must be >= 0"),
+        ({"epochs": 0}, "train.epochs must be at least 1; got 0"),
+        ({"batch_size": 0}, "train.batch_size must be at least 1"),
+        ({"lr": 0.0}, "train.lr must be > 0"),
+        ({"lr": float("nan")}, "train.lr must be > 0"),
+        ({"optimizer": "adan"}, "train.optimizer must be"),
+        ({"proximal_mu": -1.0}, "train.proximal_mu must be >= 0"),
     ],
 )
 def test_options_refuse(change, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(ConfigError, match=message):
         TrainOptions(**change)
 
 

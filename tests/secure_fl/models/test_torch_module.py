@@ -15,7 +15,8 @@ import secure_fl.models
 from eval.bench.training_ways import as_module, loop, made_up
 from secure_fl.data.dataset import Split
 from secure_fl.errors import InputError
-from secure_fl.hospital.training import TrainOptions, train
+from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.training import train
 from secure_fl.models import CNN, MLP, Model, TorchModule
 from tests.secure_fl.models.test_models import as_module as as_any_module
 

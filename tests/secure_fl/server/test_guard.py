@@ -14,7 +14,8 @@ from sklearn.utils.class_weight import compute_sample_weight
 from secure_fl.data.dataset import Split
 from secure_fl.data.preprocessing import balance_classes
 from secure_fl.errors import InputError
-from secure_fl.hospital.training import TrainOptions, train
+from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.training import train
 from secure_fl.models import CNN, MLP
 from secure_fl.server.guard import (
     GuardOptions,

@@ -7,7 +7,7 @@ import torch
 
 from secure_fl import seeds
 from secure_fl.federation import Federation
-from secure_fl.hospital.training import TrainOptions
+from secure_fl.hospital.options import TrainOptions
 from secure_fl.server.guard import (
     RootDirections,
     balanced_loss,

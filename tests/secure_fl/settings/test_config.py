@@ -17,6 +17,8 @@ from eval.jobs import grid
 from secure_fl.aggregation import rule_names
 from secure_fl.errors import ConfigError
 from secure_fl.settings.config import (
+    attack_params,
+    choices,
     config_root,
     load_config,
     load_defence,
@@ -100,11 +102,12 @@ def test_every_defence_builds_and_describes_itself(name: str) -> None:
     assert defence.label
 
 
-@pytest.mark.parametrize("name", presets("attack"))
-def test_every_attack_preset_holds_the_attacks_own_defaults(name: str) -> None:
+@pytest.mark.parametrize("name", attacks.names())
+def test_every_attack_by_name_has_its_own_defaults(name: str) -> None:
     (attack,) = load_config([f"attack={name}"]).attacks
     assert attack.build() == attacks.load(name)
-    assert set(presets("attack")) == set(attacks.names())
+    assert attack.params == attack_params(name)
+    assert "source_class" not in attack.params or name == "label_flip"
 
 
 @pytest.mark.parametrize("name", rule_names())
@@ -117,7 +120,7 @@ def test_every_rule_is_a_defence_by_itself(name: str) -> None:
 
 @pytest.mark.parametrize("group", ["data", "model", "ledger"])
 def test_every_choice_of_a_group_composes(group: str) -> None:
-    for name in presets(group):
+    for name in choices(group):
         config = load_config([f"{group}={name}"])
         if group != "ledger":
             assert getattr(config, group).name == name
@@ -209,7 +212,10 @@ def test_what_does_not_fit_is_refused_by_name(override: str) -> None:
         ),
         (["defence=paper", "defence.guard.patience=1"], "guard must be empty unless validation"),
         (["defence=guarded", "defence.guard.pace=1"], "key of guard must be one of bootstraps, .*"),
-        (["defence=guarded", "defence.guard.steps=5"], "guard.steps must be a list; got 5"),
+        (
+            ["defence=guarded", "defence.guard.steps=5"],
+            "guard: steps must be of type list of float, finite; got 5",
+        ),
         (["defence=guarded", "defence.guard.damping=2"], r"damping must be in \[0, 1\]; got 2"),
         (["defence=robust", "defence.params.beta=1"], "rule median has no parameter 'beta'"),
         (["defence=robust", "defence.rule=[1]"], "rule must be a name, module:function, or a"),

@@ -19,7 +19,7 @@ from secure_fl.data import Split
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.hospital.hospital import Hospital
-from secure_fl.hospital.training import TrainOptions, train
+from secure_fl.hospital.training import train
 from secure_fl.server.samples import bounded
 from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.attackers import Part
@@ -114,7 +114,7 @@ def one_round(
 def test_fedavg_is_the_mean_of_clipped_updates_by_rows(federation: Federation) -> None:
     run, context = make(federation, "defence.backend=plain", "privacy.clip_norm=0.05")
     played = one_round(federation, run, context)
-    options = TrainOptions(**vars(run.experiment.train))
+    options = run.experiment.train
     trained = train(
         federation.model,
         federation.initial,

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import attacks
 import secure_fl
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.federation import Federation
@@ -62,7 +63,7 @@ def run_cell(
 
 
 @pytest.mark.parametrize("defence", presets("defence"))
-@pytest.mark.parametrize("attack", presets("attack"))
+@pytest.mark.parametrize("attack", attacks.names())
 def test_every_attack_meets_every_defence(
     attack: str, defence: str, federation: Federation, tmp_path: Path
 ) -> None:
