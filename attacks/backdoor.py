@@ -76,16 +76,20 @@ class Backdoor(Attack):
         out[:, :, -self.patch :, -self.patch :] = self.value
         return out
 
-    def poison(
-        self, x: torch.Tensor, y: torch.Tensor, view: AttackView
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Trigger and relabel a random share of the rows, at least one where there is any."""
-        x, y = x.clone(), y.clone()
+    def chosen(self, y: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        """Which rows are poisoned: a random share, at least one where there is any."""
         rows = torch.arange(len(y))
         if self.source_class is not None:
             rows = rows[y == self.source_class]
         count = max(1, round(self.fraction * len(rows)))
-        chosen = rows[torch.randperm(len(rows), generator=view.rng)[:count]]
+        return rows[torch.randperm(len(rows), generator=rng)[:count]]
+
+    def poison(
+        self, x: torch.Tensor, y: torch.Tensor, view: AttackView
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Trigger and relabel a random share of the rows."""
+        chosen = self.chosen(y, view.rng)
+        x, y = x.clone(), y.clone()
         x[chosen] = self.trigger(x[chosen])
         y[chosen] = self.target_class
         return x, y

@@ -90,6 +90,7 @@ class AttackView:
         num_malicious: f of them that this attack has, from 1 to n.
         rng: the attackers' source of randomness.
         clip_norm: bound on an update's norm that the federation enforces, or None.
+        classes: C, of the data; labels are 0 to C - 1.
         members: seats of the attack's hospitals that take part, ascending.
         rank: which of them a hook is called for, from 0; None where it is called for all.
         step: number of the local training step, from 0; None outside training.
@@ -104,6 +105,7 @@ class AttackView:
     num_malicious: int
     rng: torch.Generator
     clip_norm: float | None = None
+    classes: int = 2
     members: tuple[int, ...] = ()
     rank: int | None = None
     step: int | None = None

@@ -91,11 +91,14 @@ class Judge:
 
     def against(self, model: torch.Tensor, clean: torch.Tensor) -> metrics.AttackSuccess | None:
         """Attack success over a clean model, both float (d,); None without an attack."""
+        test = self.federation.data.test
+        cases = getattr(self.attack, "cases", None)  # of an attack that is after some cases alone
+        chosen = slice(None) if cases is None else cases(test.x, test.y)
         return metrics.attack_success(
             self.attack.objective,
-            self.federation.data.test.y,
-            self.predictions(model),
-            self.predictions(clean),
+            test.y[chosen],
+            self.predictions(model)[chosen],
+            self.predictions(clean)[chosen],
             source_class=getattr(self.attack, "source_class", None),
             target_class=getattr(self.attack, "target_class", None),
         )

@@ -16,6 +16,7 @@ from secure_fl import seeds
 from secure_fl.data import Split
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.faults import HOSPITAL_KINDS
+from secure_fl.federation import Federation
 from secure_fl.hospital.steps import StepHook
 from secure_fl.simulation.cheating_hospital import CheatingHospital
 from secure_fl.simulation.knowledge import Scene, facts
@@ -107,6 +108,7 @@ def view_of(
         num_malicious=len(acting.seats),
         rng=rng,
         clip_norm=context.config.privacy.clip_norm,
+        classes=context.federation.data.classes,
         members=acting.seats,
         memory=acting.memory,
         rows=tuple((clean[seat].x, clean[seat].y) for seat in acting.seats),
@@ -128,17 +130,22 @@ def poisoned(attack: Attack, split: Split, view: AttackView) -> Split:
 
 
 def poisoned_once(
-    attack: Attack, splits: Sequence[Split], seats: Sequence[int], seed: int, clip: float | None
+    attack: Attack,
+    federation: Federation,
+    seats: Sequence[int],
+    seed: int,
+    clip_norm: float | None,
 ) -> dict[int, Split]:
     """Rows of an attack's members that stay as they are in all rounds, by seat.
 
     Args:
         attack: that poisons them.
-        splits: clean rows of all hospitals.
+        federation: with the clean rows of all hospitals.
         seats: the members, ascending.
         seed: of the run.
-        clip: bound on updates, see `AttackView`.
+        clip_norm: see `AttackView`.
     """
+    splits = federation.data.hospitals
     rows = tuple((splits[seat].x, splits[seat].y) for seat in seats)
     return {
         seat: poisoned(
@@ -149,7 +156,8 @@ def poisoned_once(
                 num_hospitals=len(splits),
                 num_malicious=len(seats),
                 rng=seeds.torch_generator(seed, "poison", seat),
-                clip_norm=clip,
+                clip_norm=clip_norm,
+                classes=federation.data.classes,
                 members=tuple(seats),
                 rank=rank,
                 rows=rows,
@@ -177,8 +185,9 @@ def training_rows(scene: Scene, acting: Sequence[Acting]) -> list[Split]:
                 view = replace(view_of(scene, part, rng), rank=rank)
                 splits[seat] = poisoned(part.attack, clean[seat], view)
         elif context.attackers.moving:
-            seed, clip = context.config.seed, context.config.privacy.clip_norm
-            for seat, split in poisoned_once(part.attack, clean, part.seats, seed, clip).items():
+            seed, bound = context.config.seed, context.config.privacy.clip_norm
+            once = poisoned_once(part.attack, context.federation, part.seats, seed, bound)
+            for seat, split in once.items():
                 splits[seat] = split
     return splits
 

@@ -139,19 +139,19 @@ def make_attackers(run: RunConfig, rows: Sequence[int] | None = None) -> Attacke
 
 
 def poisoned_splits(
-    attackers: Attackers, splits: Sequence[Split], clip_norm: float | None
+    attackers: Attackers, federation: Federation, clip_norm: float | None
 ) -> list[Split]:
     """Training rows of every hospital, after attacks that poison once changed their members'.
 
     Raises:
         ConfigError: the attack's parameters do not fit the data.
     """
-    result = list(splits)
+    result = list(federation.data.hospitals)
     if attackers.moving:
         return result
     for part, seats in zip(attackers.parts, attackers.members(1), strict=True):
         if overrides(part.attack, "poison") and not part.attack.every_round:
-            rows = poisoned_once(part.attack, splits, seats, attackers.seed, clip_norm)
+            rows = poisoned_once(part.attack, federation, seats, attackers.seed, clip_norm)
             for seat, split in rows.items():
                 result[seat] = split
     return result
@@ -183,7 +183,7 @@ def make_context(
     attackers = make_attackers(config, federation.rows)
     malicious = attackers.ever
     clip_norm = config.experiment.privacy.clip_norm
-    splits = poisoned_splits(attackers, federation.data.hospitals, clip_norm)
+    splits = poisoned_splits(attackers, federation, clip_norm)
     return RunContext(
         config=config.experiment,
         defence=config.defence,

@@ -1,0 +1,32 @@
+"""Equivocation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attacks.base import Attack, AttackView, Misconduct, require
+from attacks.registry import attack
+
+
+@attack
+@dataclass(frozen=True)
+class Equivocation(Attack):
+    """Every malicious hospital trains honestly, and sends a node another share than it promised.
+
+    It commits to one root on the chain, and signs the share for the node under another. The
+    node holds both with the hospital's signatures; the contract finds the hospital at fault.
+    Needs nodes that sign: a defence with a ledger on the mpc backend.
+
+    Attributes:
+        node: whose share it is, >= 0.
+    """
+
+    node: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.node >= 0, "node", ">= 0", self.node)
+
+    def misbehave(self, view: AttackView) -> Sequence[Misconduct]:
+        """One share of each member, in every round."""
+        return [Misconduct(rank, "wrong_share", self.node) for rank in range(view.num_malicious)]

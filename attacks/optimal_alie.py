@@ -1,0 +1,53 @@
+"""A little is enough, with the shift that harms the rule in use most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from attacks.base import Attack, AttackView, in_sight, require
+from attacks.line_search import maximise
+from attacks.registry import attack
+
+
+@attack
+@dataclass(frozen=True)
+class OptimalAlie(Attack):
+    """A little is enough with its shift found by line search.
+
+    v = m - z s with the z that maximises ||rule(honest, v) - m||; m and s are the mean and the
+    standard deviation (with n - 1) of the honest updates. Ref: Allouah et al., AISTATS 2023; as
+    ByzFL's `Optimal_ALittleIsEnough`, which goes along +s.
+
+    Attributes:
+        evaluations: of the rule, >= 1.
+        delta: first step of the search, > 0.
+        ratio: by which steps shrink, in (0.5, 1).
+    """
+
+    knowledge: ClassVar[tuple[str, ...]] = ("honest", "rule")
+    evaluations: int = 20
+    delta: float = 10.0
+    ratio: float = 0.8
+
+    def __post_init__(self) -> None:
+        require(self.evaluations >= 1, "evaluations", ">= 1", self.evaluations)
+        require(self.delta > 0, "delta", "> 0", self.delta)
+        require(0.5 < self.ratio < 1, "ratio", "in (0.5, 1)", self.ratio)
+
+    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
+        """The same vector for every malicious hospital."""
+        seen = in_sight(honest, own).double()
+        mean = seen.mean(dim=0)
+        spread = seen.std(dim=0) if len(seen) > 1 else torch.zeros_like(mean)
+
+        def sent(z: float) -> torch.Tensor:
+            return (mean - z * spread).repeat(len(own), 1)
+
+        def score(z: float) -> float:
+            update = view.simulate(torch.cat([seen, sent(z)])).update
+            return float((update - mean).norm())
+
+        return sent(maximise(score, self.evaluations, self.delta, self.ratio)).to(own.dtype)
