@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from secure_fl.settings.config import load_config
-from tests.support import sample_run
+from tests.support import sample_run, warm
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ("README.md", "docs/extending.md", "docs/reproducing.md", "docs/results.md")
@@ -70,14 +68,7 @@ def test_python_examples_run(page: str, tmp_path: Path) -> None:
     for number, block in enumerate(python):
         path = tmp_path / (block.file or f"example_{number}.py")
         path.write_text(block.text, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = warm.run([str(path)], tmp_path)
         assert done.returncode == 0, f"{page}, block {number}:\n{block.text}\n{done.stderr}"
 
 

@@ -6,23 +6,18 @@ Whoever changes a run here knows the program: hashes, manifest and job chain are
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from attacks import Attack
-from eval.audit.openings import difference
 from eval.audit.records import CellRecords, read_cell, result_of
-from eval.audit.run import Outcome, RunAudit, audit_run
-from eval.audit.settings import check_against_settings, check_contract, stopping_round
-from eval.cli import main as cli
+from eval.audit.run import Outcome, audit_run
+from eval.audit.settings import check_contract, stopping_round
 from eval.jobs import grid
 from eval.jobs.evaluate import Judge
 from eval.jobs.grid import plan
@@ -32,97 +27,24 @@ from ledger import Parameters
 from ledger.audit.chain_file import audit
 from ledger.audit.report import AuditReport
 from ledger.members.members import HOSPITAL, NODE, VALIDATOR
-from secure_fl import data
-from secure_fl.aggregation import build_rule
-from secure_fl.aggregation.openings import UNIT, digest
-from secure_fl.data.prepared import keep
-from secure_fl.files import canonical_json, write_json
+from secure_fl.files import write_json
 from secure_fl.settings import ledger as ledger_settings
 from secure_fl.simulation.folder import read_model, records_digest
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.run import RunConfig
 from tests.support import tiny_job
-
-PLAIN, CHAINED = "fedavg--backdoor", "paper--backdoor"
-ROUNDS = "rounds=3"
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tiny_job.run(tmp_path_factory.mktemp("job") / "named", [ROUNDS])
-    write_report(folder)
-    return folder
-
-
-@pytest.fixture
-def run(original: Path, tmp_path: Path) -> Path:
-    """A copy under another name, without its pages."""
-    folder = Path(shutil.copytree(original, tmp_path / "renamed"))
-    shutil.rmtree(folder / "figures")
-    for name in ("report.html", "explorer.html"):
-        (folder / name).unlink()
-    return folder
-
-
-@pytest.fixture
-def drawn(original: Path, tmp_path: Path) -> Path:
-    """A copy under another name, pages and all."""
-    return Path(shutil.copytree(original, tmp_path / "renamed"))
-
-
-def quick(run: Path) -> RunAudit:
-    return audit_run(run, measures=False)
-
-
-def places(report: RunAudit) -> list[str]:
-    return [finding.place for finding in report.findings]
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def write_rows(path: Path, content: list[dict[str, Any]]) -> None:
-    path.write_text("".join(canonical_json(row) + "\n" for row in content))
-
-
-def edit(path: Path, **change: Any) -> None:
-    write_json(path, json.loads(path.read_text()) | change)
-
-
-def forge(run: Path) -> None:
-    """Make summary, manifest and job chain fit the cells again."""
-    summary = json.loads((run / "summary.json").read_text())
-    here = {p.parent.name: json.loads(p.read_text()) for p in run.glob("cells/*/cell.json")}
-    names = [row["cell"] for row in summary["rows"]]
-    order = [name for name in names if name in here]
-    kept = [here[name] for name in [*order, *(n for n in sorted(here) if n not in names)]]
-    edit(run / "summary.json", rows=kept, seconds=sum(row["seconds"] for row in kept))
-    write_manifest(run)
-
-
-def cut(run: Path, name: str, kept: int) -> None:
-    """Let a cell without a ledger end after `kept` rounds, all its hashes made to fit."""
-    folder = run / "cells" / name
-    played = rows(folder / "rounds.jsonl")[: kept + 1]
-    opened = [row for row in rows(folder / "openings.jsonl") if row["round"] <= kept]
-    write_rows(folder / "rounds.jsonl", played)
-    write_rows(folder / "openings.jsonl", opened)
-    for path in (folder / "models").glob("round-*.npy"):
-        if int(path.stem.rpartition("-")[2]) > kept:
-            path.unlink()
-    last = played[-1]
-    shutil.copy(folder / "models" / f"round-{kept:03d}.npy", folder / "models" / "final.npy")
-    shown = {key: last[key] for key in ("accuracy", "loss", "f1", "model_sha256")}
-    edit(
-        folder / "closing.json",
-        **shown,
-        candidate_sha256=last["model_sha256"],
-        entry=kept + 1,
-        records_sha256=records_digest(played, opened),
-    )
-    edit(folder / "cell.json", rounds_run=kept, final_model_sha256=last["model_sha256"])
-
+from tests.support.audited import (
+    CHAINED,
+    PLAIN,
+    ROUNDS,
+    cut,
+    edit,
+    forge,
+    places,
+    quick,
+    rows,
+    write_rows,
+)
 
 # ---- what the settings decide
 
@@ -329,88 +251,6 @@ def test_what_no_run_writes_is_found(run: Path) -> None:
     assert places(quick(run)) == [f"cells/{PLAIN}/cell.json, remark", "summary.json, verdict"]
 
 
-# ---- openings
-
-ROW = {"round": 1, "sha256": "a" * 64}
-
-
-def _flags(name: str, *values: float) -> dict[str, Any]:
-    return ROW | {"name": name, "shape": [len(values)], "unit": None, "value": list(values)}
-
-
-def _update(d: int = 2, **change: Any) -> dict[str, Any]:
-    values = [0.0] * d if d <= 64 else None
-    row = ROW | {"name": "update", "shape": [d], "unit": UNIT, "value": values} | change
-    return {k: v for k, v in row.items() if v is not None}
-
-
-FOUR, NONE = (1.0, 0.0, 1.0, 1.0), (0.0,) * 4
-ZERO = digest(torch.zeros(2))
-
-
-@pytest.mark.parametrize(
-    ("rule", "rows", "opened", "fault"),
-    [
-        ("median", 4, [_update()], ""),
-        ("median", 0, [_update(sha256=ZERO)], ""),
-        ("median", 0, [_update()], "hold an update of 0 hospitals; 1 are combined at least"),
-        ("median", 4, [], "are 0; the rule opens 1"),
-        ("median", 4, [_update(3)], "the rule declares ('update', (2,)"),
-        ("median", 4, [_update(unit=1.0)], "the rule declares ('update', (2,)"),
-        ("median", 4, [_update(), _update()], "are 2; the rule opens 1"),
-        ("median", 4, [_flags("accepted", *FOUR), _update()], "are 2; the rule opens 1"),
-        ("median", 4, [_update(sha256=None)], "without its hash"),
-        ("median", 4, [_update(value=None)], "hold no value of 'update', 2 numbers"),
-        ("median", 4, [_update(value=[0.0])], "hold 1 numbers of 'update', which has 2"),
-        ("cosine_median", 4, [_flags("accepted", *FOUR), _update()], ""),
-        ("cosine_median", 4, [_flags("accepted", *NONE), _update()], ""),
-        ("cosine_median", 0, [_update(sha256=ZERO)], ""),
-        ("cosine_median", 4, [_update()], "open 'update' for 2 hospitals; [4] were left"),
-        ("cosine_median", 5, [_flags("accepted", *FOUR), _update()], "for 4 hospitals; [5] were"),
-        ("cosine_median", 4, [_flags("used", *FOUR), _update()], "the rule declares ('accepted'"),
-        ("guarded", 4, [_flags("accepted", *FOUR), _flags("used", *FOUR), _update()], ""),
-        ("guarded", 4, [_flags("used", *FOUR), _flags("accepted", *FOUR), _update()], "declares"),
-        ("guarded", 4, [_flags("accepted", *FOUR), _update()], "open 'update' for 2 hospitals"),
-    ],
-)
-def test_openings_are_held_to_the_declaration(
-    rule: str, rows: int, opened: list[dict[str, Any]], fault: str
-) -> None:
-    said = difference(opened, build_rule(rule), rows, 2)
-    assert fault in said
-    assert bool(said) == bool(fault)
-
-
-@pytest.mark.parametrize(
-    ("rows", "opened", "fault"),
-    [
-        (2, [_update(sha256=ZERO)], ""),
-        (2, [_update()], "hold an update of 2 hospitals; 3 are combined at least"),
-        (2, [_flags("accepted", 1.0, 1.0), _update()], "open 'accepted' for 2 hospitals"),
-        (4, [_flags("accepted", *FOUR), _flags("used", *FOUR), _update()], ""),
-    ],
-)
-def test_too_few_open_nothing(rows: int, opened: list[dict[str, Any]], fault: str) -> None:
-    said = difference(opened, build_rule("guarded"), rows, 2, minimum=3)
-    assert fault in said
-    assert bool(said) == bool(fault)
-
-
-@pytest.mark.parametrize("name", ["paper", "guarded"])
-def test_an_opening_that_no_rule_declares_is_found(name: str, tmp_path: Path) -> None:
-    settings = [f"defence={name}", "ledger=pyevm", "attacks=[]", "rounds=1"]
-    folder = tiny_job.run(tmp_path / "run", settings) / "cells" / f"{name}--none"
-    cell, config = read_cell(folder), tiny_job.config(*settings)
-    planned = plan(config)[0]
-    assert list(check_against_settings(cell, planned)) == []
-    more = replace(cell, openings=[*cell.openings, _flags("extra", *FOUR)])
-    found = [finding.place for finding in check_against_settings(more, planned)]
-    assert found == [f"cells/{name}--none/openings.jsonl, round 1"]
-    cell.openings[-1]["sha256"] = "0" * 64
-    found = [finding.place for finding in check_against_settings(cell, planned)]
-    assert found == [f"cells/{name}--none/openings.jsonl, round 1, update"]
-
-
 # ---- pages
 
 
@@ -457,135 +297,6 @@ def test_under_other_versions_words_are_compared_and_pictures_named(drawn: Path)
     assert "matplotlib 1.0, here " in unchecked["report.html"]
     (drawn / "report.html").write_bytes(page.replace(b"Accuracy", b"accuracy", 1))
     assert places(quick(drawn)) == ["report.html"]
-
-
-# ---- what cannot be compared
-
-
-MIMIC = "vanishing:Mimic"
-ATTACK = '''
-from dataclasses import dataclass
-from attacks import Attack, attack
-
-@attack
-@dataclass(frozen=True)
-class Mimic(Attack):
-    """Repeat the first honest update."""
-    knowledge = "omniscient"
-
-    def craft(self, honest, own, view):
-        return honest[:1].repeat(len(own), 1)
-'''
-
-
-@pytest.fixture(scope="module")
-def borrowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with an attack of somebody's own, whose module is not here any more."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "vanishing.py").write_text(ATTACK)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(home)
-        settings = ["attacks=[]", f"attack={MIMIC}", "defences=[fedavg]", "rounds=1"]
-        folder = tiny_job.run(home / "run", settings)
-        whole = audit_run(folder, allow=[MIMIC])
-        assert whole.findings == []
-        assert [each.what for each in whole.unchecked] == ["pages and figures"]
-    sys.modules.pop("vanishing", None)
-    return folder
-
-
-def test_without_measures_an_audit_is_incomplete(
-    borrowed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = Path(shutil.copytree(borrowed, tmp_path / "run"))
-    allow = ["--no-measure", "--allow", MIMIC]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(borrowed.parent)
-        assert cli.main(["audit", str(run), *allow]) == 3
-    out = capsys.readouterr().out
-    assert "INCOMPLETE, 2 thing(s) not checked; all else holds\n" in out
-    assert "  not checked: measures: --no-measure\n" in out
-    (run / "cells" / "fedavg--Mimic" / "closing.json").write_text("{}")
-    assert quick(run).outcome is Outcome.FAILED
-
-
-def test_an_attack_that_is_not_here_is_named(
-    borrowed: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["audit", str(borrowed)]) == 3
-    out = capsys.readouterr().out
-    assert f"not checked: success of attack {MIMIC}: " in out
-    assert "--allow" in out
-    assert "figures again from models and data" in out
-
-
-@pytest.mark.parametrize("key", ["accuracy", "f1", "drift", "attack_success_raw"])
-def test_figures_edited_behind_an_attack_that_is_not_here(
-    key: str, borrowed: Path, tmp_path: Path
-) -> None:
-    """What needs no attack is measured, and found; the rest keeps the audit incomplete."""
-    folder = Path(shutil.copytree(borrowed, tmp_path / "run"))
-    for path in folder.glob("cells/*Mimic/cell.json"):
-        edit(path, **{key: 0.987})
-    forge(folder)
-    report = audit_run(folder)
-    found = [] if key.startswith("attack") else [f"cells/fedavg--Mimic/cell.json, {key}"]
-    assert places(report) == found
-    assert report.outcome is (Outcome.FAILED if found else Outcome.INCOMPLETE)
-
-
-def _prepared(folder: Path, label: int) -> Path:
-    """The shipped data as a file of one's own, so many labels changed."""
-    dataset = data.load("support2", None)
-    y = dataset.y.copy()
-    y[:label] = 1 - y[:label]
-    dataset = replace(dataset, name="mimic3", y=y)
-    path = folder / f"data-{label}.npz"
-    keep(dataset, path)
-    return path
-
-
-def test_data_that_are_not_here_are_named_and_other_data_are_found(tmp_path: Path) -> None:
-    path = _prepared(tmp_path, 0)
-    settings = ["data=mimic3", f"data.path={path}", "attacks=[]", "defences=[fedavg]", "rounds=1"]
-    folder = tiny_job.run(tmp_path / "run", settings)
-    write_report(folder)
-    assert audit_run(folder, data=path).outcome is Outcome.PASSED
-    kept = path.rename(tmp_path / "kept.npz")
-    assert audit_run(folder, data=kept).outcome is Outcome.PASSED
-    gone = audit_run(folder, data=path)
-    assert gone.outcome is Outcome.INCOMPLETE
-    assert gone.unchecked[0].what == "measures"
-    assert "data.path" in gone.unchecked[0].reason
-    _prepared(tmp_path, 1).rename(path)
-    other = audit_run(folder, data=path)
-    assert places(other) == ["environment.json, data_sha256"]
-    assert [each.what for each in other.unchecked] == ["measures"]
-    # A record that says otherwise than the cells is found without the data.
-    edit(folder / "environment.json", data_sha256="0" * 64)
-    write_manifest(folder)
-    place = "cells/fedavg--none/rounds.jsonl line 1, data_sha256"
-    assert [found for found in places(quick(folder)) if not found.endswith(".html")] == [place]
-
-
-@pytest.mark.parametrize("place", ["/etc", "/dev/zero", "pipes"])
-def test_an_audit_follows_no_path_that_the_folder_names(
-    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = _prepared(tmp_path, 0)
-    settings = ["data=mimic3", f"data.path={path}", "attacks=[]", "defences=[fedavg]", "rounds=1"]
-    folder = tiny_job.run(tmp_path / "run", settings)
-    (tmp_path / "pipes").mkdir()
-    for name in ("PATIENTS", "ADMISSIONS", "ICUSTAYS", "CHARTEVENTS", "LABEVENTS"):
-        os.mkfifo(tmp_path / "pipes" / f"{name}.csv")
-    config = folder / "config.yaml"
-    config.write_text(config.read_text().replace(str(path), str(tmp_path / place)))
-    forge(folder)
-    told = dict(audit_run(folder).unchecked)
-    assert "give yours with --data" in told["measures"]
-    # Named by whoever audits, a folder of pipes is read as one without tables.
-    assert cli.main(["audit", str(folder), "--data", str(tmp_path / "pipes")]) == 1
-    assert "not checked: measures: mimic3: " in capsys.readouterr().out
 
 
 def test_settings_that_the_job_chain_does_not_hold_are_not_measured_with(run: Path) -> None:

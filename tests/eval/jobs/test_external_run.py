@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import http.server
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +27,7 @@ from secure_fl.simulation.prepare import prepare
 from tests.support import tiny_job
 from tests.support.anvil import CHAIN_ID, Anvil, serving
 from tests.support.forwarder import Forwarder
+from tests.support.warm import Warm
 
 pytestmark = pytest.mark.timeout(120)
 CELL = "paper--none"
@@ -165,19 +163,15 @@ def test_a_run_that_was_killed_is_resumed_with_a_contract_of_its_own(
     # Nobody is suspended, so that all rounds can be played.
     arguments = command(on(node, "rounds=15", "ledger.floor=0.0"), folder)
     program = "import sys; from eval.cli.main import main; sys.exit(main(sys.argv[1:]))"
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = Warm(["-c", program, *arguments])
     partial = folder / "cells" / f".{CELL}.partial" / "rounds.jsonl"
     give_up = time.monotonic() + 60
     while not (partial.exists() and partial.read_bytes().count(b"\n") >= 2):
         assert process.poll() is None
         assert time.monotonic() < give_up
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     assert not (folder / "cells" / CELL).exists()
     config = grid.resume_job(folder)
     grid.run_job(config, prepare(config), folder, Silent())

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +21,7 @@ from secure_fl.errors import InputError, SecureFLError
 from secure_fl.simulation.folder import TIMINGS, writing_cell
 from tests.support import tiny_job
 from tests.support.processes import gone
+from tests.support.warm import Warm
 
 # Or chains, and so their heads, would differ between the runs that are compared.
 REPEATABLE = "repeatable_secrets=true"
@@ -231,18 +230,12 @@ def wait_for(condition: Any, seconds: float = 120) -> Any:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, dict[int, str]]]:
+def job(tmp_path: Path) -> Iterator[tuple[Warm, Path, dict[int, str]]]:
     """A real `secure-fl run` in the middle of an MPC cell."""
     settings = [*tiny_job.SETTINGS, *LONG]
     folder = tmp_path / "run"
     command = "import sys; from eval.cli.main import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, "run", *settings, "--out", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = Warm(["-c", command, "run", *settings, "--out", str(folder)])
     rounds = folder / "cells" / ".robust--none.partial" / "rounds.jsonl"
 
     def under_way() -> bool:

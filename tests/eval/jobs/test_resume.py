@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from secure_fl.data.prepared import keep
 from secure_fl.errors import InputError
 from tests.support import tiny_job
 from tests.support.anvil import CHAIN_ID, serving
+from tests.support.warm import Warm
 
 Capture = pytest.CaptureFixture[str]
 COMMAND = "import sys; from eval.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -29,18 +28,8 @@ import sys, time
 from pathlib import Path
 from eval.jobs.run_lock import only_writer
 with only_writer(Path(sys.argv[1])):
-    print("held", flush=True)
     time.sleep(600)
 """
-
-
-def start(program: str, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def content(folder: Path) -> dict[Path, bytes]:
@@ -78,10 +67,13 @@ def cut_off(original: Path, tmp_path: Path) -> Path:
 def test_a_second_writer_is_refused_until_the_first_is_killed(
     cut_off: Path, original: Path, capsys: Capture
 ) -> None:
-    holder = start(HOLDER, str(cut_off))
+    holder = Warm(["-c", HOLDER, str(cut_off)])
     try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
+        give_up = time.monotonic() + 60
+        while not (cut_off / LOCK).exists() or not (cut_off / LOCK).read_text():
+            assert holder.poll() is None, holder.communicate()
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
         before = content(cut_off)
         assert cli.main(["run", "--resume", str(cut_off)]) == 2
         said = capsys.readouterr().err
@@ -90,7 +82,7 @@ def test_a_second_writer_is_refused_until_the_first_is_killed(
         )
         assert content(cut_off) == before
     finally:
-        holder.send_signal(signal.SIGKILL)
+        holder.kill()
         holder.communicate()
     assert (cut_off / LOCK).exists()  # what a killed process leaves hinders nobody
     assert cli.main(["run", "--resume", str(cut_off)]) == 0
@@ -144,7 +136,7 @@ def test_a_file_in_the_place_of_the_lock_keeps_its_content(
 
 @pytest.mark.slow
 def test_of_two_resumes_at_once_one_completes_the_run(cut_off: Path) -> None:
-    both = [start(COMMAND, "run", "--resume", str(cut_off)) for _ in range(2)]
+    both = [Warm(["-c", COMMAND, "run", "--resume", str(cut_off)]) for _ in range(2)]
     said = {process.communicate(timeout=240)[1]: process.returncode for process in both}
     # The second is refused while the first writes; begun later, it finds nothing left to do.
     assert sorted(said.values()) in ([0, 2], [0, 0], [0])

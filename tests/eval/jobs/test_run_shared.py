@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from secure_fl.files import read_json, read_lines
 from secure_fl.simulation.folder import TIMINGS
+from tests.support import warm
 
-COMMAND = [sys.executable, "-c", "import sys; from eval.cli.main import main; sys.exit(main())"]
+COMMAND = "import sys; from eval.cli.main import main; sys.exit(main())"
 SETTINGS = (
     "data.rows=1200",
     "data.hospitals=5",
@@ -32,15 +30,7 @@ SETTINGS = (
 
 def secure_fl(folder: Path, *line: str, status: int = 0) -> str:
     """What a command prints; it must end with the status."""
-    done = subprocess.run(
-        [*COMMAND, *line],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    done = warm.run(["-c", COMMAND, *line], folder, timeout=600)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout
 

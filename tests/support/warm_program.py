@@ -1,0 +1,47 @@
+"""The program of `tests.support.warm`: has loaded what most programs need, and becomes one of them.
+
+What is imported here is what `secure-fl run`, `report` and `audit` import when they are needed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import NoReturn
+
+import attacks  # noqa: F401
+import eval.audit.run
+import eval.cli.main
+import eval.jobs.grid  # noqa: F401
+import secure_fl.backends.shared
+import secure_fl.settings.config  # noqa: F401
+
+
+def main() -> NoReturn:
+    """In the fork: become the program, `FILE ...` or `-c CODE ...`."""
+    told = json.loads(sys.stdin.readline())
+    os.environ.clear()
+    os.environ.update(told["environment"])
+    os.chdir(told["folder"])
+    for number, path in enumerate(told["streams"], start=1):
+        descriptor = os.open(path, os.O_WRONLY)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    first, *rest = told["arguments"]
+    if first == "-c":
+        code, *rest = rest
+        sys.argv[:] = ["-c", *rest]
+        sys.path.insert(0, "")
+        program = sys.modules["__main__"] = ModuleType("__main__")
+        exec(compile(code, "<string>", "exec"), vars(program))
+    else:
+        sys.argv[:] = [first, *rest]
+        sys.path.insert(0, str(Path(first).resolve().parent))
+        runpy.run_path(first, run_name="__main__")
+    raise SystemExit(0)  # the interpreter's own end, with all that a program leaves to it
