@@ -159,7 +159,8 @@ class Chain:
         self, number: int, roots: Mapping[int, bytes], hospitals: Sequence[Hospital]
     ) -> dict[int, bytes] | None:
         """Have them signed, and record them; return them as the contract holds them."""
-        committing = [hospitals[seat] for seat in sorted(roots)]
+        # In the clear a hospital commits when its root is read.
+        committing = [hospitals[seat] for seat in sorted(dict(roots))]
         before = _spent(committing)
         signed = [hospital.sign_commitment(number, self._model) for hospital in committing]
         self._signing_ms += _spent(committing) - before

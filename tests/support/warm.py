@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +23,12 @@ _PROGRAM = "tests.support.warm_program"
 class Warm:
     """A program under way, as `subprocess.Popen` shows it with its output in pipes of text."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path | str | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        cwd: Path | str | None = None,
+        variables: Mapping[str, str] = os.environ,
+    ) -> None:
         self._streams: list[IO[str]] = [
             tempfile.NamedTemporaryFile("r+", encoding="utf-8")  # noqa: SIM115 - gone with this
             for _ in range(2)
@@ -31,7 +36,7 @@ class Warm:
         told = {
             "arguments": list(arguments),
             "folder": str(cwd or Path.cwd()),
-            "environment": dict(os.environ),
+            "environment": dict(variables),
             "streams": [stream.name for stream in self._streams],
         }
         text = (json.dumps(told) + "\n").encode()

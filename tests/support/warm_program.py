@@ -23,7 +23,7 @@ import secure_fl.settings.config  # noqa: F401
 
 
 def main() -> NoReturn:
-    """In the fork: become the program, `FILE ...` or `-c CODE ...`."""
+    """In the fork: become the program, `FILE ...`, `-m MODULE ...` or `-c CODE ...`."""
     told = json.loads(sys.stdin.readline())
     os.environ.clear()
     os.environ.update(told["environment"])
@@ -40,6 +40,10 @@ def main() -> NoReturn:
         sys.path.insert(0, "")
         program = sys.modules["__main__"] = ModuleType("__main__")
         exec(compile(code, "<string>", "exec"), vars(program))
+    elif first == "-m":
+        sys.argv[:] = rest
+        sys.path.insert(0, told["folder"])
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:
         sys.argv[:] = [first, *rest]
         sys.path.insert(0, str(Path(first).resolve().parent))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 import torch
 
 from tests.support.crypten_program import values
+from tests.support.warm import Warm
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -23,7 +22,7 @@ def program(
     tmp_path: Path, task: str, communicator: str, provider: str = "TFP", parties: int = 2
 ) -> list[Any]:
     """Run a task, or several, with all parties; what each printed, in order of rank."""
-    command = [sys.executable, "-m", "tests.support.crypten_program"]
+    command = ["-m", "tests.support.crypten_program"]
     tasks = [task] * parties + ["serve"] * (provider == "TTP")
     commands = [[*command, name, communicator, provider] for name in tasks]
     printed = [json.loads(text.splitlines()[-1]) for text in launch(tmp_path, commands, parties)]
@@ -40,21 +39,14 @@ def launch(tmp_path: Path, commands: list[list[str]], parties: int) -> list[str]
         "OMP_NUM_THREADS": "1",
     }
     processes = [
-        subprocess.Popen(
-            words,
-            cwd=ROOT,
-            env={**environment, "RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank, words in enumerate(commands)
+        Warm(words, ROOT, {**environment, "RANK": str(rank)}) for rank, words in enumerate(commands)
     ]
     try:
         outputs = [process.communicate(timeout=120)[0] for process in processes[:parties]]
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
     assert [process.returncode for process in processes[:parties]] == [0] * parties
     return outputs
 
@@ -165,7 +157,7 @@ def test_the_documented_program_runs(tmp_path: Path) -> None:
     (text,) = re.findall(r"```python\n(# file: crypten_median.py.*?)```", page, re.DOTALL)
     path = tmp_path / "crypten_median.py"
     path.write_text(text, encoding="utf-8")
-    outputs = launch(tmp_path, [[sys.executable, str(path)]] * 2, 2)
+    outputs = launch(tmp_path, [[str(path)]] * 2, 2)
     wanted = np.median([[0.6, 0.8], [0.3, 0.4], [0.6, -0.8]], axis=0)
     for output in outputs:
         np.testing.assert_allclose(json.loads(output), wanted, atol=2**-14)
@@ -182,7 +174,7 @@ print([type(crypten.communicator.get()).__name__, (x * x).get_plain_text().tolis
 def test_a_program_runs_unchanged_over_tcp(tmp_path: Path) -> None:
     path = tmp_path / "unchanged.py"
     path.write_text(UNCHANGED, encoding="utf-8")
-    command = [sys.executable, "-m", "secure_fl.mpc.over_tcp", str(path)]
+    command = ["-m", "secure_fl.mpc.over_tcp", str(path)]
     for output in launch(tmp_path, [command] * 2, 2):
         name, squares = json.loads(output.replace("'", '"'))
         assert name == "TcpCommunicator"
@@ -230,7 +222,7 @@ if __name__ == "__main__":
 def test_processes_that_the_program_starts_move_too(tmp_path: Path, method: str) -> None:
     path = tmp_path / "spawning.py"
     path.write_text(SPAWNING.replace("METHOD", method), encoding="utf-8")
-    command = [sys.executable, "-m", "secure_fl.mpc.over_tcp", str(path)]
+    command = ["-m", "secure_fl.mpc.over_tcp", str(path)]
     (output,) = launch(tmp_path, [command], 1)
     assert "TcpCommunicator" in output
     assert "restricted for pickled module posix.getcwd" in output
