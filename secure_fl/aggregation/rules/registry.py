@@ -24,6 +24,16 @@ DEFAULT_MAX_ABS = 128.0
 # For rules that take norms or cosines: those of up to 131,072 parameters fit the ring.
 NORM_MAX_ABS = 32.0
 
+LEFT_OUT = {
+    "deepsight": "it runs every hospital's model on random inputs and clusters the outputs, which "
+    "rules on updates cannot do: they see no network",
+    "flare": "it compares hidden layers of every hospital's model on public rows, which rules on "
+    "updates cannot do: they see no network",
+    "smea": "it wants the largest eigenvalue of the covariance of every subset of n - f updates, "
+    "which are too many to compute with in secret",
+}
+"""Rules of the field that nothing here stands for, and why."""
+
 Builder = Callable[..., Pipeline]
 _PACKAGE = __name__.rpartition(".")[0]
 _RULES: dict[str, Builder] = {}
@@ -71,6 +81,8 @@ def _builder(name: str, extensions: Extensions) -> Builder:
         builder: Builder = extensions.get("rule", name)
         return builder
     known = rule_builders()
+    if name in LEFT_OUT:
+        raise ConfigError(f"rule {name} is not among those that ship: {LEFT_OUT[name]}")
     if name not in known:
         hint = near(name, known)
         raise ConfigError(f"rule must be one of {', '.join(known)}; got {name!r}{hint}")

@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.support.literal_rules import clipping, coordinatewise, distances, groups, signs, trust
+from tests.support.literal_rules import (
+    clipping,
+    coordinatewise,
+    distances,
+    groups,
+    history,
+    signs,
+    trust,
+)
 from tests.support.literal_rules.outcome import Outcome
 
 LITERAL: dict[str, Callable[..., Outcome]] = {
     name: function
-    for family in (clipping, coordinatewise, distances, groups, signs, trust)
+    for family in (clipping, coordinatewise, distances, groups, history, signs, trust)
     for name, function in vars(family).items()
     if callable(function) and getattr(function, "__module__", "") == family.__name__
     if not name.startswith("_")
