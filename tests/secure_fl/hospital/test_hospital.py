@@ -92,6 +92,7 @@ def test_it_signs_one_root_a_round() -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_it_signs_the_commitment_that_it_made(shared: bool) -> None:
     hospital, model = signing(), bytes(31) + b"m"
+    assert hospital.cpu_ms == 0
     with pytest.raises(InputError, match="hospital 1 has no commitment for round 3 to sign"):
         hospital.sign_commitment(NUMBER, model)
     address = Taking()

@@ -2,12 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.stats import norm
 
 from secure_fl.errors import InputError
-from secure_fl.hospital.privacy import ORDERS, epsilon, round_rdp
+from secure_fl.hospital.privacy import DELTA, ORDERS, epsilon, gaussian, round_rdp
+from secure_fl.mpc.prg import Stream
 
 CASES = [(1.0, 2.0, 1, 1e-5), (1.0, 20.0, 50, 1e-5), (0.5, 3.0, 10, 1e-3), (1.0, 100.0, 200, 1e-6)]
 
@@ -46,9 +48,33 @@ def test_rounds_add_and_edges():
 def test_refusals():
     with pytest.raises(InputError, match="delta must be in"):
         epsilon(1.0, 1.0, 1, 0.0)
+    with pytest.raises(InputError, match="delta must be in"):
+        epsilon(1.0, 1.0, 1, 1.0)
+    with pytest.raises(InputError, match="noise_sigma must be > 0"):
+        round_rdp(1.0, 0.0, [2.0])
     with pytest.raises(InputError, match="rounds must be >= 0"):
         epsilon(1.0, 1.0, -1, 0.1)
     with pytest.raises(InputError, match="clip_norm must be > 0"):
         epsilon(0.0, 1.0, 1, 0.1)
     with pytest.raises(InputError, match="orders must be > 1"):
         round_rdp(1.0, 1.0, [1.0])
+
+
+def test_orders_and_delta_are_those_of_the_docs():
+    assert DELTA == 1e-5
+    assert len(ORDERS) == 99 + 502
+    assert ORDERS[:3] == (1.1, 1.2, 1.3)
+    assert ORDERS[98:101] == (10.9, 11.0, 12.0)
+    assert ORDERS[-1] == 512.0
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7])
+def test_noise_is_box_and_mullers_of_the_keys_words(size):
+    """u, v uniform: sqrt(-2 ln u) cos(2 pi v) first, then the same with the sine."""
+    key, pairs = b"0123456789abcdef", (size + 1) // 2
+    high = [[int(word) >> 11 for word in row] for row in Stream(key).words((2, pairs))]
+    radius = [math.sqrt(-2 * math.log((word + 1) / 2**53)) for word in high[0]]
+    turns = [2 * math.pi * word / 2**53 for word in high[1]]
+    want = [r * math.cos(t) for r, t in zip(radius, turns, strict=True)]
+    want += [r * math.sin(t) for r, t in zip(radius, turns, strict=True)]
+    np.testing.assert_allclose(gaussian(key, size), want[:size], rtol=1e-12, atol=1e-12)

@@ -1,5 +1,6 @@
 """Batched local training against a slow loop, one hospital at a time, with torch.optim."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from secure_fl.data.dataset import Split
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.privacy import gaussian
 from secure_fl.hospital.training import (
     Scaffold,
     clip,
@@ -136,6 +138,8 @@ def test_refuses_empty_hospital_wrong_shapes_and_seeds():
         train(model, start, [splits[0], none], TrainOptions(), [1, 2])
     with pytest.raises(InputError, match="seeds must be 5, one a hospital; got 2"):
         train(model, start, splits, TrainOptions(), [1, 2])
+    with pytest.raises(InputError, match="splits must be at least one; got 0"):
+        train(model, start, [], TrainOptions(), [])
     with pytest.raises(InputError, match="start must be of shape"):
         train(model, start[:-1], splits, TrainOptions(), range(5))
     narrow = Split(torch.zeros(3, 5), torch.zeros(3, dtype=torch.int64))
@@ -173,6 +177,16 @@ def test_noise_has_the_stated_deviation_and_comes_from_a_key_a_row():
     assert torch.equal(clip_and_noise(updates[:1], 1.0, 0.25, keys[2:3])[0], one[2])
     assert one.std().item() == pytest.approx(0.25, rel=0.02)
     assert torch.equal(clip_and_noise(updates, 1.0, 0.0), updates)
+    rows = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    noise = torch.tensor(np.array([gaussian(key, 2) for key in keys[:2]]))
+    want = clip(rows, 1.0) + 0.25 * noise
+    torch.testing.assert_close(clip_and_noise(rows, 1.0, 0.25, keys[:2]), want.float())
+
+
+def test_options_are_the_papers_by_default():
+    assert TrainOptions() == TrainOptions(5, 32, 0.001, "adam", 0.0, "cpu")
+    one = TrainOptions(epochs=1, batch_size=1)
+    assert (one.epochs, one.batch_size) == (1, 1)
 
 
 @pytest.mark.parametrize(
