@@ -257,8 +257,17 @@ def predictable(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.stem)
 def test_nothing_predictable_hides_a_secret(path: Path) -> None:
-    """No generator of torch, NumPy, CrypTen or Python is used anywhere in the package."""
-    assert predictable(path.read_text(encoding="utf-8")) == []
+    """No generator of torch, NumPy, CrypTen or Python is used anywhere in the package.
+
+    The launcher renews NumPy's from the system in every party that it forks, and takes no number.
+    """
+    source = path.read_text(encoding="utf-8")
+    if path.stem == "launcher":
+        assert source.count("numpy.random") == 2
+        for used in ("import numpy.random\n", "numpy.random.seed()  #"):
+            assert source.count(used) == 1
+            source = source.replace(used, "pass\n" if used.startswith("import") else "pass  #")
+    assert predictable(source) == []
 
 
 @pytest.mark.parametrize(
