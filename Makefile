@@ -32,12 +32,13 @@ types: setup
 setup: $(STAMP)
 
 # CrypTen goes in without its stated dependencies: one of them no longer exists. What it really
-# needs is in pyproject.toml. The constraints pin the CPU build of torch and all else.
+# needs is in pyproject.toml. ByzFL, which tests compare rules with, goes in without the data sets and
+# plots of its benchmark. The constraints pin the CPU build of torch and all else.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed (make PYTHON=python3.13): %s has no wheels of coincurve" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps crypten==0.4.1
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps crypten==0.4.1 byzfl==0.0.11
 	touch $@
 
 clean:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from secure_fl.aggregation.ops import Ops, Secret, Updates
-from secure_fl.aggregation.surroundings import Surroundings, groups_of
+from secure_fl.aggregation.surroundings import Surroundings, columns_of, groups_of
 from secure_fl.errors import require
 
 WEIGHTS = ("uniform", "reputation", "samples")
@@ -83,6 +83,10 @@ class Context:
         require(whole, "groups", f"of the {self.x.shape[0]} rows, each in one", groups)
         rows = tuple(tuple(self.hospitals[row] for row in sorted(group)) for group in groups)
         return replace(self, x=self.ops.group_means(self.x, groups), rows=rows)
+
+    def sampled(self, count: int) -> list[int]:
+        """Draw `count` coordinates at random, ascending; public, and known as late as `groups`."""
+        return columns_of(self.surroundings.seed, self.x.shape[1], count)
 
     @property
     def enough(self) -> bool:

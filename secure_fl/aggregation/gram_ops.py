@@ -6,6 +6,7 @@ import math
 
 from secure_fl.aggregation.ops import Ops, Secret, Updates
 
+POWER_STEPS = 9
 _SLACK = 1.01  # for the rounding of what a public bound is known of
 
 
@@ -33,6 +34,45 @@ def largest(ops: Ops, a: Secret) -> Secret:
 def times_vector(ops: Ops, a: Secret, v: Secret, most: float | None = None) -> Secret:
     """Return a v, (m,), for a (m, m) and v (m,); `most` bounds each |a_ij v_j|."""
     return ops.sum(ops.multiply(a, ops.expand(v, 0, a.shape[0]), most))
+
+
+def centered(ops: Ops, gram: Secret) -> Secret:
+    """Return m^2 (x_i - v) . (x_j - v) for the mean v of all rows, (m, m), exactly."""
+    m = gram.shape[0]
+    rows = ops.sum(gram)  # (m,)
+    sides = ops.expand(rows, 1, m) + ops.expand(rows, 0, m)
+    return (gram * float(m) - sides) * float(m) + ops.sum(rows)
+
+
+def of_unit_trace(ops: Ops, a: Secret) -> Secret:
+    """Return a (m, m), positive semidefinite, divided by about its trace: no entry is above 1.
+
+    A trace below 2^-40 of the largest that its range allows counts as that.
+    """
+    trace = ops.sum(ops.diagonal(a))  # (1,)
+    widest = trace.span.high
+    least = 2.0**-100 if math.isinf(widest) else max(widest * 2.0**-40, 4 * trace.unit)
+    root = ops.inverse_root(trace, least)
+    half = ops.multiply(a, root, most=math.sqrt(widest) * _SLACK)
+    return ops.multiply(half, root, most=_SLACK)
+
+
+def top_direction(ops: Ops, a: Secret) -> Secret:
+    """Return nearly the top eigenvector of a (m, m), positive semidefinite and of trace at most 1.
+
+    Nine steps of the power iteration from the column of the largest diagonal entry, of equal ones
+    the first: of all columns it cannot be short in that direction. Length 1, but for a = 0.
+    """
+    m = a.shape[0]
+    column = ops.expand(largest(ops, ops.diagonal(a)), 0, m)
+    v = ops.sum(a * column)
+    for _ in range(POWER_STEPS // 2):
+        v = times_vector(ops, a, v, most=_SLACK)
+        # A step shortens by 1 / m at the most: the top eigenvalue is that at least.
+        root = ops.inverse_root(ops.sum(ops.multiply(v, v, most=_SLACK)), max(m**-4.0 / 2, 2**-38))
+        v = times_vector(ops, a, ops.multiply(v, root, most=_SLACK), most=_SLACK)
+    root = ops.inverse_root(ops.sum(ops.multiply(v, v, most=_SLACK)), max(m**-2.0 / 2, 2**-38))
+    return ops.multiply(v, root, most=_SLACK)
 
 
 def shares(ops: Ops, a: Secret, most: float, least: float) -> Secret:

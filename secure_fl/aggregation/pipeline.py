@@ -49,6 +49,7 @@ class Stage:
         uses_model: true if it uses `context.surroundings.model`.
         needs: fewest rows with which it can keep its promise; with fewer nothing is combined.
         leaves: how many rows it leaves at the most, by how many there are.
+        most: most hospitals for which it can be computed; None: any number.
         config: how to make it again: ("name" or "module:function", parameters).
     """
 
@@ -60,6 +61,7 @@ class Stage:
     uses_model: bool = False
     needs: int = 1
     leaves: Callable[[int], int] = lambda rows: rows
+    most: int | None = None
     config: tuple[str, Mapping[str, Any]] = ("", MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -188,6 +190,11 @@ class Pipeline:
         return (*(opens for s in self.stages for opens in s.opens), THE_UPDATE)
 
     @property
+    def most_hospitals(self) -> int | None:
+        """Most hospitals that it takes; None: any number."""
+        return min((s.most for s in self.stages if s.most is not None), default=None)
+
+    @property
     def own_stages(self) -> tuple[str, ...]:
         """Names of the stages that do not ship: nodes must have been started with them."""
         return tuple(dict.fromkeys(s.config[0] for s in self.stages if is_own(s.config[0])))
@@ -200,18 +207,18 @@ class Pipeline:
         """Return the stages' states before the first round."""
         return tuple(s.init() for s in self.stages)
 
-    def refuse_too_few(self, hospitals: int) -> None:
-        """Raise `InputError` for a rule of which a stage needs more rows than hospitals."""
+    def check_hospitals(self, hospitals: int) -> None:
+        """Raise `InputError` where a stage needs more rows than are left for it, or takes fewer."""
         rows = hospitals
         for name, each in ((s.config[0], s) for s in self.stages):
+            borne = each.config[1].get("num_malicious")
+            what = "work with" if borne is None else f"bear num_malicious={borne} of"
+            groups = "" if rows == hospitals else f" in {rows} groups"
+            refused = f"the rule cannot {what} {hospitals} hospitals{groups}: {name}"
             if rows < each.needs:
-                borne = each.config[1].get("num_malicious")
-                what = "work with" if borne is None else f"bear num_malicious={borne} of"
-                groups = "" if rows == hospitals else f" in {rows} groups"
-                raise InputError(
-                    f"the rule cannot {what} {hospitals} hospitals{groups}: {name} needs at least "
-                    f"{each.needs}"
-                )
+                raise InputError(f"{refused} needs at least {each.needs}")
+            if each.most is not None and rows > each.most:
+                raise InputError(f"{refused} takes at most {each.most}")
             rows = each.leaves(rows)
 
     def to_config(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def mean_of_chosen(context: Context, chosen: Secret, count: int, verdicts: bool)
     ops = context.ops
     if verdicts:
         context = context.reject(ops.open("accepted", chosen))
-        ones = torch.ones(len(context.hospitals), dtype=torch.float64)
+        ones = torch.ones(context.x.shape[0], dtype=torch.float64)
         return replace(context, update=ops.weighted_mean(context.x, ones))
     total = ops.combine(context.x, chosen, rows=count, most=float(count))  # (1, d)
     return replace(context, update=divided(ops, total, count))

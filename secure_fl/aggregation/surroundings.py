@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -77,6 +78,32 @@ def public_seed(number: int, commitments: Mapping[int, bytes]) -> bytes:
     for hospital, root in sorted(commitments.items()):
         digest.update(hospital.to_bytes(4, "big") + root)
     return digest.digest()
+
+
+def columns_of(seed: bytes, dim: int, count: int) -> list[int]:
+    """Choose `count` of 0 .. dim-1 at random, ascending; all of them where there are no more.
+
+    Args:
+        seed: 32 public bytes; the same seed gives the same choice.
+        dim, count: at least 1.
+
+    Example:
+        >>> columns_of(bytes(32), 4, 9)
+        [0, 1, 2, 3]
+    """
+    require(dim >= 1 and count >= 1, "dim and count of columns", "at least 1", (dim, count))
+    if count >= dim:
+        return list(range(dim))
+    drawn = min(count, dim - count)  # those that are chosen, or those that are not
+    chosen: set[int] = set()
+    for block in itertools.count():
+        stream = hashlib.shake_256(seed + b"columns" + block.to_bytes(8, "big")).digest(8 * 1024)
+        for start in range(0, len(stream), 8):
+            if len(chosen) == drawn:
+                return sorted(chosen if drawn == count else set(range(dim)) - chosen)
+            # 64 bits: no column is likelier than another by more than 2^-40 of its chance.
+            chosen.add(int.from_bytes(stream[start : start + 8], "big") % dim)
+    raise AssertionError  # the stream does not end
 
 
 def groups_of(seed: bytes, count: int, size: int) -> list[list[int]]:

@@ -42,7 +42,7 @@ class ClearBackend(Backend):
         count = len(members)
         require(count >= self.minimum, "hospitals", f"at least {self.minimum}", count)
         pipeline = build_rule(rule)
-        pipeline.refuse_too_few(count)
+        pipeline.check_hospitals(count)
         return ClearSession(self.name, self.minimum, pipeline, members, dim)
 
 

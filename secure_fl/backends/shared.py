@@ -278,7 +278,7 @@ class MpcBackend(Backend):
             raise InputError("the nodes hold no ledger keys: open the backend with signers")
         pipeline = build_rule(rule)
         refuse_main(pipeline.own_stages)
-        pipeline.refuse_too_few(len(members))
+        pipeline.check_hospitals(len(members))
         return MpcSession(self, next(self._sessions), pipeline, members, dim)
 
     def close(self) -> None:

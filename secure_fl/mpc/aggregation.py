@@ -89,7 +89,7 @@ def aggregate(
     require(len(x.shape) == 2 and 0 not in x.shape, "x's shape", "(n, d)", tuple(x.shape))
     n, d = x.shape
     pipeline = build_rule(rule)
-    pipeline.refuse_too_few(n)
+    pipeline.check_hospitals(n)
     require(minimum >= 1, "minimum", "at least 1", minimum)
     require(seed is None or len(seed) == 32, "seed", "32 bytes", seed)
     public = {"reference": reference, "model": model, "last": last}

@@ -23,6 +23,7 @@ from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.session import Backend
 
 MOST_HOSPITALS, MOST_PARAMETERS = 33, 8
+FEW_HOSPITALS = 8
 ROUNDS_WITH_STATE = 3
 PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     # Norms of 33 rows of 8 coordinates below 2^9 still fit the ring.
@@ -35,6 +36,8 @@ PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "num_malicious": st.sampled_from([None, None, 0, 1, 2]),
     "keep": st.sampled_from([None, 1, 3]),
     "verdicts": st.booleans(),
+    "columns": st.just(10_000),  # all: each session has salts, and so public randomness, of its own
+    "window": st.sampled_from([1, 2]),
     "pivot": st.sampled_from([0, 2, 40]),
     "smoothing": st.sampled_from([0.01, 0.5]),
     "steps": st.sampled_from([1, 2, 3]),
@@ -76,6 +79,11 @@ class Plan:
     rounds: list[Round]
 
 
+def fitting(rule: Pipeline, hospitals: int) -> int:
+    """So many hospitals, or few where the rule tries all their subsets."""
+    return hospitals if rule.most_hospitals is None else min(hospitals, FEW_HOSPITALS)
+
+
 def has_state(name: str) -> bool:
     """Whether a rule depends on earlier rounds: on state, or on the last update."""
     stateful = any(state is not None for state in build_rule(name).init())
@@ -108,7 +116,10 @@ def plans(draw: Callable[..., Any], name: str) -> Plan:
     wanted = inspect.signature(rule_builders()[name]).parameters
     rule = build_rule(name, **{key: draw(PARAMETERS[key]) for key in wanted})
     fewest = max(stage.needs for stage in rule.stages)
-    n, d = draw(st.integers(fewest, MOST_HOSPITALS)), draw(st.integers(1, MOST_PARAMETERS))
+    n, d = (
+        draw(st.integers(fewest, fitting(rule, MOST_HOSPITALS))),
+        draw(st.integers(1, MOST_PARAMETERS)),
+    )
     edge = int(rule.limit * 2**16) - 1
     rounds = []
     for _ in range(ROUNDS_WITH_STATE if has_state(name) else 1):

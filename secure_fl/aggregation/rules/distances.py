@@ -85,3 +85,24 @@ def cge(
     """Mean of the n - f shortest updates (Gupta et al., 2020); rejects nobody."""
     params = {"num_malicious": num_malicious, "verdicts": verdicts}
     return Pipeline((make_stage("cge", params),), max_abs)
+
+
+@rule
+def dnc(
+    num_malicious: int | None = None,
+    columns: int = 10_000,
+    verdicts: bool = False,
+    max_abs: float = WEIGHTS_MAX_ABS,
+) -> Pipeline:
+    """Mean without the f farthest along the main spread (Shejwalkar, 2021); rejects nobody."""
+    params = {"num_malicious": num_malicious, "columns": columns, "verdicts": verdicts}
+    return Pipeline((make_stage("dnc", params),), max_abs)
+
+
+@rule
+def mda(
+    num_malicious: int | None = None, verdicts: bool = False, max_abs: float = NORM_MAX_ABS
+) -> Pipeline:
+    """Mean of the n - f updates of least diameter, n <= 15 (El Mhamdi, 2021); rejects nobody."""
+    params = {"num_malicious": num_malicious, "verdicts": verdicts}
+    return Pipeline((make_stage("mda", params),), max_abs)

@@ -30,7 +30,8 @@ def monna(pivot: int = 0, num_malicious: int | None = None, verdicts: bool = Fal
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         ops, rows = context.ops, context.x.shape[0]
-        place = next((i for i, h in enumerate(context.hospitals) if h >= pivot), 0)
+        largest = [max(members) for members in context.members]  # of a group, or one hospital
+        place = next((i for i, number in enumerate(largest) if number >= pivot), 0)
         away = ops.take(squared_distances(ops, context.x), place * rows + torch.arange(rows))
         count = rows - bears.among(rows)
         chosen = ops.smallest(away, count)  # (m,)

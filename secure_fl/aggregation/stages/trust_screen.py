@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 
+from secure_fl.aggregation.history import History
 from secure_fl.aggregation.openings import Opens
 from secure_fl.aggregation.ops import (
     SCORE_TOLERANCE,
     Ops,
     Secret,
-    Updates,
     exact_length,
     middle_ranks,
 )
@@ -22,12 +22,11 @@ from secure_fl.errors import InputError, require
 MOST_DEVIATIONS = 2.0**20
 
 
-class History(NamedTuple):
-    """Accumulated updates: secret rows of the hospitals seen so far, and the public root."""
+class Trust(NamedTuple):
+    """Accumulated updates, secret, and those of the public root, (d,)."""
 
-    hospitals: tuple[int, ...]
-    total: Updates | None
-    root: torch.Tensor | None
+    sent: History = History()
+    root: torch.Tensor | None = None
 
 
 @stage
@@ -55,7 +54,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
     # A spread of scores times this must fit the ring.
     require(0 < deviations <= MOST_DEVIATIONS, "deviations", "in (0, 2^20]", deviations)
 
-    def apply(context: Context, history: State) -> tuple[Context, State]:
+    def apply(context: Context, trust: State) -> tuple[Context, State]:
         if context.reference is None:
             raise InputError("trust_screen needs a reference (float (d,)); got None")
         ops = context.ops
@@ -64,8 +63,8 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         x = ops.clip(context.x, bound, norm_bound=max_norm)  # (m, d)
         g = context.reference.to(torch.float64)
         g = g * min(1.0, max_norm / max(exact_length(g), 1e-300))
-        root = g if history.root is None else history.root + g
-        history, total = _accumulate(ops, history, context.hospitals, x, root)
+        root = g if trust.root is None else trust.root + g
+        sent, total = trust.sent.plus(ops, context.hospitals, x)
         score = ops.cosine(total, root)  # (m,)
         middle, bar = _middle_and_bar(ops, score, context.minimum)
         spread = ops.median_of(ops.absolute(score - middle))
@@ -74,12 +73,9 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         accepted = ops.open("accepted", ~low)
         used = ops.open("used", ~low & ~worse)
         flagged = replace(context, x=x).reject(accepted)
-        return flagged.keep(used[accepted]), history
+        return flagged.keep(used[accepted]), Trust(sent, root)
 
-    def init() -> History:
-        return History((), None, None)
-
-    return Stage(apply, opens=(Opens("accepted"), Opens("used")), init=init)
+    return Stage(apply, opens=(Opens("accepted"), Opens("used")), init=Trust)
 
 
 def _middle_and_bar(ops: Ops, score: Secret, minimum: int) -> tuple[Secret, Secret]:
@@ -90,30 +86,3 @@ def _middle_and_bar(ops: Ops, score: Secret, minimum: int) -> tuple[Secret, Secr
     ranks = sorted({*middles, better})
     values = dict(zip(ranks, ops.kth_values(score, ranks), strict=True))
     return ops.mean_of([values[rank] for rank in middles]), values[better]
-
-
-def _accumulate(
-    ops: Ops, history: History, hospitals: tuple[int, ...], x: Updates, root: torch.Tensor
-) -> tuple[History, Updates]:
-    """Add x to the totals of its hospitals; return the new history and their totals (m, d).
-
-    Hospitals that are absent this round keep their totals.
-    """
-    before = history.total
-    if before is None:
-        return History(hospitals, x, root), x
-    seen = [h for h in hospitals if h in history.hospitals]
-    fresh = [h for h in hospitals if h not in history.hospitals]
-    away = [h for h in history.hospitals if h not in hospitals]
-    parts: list[Updates] = []
-    if seen:
-        old = ops.rows(before, [history.hospitals.index(h) for h in seen])
-        parts.append(ops.accumulate(old, ops.rows(x, [hospitals.index(h) for h in seen])))
-    if fresh:
-        parts.append(ops.rows(x, [hospitals.index(h) for h in fresh]))
-    order = [*seen, *fresh]
-    present = ops.rows(ops.join(parts), [order.index(h) for h in hospitals])
-    if not away:
-        return History(hospitals, present, root), present
-    absent = ops.rows(before, [history.hospitals.index(h) for h in away])
-    return History((*hospitals, *away), ops.join([present, absent]), root), present

