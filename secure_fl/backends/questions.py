@@ -12,11 +12,12 @@ import os
 import select
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from secure_fl.backends.processes import Process, failure, kill, stop_own
-from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError
+from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.nodes.answers import QUESTION, Failed
 from secure_fl.nodes.pulse import WORKING
 
 _ERRORS = {
@@ -28,6 +29,24 @@ _ERRORS = {
 # Nodes that wait for each other give up after the time limit, and say for whom they waited: that
 # is worth hearing before the silent one is given up here.
 _PATIENCE = 1.5
+
+
+Check = Callable[[Mapping[str, Any], int], None]
+
+
+def _hold(header: Mapping[str, Any], size: int, check: Check | None) -> None:
+    """Hold what a node says to what it may say.
+
+    Raises:
+        InputError: it is no error, no sign of life and no answer.
+    """
+    if "error" in header:
+        Failed.read(header)
+        require(size == 0, "payload of an error", "0 bytes", size)
+    elif WORKING in header:
+        require((dict(header), size) == ({WORKING: True}, 0), "a sign of life", "one word", "more")
+    elif check is not None:
+        check(header, size)
 
 
 class Questions:
@@ -54,6 +73,7 @@ class Questions:
         message: Mapping[str, Any],
         payload: bytes = b"",
         each: Sequence[Mapping[str, Any]] | None = None,
+        check: Check | None = None,
     ) -> list[tuple[dict[str, Any], bytearray]]:
         """Send one command to all nodes and return their answers, in order of rank.
 
@@ -61,19 +81,21 @@ class Questions:
             message: for all of them.
             payload: for all of them.
             each: what every node is told beside it, in order of rank.
+            check: raises `InputError` for a header, and a number of bytes that follow, which are no
+                answer to this question.
 
         Raises:
-            NodeFailure: a node or the dealer is gone or silent, an answer is not to this question,
-                or a node refused to combine what another combined; all are stopped then.
+            NodeFailure: a node or the dealer is gone or silent, an answer is none or not to this
+                question, or a node refused to combine what another combined; all are stopped then.
             SecureFLError: the nodes refused.
         """
         with self._turn(message["do"]):
             self._number += 1
             nodes = self._processes[1:]
             for rank, process in enumerate(nodes):
-                told = {**message, **(each[rank] if each else {}), "question": self._number}
+                told = {**message, **(each[rank] if each else {}), QUESTION: self._number}
                 self._send(process, told, payload)
-            answers = self._answers(nodes)
+            answers = self._answers(nodes, check)
             errors = [header for header, _ in answers if "error" in header]
             if 0 < len(errors) < len(nodes) and message["do"] == "aggregate":
                 # Their rules' states differ from here on.
@@ -152,14 +174,29 @@ class Questions:
         with self._giving_up(process):
             process.channel.send(message, *payload)
 
-    def _receive(self, process: Process) -> tuple[dict[str, Any], bytearray]:
+    def _receive(
+        self, process: Process, check: Check | None = None
+    ) -> tuple[dict[str, Any], bytearray]:
+        """Receive an answer or a sign of life; its payload is held only if it may be there.
+
+        Raises:
+            NodeFailure: it says that it fails, or what it says is neither.
+        """
         with self._giving_up(process):
-            header, payload = process.channel.receive()
+            header, size = process.channel.receive_header()
+            try:
+                _hold(header, size, check)
+            except InputError as error:
+                raise NodeFailure(f"it answered what is no answer: {error}") from error
             if header.get("error") == "NodeFailure":
                 raise NodeFailure(header["message"])
+            payload = bytearray(size)
+            process.channel.receive_into(payload)
         return header, payload
 
-    def _answers(self, nodes: Sequence[Process]) -> list[tuple[dict[str, Any], bytearray]]:
+    def _answers(
+        self, nodes: Sequence[Process], check: Check | None
+    ) -> list[tuple[dict[str, Any], bytearray]]:
         """Wait for every node's answer, as long as those that have not answered say they work.
 
         A node that ends closes its connection, which is an answer too: the first bad one counts.
@@ -176,13 +213,13 @@ class Questions:
                     raise NodeFailure(f"it is silent for {self._patience:g} s, stopped or hung")
             for sock in ready:
                 process = waiting[sock]
-                header, payload = self._receive(process)
+                header, payload = self._receive(process, check)
                 heard[process.name] = time.monotonic()
                 if WORKING in header:
                     continue
                 with self._giving_up(process):
-                    if header.get("question") != self._number:
-                        asked = header.get("question")
+                    if header.get(QUESTION) != self._number:
+                        asked = header.get(QUESTION)
                         raise NodeFailure(f"it answered question {asked}, not {self._number}")
                 answers[process.name] = header, payload
                 del waiting[sock]

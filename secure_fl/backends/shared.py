@@ -19,7 +19,7 @@ from typing import Any
 from ledger.members.keys import Signer
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.backends.processes import Process, failure, prepare, start, stop_own
-from secure_fl.backends.questions import Questions
+from secure_fl.backends.questions import Check, Questions
 from secure_fl.backends.session import LONGEST, PREPROCESSING, Backend, as_hospitals
 from secure_fl.backends.shared_session import MpcSession
 from secure_fl.errors import ConfigError, InputError, NodeFailure, require
@@ -250,9 +250,10 @@ class MpcBackend(Backend):
         message: dict[str, Any],
         payload: bytes = b"",
         each: Sequence[Mapping[str, Any]] | None = None,
+        check: Check | None = None,
     ) -> list[tuple[dict[str, Any], bytearray]]:
         """Send one command to all nodes and return their answers; see `Questions.ask`."""
-        return self._questions.ask(message, payload, each)
+        return self._questions.ask(message, payload, each, check)
 
     def tell(self, rank: int, message: dict[str, Any], *payload: bytes) -> None:
         """Send one message, which has no answer, to one node; see `Questions.tell`."""

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from ledger.members.keys import Signature
 from ledger.protocol.disputes import SignedOpened, WrongShare
 from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.backends.questions import Check
 from secure_fl.backends.session import Public, Session, Submission
 from secure_fl.backends.statements import Findings, Signed
 from secure_fl.errors import NodeFailure, SecureFLError, require
 from secure_fl.hospital.hospital import Hospital
+from secure_fl.nodes.answers import (
+    A,
+    Done,
+    Evidence,
+    Receipts,
+    RecordsSigned,
+    ResultSigned,
+    Statement,
+    check,
+)
+from secure_fl.nodes.combined import Asked, Combined
 from secure_fl.nodes.commands import (
     Aggregate,
     CheckShares,
@@ -26,10 +39,9 @@ from secure_fl.nodes.commands import (
     SignResult,
 )
 from secure_fl.nodes.shares import Delivery
-from secure_fl.types import AggregateResult, Cost, Opening
+from secure_fl.types import AggregateResult, Cost
 
 # What nodes must answer alike.
-AGREED = ("accepted", "opened", "digests", "seed")
 
 
 class Nodes(Protocol):
@@ -46,8 +58,9 @@ class Nodes(Protocol):
         message: dict[str, Any],
         payload: bytes = b"",
         each: Sequence[Mapping[str, Any]] | None = None,
+        check: Check | None = None,
     ) -> list[tuple[dict[str, Any], bytearray]]:
-        """Send one command to all nodes and return their answers."""
+        """Send one command to all nodes and return their answers, checked as they come."""
 
     def tell(self, rank: int, message: dict[str, Any], *payload: bytes) -> None:
         """Send one message to one node."""
@@ -90,14 +103,18 @@ class MpcSession(Session):
         self._checked = False
         self._cpu_ms = 0.0
         sizes = (self.hospitals, self.dim)
+        self._asked = Asked(*sizes, tuple(rule.declaration(*sizes)))
         try:
-            self._ask(OpenSession(number, rule.to_config(), *sizes, self.contract))
+            self._ask(OpenSession(number, rule.to_config(), *sizes, self.contract), Done)
         except SecureFLError:
             self.close()  # at nodes that did open it
             raise
 
-    def _ask(self, command: Command) -> list[tuple[dict[str, Any], bytearray]]:
-        return self._backend.ask(*command.write())
+    def _ask(self, command: Command, kind: type[A]) -> list[A]:
+        """Every node's answer, of the kind that the command has; see `secure_fl.nodes.answers`."""
+        message, payload = command.write()
+        answers = self._backend.ask(message, payload, check=partial(check, kind, self._asked))
+        return [kind.read(*answer) for answer in answers]
 
     def _share(
         self, x: torch.Tensor, hospitals: Sequence[int], copy: bool
@@ -120,11 +137,11 @@ class MpcSession(Session):
 
     def _bring_receipts(self) -> None:
         """Bring hospitals what nodes sign for the shares that they received."""
-        answers = self._ask(GiveReceipts(self._number, self._round))
-        for rank, (answer, _) in enumerate(answers):
-            self._cpu_ms += answer["cpu_ms"]
-            for hospital, receipt in answer["receipts"].items():
-                self.members[int(hospital)].keep(rank, _signature(receipt))
+        answers = self._ask(GiveReceipts(self._number, self._round), Receipts)
+        for rank, answer in enumerate(answers):
+            self._cpu_ms += answer.cpu_ms
+            for hospital, receipt in answer.receipts.items():
+                self.members[hospital].keep(rank, Signature.from_bytes(receipt))
 
     def check_shares(
         self, commitments: Mapping[int, bytes], posted_root: bytes = bytes(32)
@@ -137,18 +154,18 @@ class MpcSession(Session):
         if self.contract is None:
             return None
         command = CheckShares(self._number, self._round, commitments, posted_root)
-        answers = [answer for answer, _ in self._ask(command)]
+        answers = self._ask(command, Statement)
         self._checked = True
         opened = tuple(
-            SignedOpened(rank, tuple(answer["opened"]), _signature(answer["signature"]))
+            SignedOpened(rank, tuple(answer.opened), Signature.from_bytes(answer.signature))
             for rank, answer in enumerate(answers)
         )
         wrong_shares = tuple(
             _wrong_share(rank, piece)
             for rank, answer in enumerate(answers)
-            for piece in answer["wrong_shares"]
+            for piece in answer.wrong_shares
         )
-        spent = self._cpu_ms + sum(answer["cpu_ms"] for answer in answers)
+        spent = self._cpu_ms + sum(answer.cpu_ms for answer in answers)
         self._cpu_ms = 0.0
         denied = {
             hospital: f"node {said.node} says that the share did not open"
@@ -175,10 +192,10 @@ class MpcSession(Session):
         if self.contract is None:
             return None
         command = SignResult(self._number, self._round, result_sha256, candidate_sha256)
-        answers = [answer for answer, _ in self._ask(command)]
+        answers = self._ask(command, ResultSigned)
         return Signed(
-            tuple(_signature(answer["signatures"][0]) for answer in answers),
-            sum(answer["cpu_ms"] for answer in answers),
+            tuple(Signature.from_bytes(answer.signature) for answer in answers),
+            sum(answer.cpu_ms for answer in answers),
         )
 
     def sign_closing(
@@ -200,11 +217,14 @@ class MpcSession(Session):
         if self.contract is None:
             return None
         command = SignRecords(self._number, entry, candidate_sha256, records)
-        answers = [answer for answer, _ in self._ask(command)]
-        pairs = [[_signature(text) for text in answer["signatures"]] for answer in answers]
-        opened = tuple(SignedOpened(rank, (), pair[0]) for rank, pair in enumerate(pairs))
-        spent = sum(answer["cpu_ms"] for answer in answers)
-        return Findings(opened, (), (), {}, 0.0), Signed(tuple(pair[1] for pair in pairs), spent)
+        answers = self._ask(command, RecordsSigned)
+        opened = tuple(
+            SignedOpened(rank, (), Signature.from_bytes(answer.opened))
+            for rank, answer in enumerate(answers)
+        )
+        results = tuple(Signature.from_bytes(answer.result) for answer in answers)
+        spent = sum(answer.cpu_ms for answer in answers)
+        return Findings(opened, (), (), {}, 0.0), Signed(results, spent)
 
     def _aggregate(
         self,
@@ -229,67 +249,50 @@ class MpcSession(Session):
             None if reference is None else reference.numpy(),
             None if public.model is None else public.model.numpy(),
         )
-        answers = self._ask(command)
-        header, data = answers[0]
-        for rank, (other, theirs) in enumerate(answers[1:], start=1):
-            same = all(other[key] == header[key] for key in AGREED)
-            if theirs != data or not same:
+        answers = self._ask(command, Combined)
+        first = answers[0]
+        for rank, other in enumerate(answers[1:], start=1):
+            if _opened(other) != _opened(first):
                 raise NodeFailure(f"node {rank} opened other values than node 0")
-        submission.refused.update(_refused([other for other, _ in answers]))
-        values = _unpack(header["values"], data)
+        submission.refused.update(_refused(answers))
+        values = {name: torch.from_numpy(value) for name, value in first.values.items()}
         return AggregateResult(
             update=values.pop("update"),
-            accepted=torch.tensor(header["accepted"], dtype=torch.bool),
-            opened=[Opening(name, tuple(shape), unit) for name, shape, unit in header["opened"]],
+            accepted=torch.tensor(first.accepted, dtype=torch.bool),
+            opened=list(first.opened),
             values=values,
-            digests=header["digests"],
-            cost=_cost([other for other, _ in answers]),
-            seed=bytes.fromhex(header["seed"]),
+            digests=dict(first.digests),
+            cost=_cost([answer.cost for answer in answers]),
+            seed=first.seed,
         )
 
     def close(self) -> None:
         """Let the nodes forget the session's state; nodes that are gone already have."""
         if self._backend.running:
-            self._ask(CloseSession(self._number))
+            self._ask(CloseSession(self._number), Done)
 
 
-def _signature(text: str) -> Signature:
-    return Signature.from_bytes(bytes.fromhex(text))
+def _wrong_share(rank: int, said: Evidence) -> WrongShare:
+    delivery = Signature.from_bytes(said.delivery)
+    return WrongShare(said.hospital, rank, said.digest, said.root, delivery)
 
 
-def _wrong_share(rank: int, said: Mapping[str, Any]) -> WrongShare:
-    return WrongShare(
-        hospital=said["hospital"],
-        node=rank,
-        digest=bytes.fromhex(said["digest"]),
-        root=bytes.fromhex(said["root"]),
-        delivery=_signature(said["delivery"]),
-    )
-
-
-def _refused(answers: Sequence[Mapping[str, Any]]) -> dict[int, str]:
+def _refused(answers: Sequence[Statement] | Sequence[Combined]) -> dict[int, str]:
     """Reasons by hospital; where several nodes have one, the first node's."""
-    return {int(h): why for answer in answers[::-1] for h, why in answer["refused"].items()}
+    return {h: why for answer in answers[::-1] for h, why in answer.refused.items()}
 
 
-def _unpack(layout: list[Any], data: bytearray) -> dict[str, torch.Tensor]:
-    values, offset = {}, 0
-    for name, dtype, shape in layout:
-        count = int(np.prod(shape, dtype=np.int64))
-        array = np.frombuffer(data, dtype, count, offset).reshape(shape)
-        values[name] = torch.from_numpy(array.copy())
-        offset += array.nbytes
-    return values
+def _opened(answer: Combined) -> tuple[Any, ...]:
+    """What all nodes must have opened alike, to the last bit."""
+    values = [(name, v.dtype, v.shape, v.tobytes()) for name, v in answer.values.items()]
+    return answer.accepted, answer.opened, answer.digests, answer.seed, values
 
 
-def _cost(reports: list[dict[str, Any]]) -> Cost:
+def _cost(costs: Sequence[Cost]) -> Cost:
     # Node 0 alone waits for the dealer; the others' wait for node 0 would look like online time.
-    first = reports[0]
-    return Cost(
-        seconds_online=first["seconds"] - first["seconds_offline"],
-        seconds_offline=first["seconds_offline"],
-        rounds=first["rounds"],
-        bytes_online=max(report["bytes_online"] for report in reports),
-        bytes_offline=max(report["bytes_offline"] for report in reports),
-        peak_mib=max(report["peak_mib"] for report in reports),
+    return replace(
+        costs[0],
+        bytes_online=max(cost.bytes_online for cost in costs),
+        bytes_offline=max(cost.bytes_offline for cost in costs),
+        peak_mib=max(cost.peak_mib for cost in costs),
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ledger.protocol.merkle import share_digest
 from ledger.protocol.messages import verdicts
 from secure_fl.errors import InputError, require
 from secure_fl.files import sha256
+from secure_fl.nodes.answers import Evidence, Statement
 from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.fields import HASH, Short
 from secure_fl.nodes.inbox import Checked, NodeSession
@@ -80,8 +81,8 @@ class Attester:
         self._held: dict[int, Held] = {}
         self._refused: dict[int, str] = {}
 
-    def _sign(self, digest: bytes) -> str:
-        return self._signer.sign(digest).as_bytes().hex()
+    def _sign(self, digest: bytes) -> bytes:
+        return self._signer.sign(digest).as_bytes()
 
     def _claim(self, number: int) -> None:
         """Take a round of the contract for this session, before anything is signed for it."""
@@ -91,7 +92,7 @@ class Attester:
         except InputError as error:
             raise InputError(f"node {self._rank} will not sign: {error}") from error
 
-    def receipts(self, number: int) -> dict[int, str]:
+    def receipts(self, number: int) -> dict[int, bytes]:
         """Sign for every share that opens the root which its hospital signed for it.
 
         Raises:
@@ -130,7 +131,7 @@ class Attester:
 
     def statement(
         self, number: int, roots: Mapping[int, bytes], posted_root: bytes
-    ) -> tuple[Checked, dict[str, Any]]:
+    ) -> tuple[Checked, Statement]:
         """What this node says of the shares: whose opened, signed; and what proves, by the
         hospital's own signature, that one was delivered under another root than it committed to.
 
@@ -157,15 +158,16 @@ class Attester:
             else:
                 rows[hospital] = self._held[hospital].row
         claimed = self._claimed(number)
-        said = {
-            "opened": sorted(claimed),
-            "signature": self._sign(self._messages.opened(number, posted_root, claimed)),
-            "wrong_shares": [
+        said = Statement(
+            sorted(claimed),
+            self._sign(self._messages.opened(number, posted_root, claimed)),
+            [
                 self._evidence(hospital)
                 for hospital in roots
                 if hospital in self._held and hospital not in rows
             ],
-        }
+            refused,
+        )
         self._held = {}
         return Checked(number, rows, refused, claimed, roots), said
 
@@ -173,16 +175,11 @@ class Attester:
         """Whose shares opened: those that have a receipt."""
         return frozenset(self._held)
 
-    def _evidence(self, hospital: int) -> dict[str, Any]:
+    def _evidence(self, hospital: int) -> Evidence:
         held = self._held[hospital]
-        return {
-            "hospital": hospital,
-            "digest": held.digest.hex(),
-            "root": held.root.hex(),
-            "delivery": held.delivery.hex(),
-        }
+        return Evidence(hospital, held.digest, held.root, held.delivery)
 
-    def result(self, number: int, result: str, candidate: str) -> str:
+    def result(self, number: int, result: str, candidate: str) -> bytes:
         """Sign a result, if it is the hash of what this node opened itself.
 
         Args:
@@ -215,7 +212,7 @@ class Attester:
             )
         )
 
-    def closing(self, number: int, candidate: str, records: bytes) -> tuple[str, str]:
+    def closing(self, number: int, candidate: str, records: bytes) -> tuple[bytes, bytes]:
         """Sign a run's last entry, in which no hospital takes part, if its records say of every
         round what this node signed.
 

@@ -7,6 +7,7 @@ import re
 import reprlib
 import sys
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from secure_fl.errors import require
@@ -93,19 +94,76 @@ def hexadecimal(size: int) -> Rule:
     )
 
 
-HASH, ADDRESS = hexadecimal(32), hexadecimal(20)
+HASH, ADDRESS, SIGNATURE = hexadecimal(32), hexadecimal(20), hexadecimal(64)
+AMOUNT = Rule("a finite number >= 0", lambda value: _is_number(value, 0, _LARGEST))
+MOST_TEXT = 1 << 16
+TEXT = Rule(
+    f"at most {MOST_TEXT} characters",
+    lambda value: isinstance(value, str) and len(value) <= MOST_TEXT,
+)
+
+
+def _is_hospital(text: str, hospitals: int) -> bool:
+    return _HOSPITAL.fullmatch(text) is not None and int(text) < hospitals
+
+
+def by_hospital(hospitals: int, each: Rule) -> Rule:
+    """A value by number of hospital."""
+    return Rule(
+        f"{each.words} by hospital, 0..{hospitals - 1}",
+        lambda value: (
+            isinstance(value, dict)
+            and all(_is_hospital(hospital, hospitals) for hospital in value)
+            and all(map(each.holds, value.values()))
+        ),
+    )
+
+
+def distinct(hospitals: int) -> Rule:
+    """Hospitals, each once, ascending."""
+    return Rule(
+        f"hospitals in 0..{hospitals - 1}, each once, ascending",
+        lambda value: (
+            isinstance(value, list)
+            and all(_is_whole(one, 0, hospitals - 1) for one in value)
+            and all(one < following for one, following in pairwise(value))
+        ),
+    )
+
+
+def flags(count: int) -> Rule:
+    """A list of 0 and 1."""
+    return Rule(
+        f"{count} of 0 and 1",
+        lambda value: (
+            isinstance(value, list)
+            and len(value) == count
+            and all(_is_whole(one, 0, 1) for one in value)
+        ),
+    )
+
+
+def listed(most: int, parts: Mapping[str, Rule]) -> Rule:
+    """A list of objects with exactly these fields."""
+    words = ", ".join(f"{name}: {rule.words}" for name, rule in parts.items())
+    return Rule(
+        f"at most {most} objects with {words}",
+        lambda value: (
+            isinstance(value, list)
+            and len(value) <= most
+            and all(
+                isinstance(one, dict)
+                and one.keys() == parts.keys()
+                and all(rule.holds(one[name]) for name, rule in parts.items())
+                for one in value
+            )
+        ),
+    )
 
 
 def roots(hospitals: int) -> Rule:
     """Merkle roots by number of hospital."""
-    return Rule(
-        f"a root of 32 bytes in hexadecimal by hospital, 0..{hospitals - 1}",
-        lambda value: (
-            isinstance(value, dict)
-            and all(_HOSPITAL.fullmatch(h) and int(h) < hospitals for h in value)
-            and all(HASH.holds(root) for root in value.values())
-        ),
-    )
+    return by_hospital(hospitals, Rule("a root of 32 bytes in hexadecimal", HASH.holds))
 
 
 def places(hospitals: int, nodes: int) -> Rule:

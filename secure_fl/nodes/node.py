@@ -11,7 +11,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,17 @@ from secure_fl.mpc.ring import DealerRing, Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel, Mesh, open_private
+from secure_fl.nodes.answers import (
+    QUESTION,
+    Answer,
+    Done,
+    Failed,
+    Receipts,
+    RecordsSigned,
+    ResultSigned,
+    Statement,
+)
+from secure_fl.nodes.combined import Combined
 from secure_fl.nodes.commands import (
     Aggregate,
     CheckShares,
@@ -44,14 +55,16 @@ from secure_fl.nodes.commands import (
     OpenSession,
     SignRecords,
     SignResult,
+    Written,
     read_command,
 )
 from secure_fl.nodes.contract import Contract
+from secure_fl.nodes.fields import MOST_TEXT
 from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.memory import Memory
 from secure_fl.nodes.messages import Message, Open, Refused, receive
 from secure_fl.nodes.pulse import Pulse
-from secure_fl.types import AggregateResult
+from secure_fl.types import AggregateResult, Cost
 
 if TYPE_CHECKING:  # a node without a key does not load what signs
     from ledger.members.keys import Signer
@@ -112,52 +125,51 @@ class Node:
                 self.sessions[header["session"]].take(header, payload)
                 continue
             with pulse.working():
-                reply, parts = self._attempt(header, payload)
-            control.send(reply, *parts)
+                reply, data = self._attempt(header, payload)
+            control.send(reply, data)
 
-    def _attempt(
-        self, header: Message, payload: bytearray
-    ) -> tuple[dict[str, Any], Sequence[bytes]]:
+    def _attempt(self, header: Message, payload: bytearray) -> Written:
         """The answer to a message, or why there is none."""
         try:
-            reply, parts = self._answer(read_command(header, payload))
+            reply, data = self._answer(read_command(header, payload)).write()
         except NodeFailure:
             raise
         except SecureFLError as error:
             self.ring.finish()
-            return _refusal(error, header), []
-        return {**reply, "question": header.get("question")}, parts
+            return _refusal(error, header), b""
+        return {**reply, QUESTION: header.get(QUESTION)}, data
 
-    def _answer(self, command: Command) -> tuple[dict[str, Any], list[bytes]]:
+    def _answer(self, command: Command) -> Answer:
         if isinstance(command, Aggregate):
             return self._aggregate(command)
         start = process_time()
         reply = self._short_answer(command)
-        return {**reply, "cpu_ms": 1000 * (process_time() - start)}, []
+        return reply._replace(cpu_ms=1000 * (process_time() - start))
 
-    def _short_answer(self, command: Command) -> dict[str, Any]:
+    def _short_answer(
+        self, command: Command
+    ) -> Done | Receipts | Statement | ResultSigned | RecordsSigned:
         """The answer to all but an aggregation."""
         match command:
             case OpenSession():
                 self._open(command)
-                return {}
+                return Done()
             case CloseSession(session):
                 self.sessions.pop(session, None)
                 self.attesters.pop(session, None)
-                return {}
+                return Done()
             case GiveReceipts(session, number):
-                return {"receipts": self.attesters[session].receipts(number)}
+                return Receipts(self.attesters[session].receipts(number))
             case CheckShares(session, number, roots, posted_root):
                 # Signed before it hears what others found.
                 attester = self.attesters[session]
                 checked, said = attester.statement(number, roots, posted_root)
                 self.sessions[session].checked = checked
-                return {"refused": checked.refused, **said}
+                return said
             case SignResult(session, number, result, candidate):
-                return {"signatures": [self.attesters[session].result(number, result, candidate)]}
+                return ResultSigned(self.attesters[session].result(number, result, candidate))
             case SignRecords(session, number, candidate, records):
-                closing = self.attesters[session].closing(number, candidate, records)
-                return {"signatures": list(closing)}
+                return RecordsSigned(*self.attesters[session].closing(number, candidate, records))
         raise InputError(f"no answer to {command!r}")
 
     def _open(self, command: OpenSession) -> None:
@@ -190,7 +202,7 @@ class Node:
             mine = {hospital: row for hospital, row in mine.items() if theirs[hospital]}
         return mine
 
-    def _aggregate(self, command: Aggregate) -> tuple[dict[str, Any], list[bytes]]:
+    def _aggregate(self, command: Aggregate) -> Combined:
         session, number, rank = self.sessions[command.session], command.round, self.mesh.rank
         reference, model = (
             None if vector is None else torch.from_numpy(vector)
@@ -228,27 +240,16 @@ class Node:
         )
         ops.finish()
         elapsed = perf_counter() - start
-        offline, rounds, sent, received = (
-            after - was for after, was in zip(self._counters(), before, strict=True)
+        offline = self.source.seconds - before[0]
+        rounds, sent, received = (
+            after - was for after, was in zip(self._counters()[1:], before[1:], strict=True)
         )
         opened = AggregateResult(update, accepted, ops.opened, ops.values, ops.exits.digests)
         session.result = number, frozenset(hospitals), opened
         values = {name: value.numpy() for name, value in ops.values.items()}
-        reply = {
-            "accepted": accepted.int().tolist(),
-            "refused": checked.refused,
-            "opened": [[o.name, list(o.shape), o.unit] for o in ops.opened],
-            "digests": ops.exits.digests,
-            "values": [[name, v.dtype.str, list(v.shape)] for name, v in values.items()],
-            "seed": seed.hex(),
-            "seconds": elapsed,
-            "seconds_offline": offline,
-            "rounds": rounds,
-            "bytes_online": sent,
-            "bytes_offline": received,
-            "peak_mib": peak_mib(),
-        }
-        return reply, [v.tobytes() for v in values.values()]
+        cost = Cost(max(0.0, elapsed - offline), offline, rounds, sent, received, peak_mib())
+        said = accepted.tolist(), checked.refused, ops.opened, ops.exits.digests
+        return Combined(*said, values, seed, cost)
 
     def _counters(self) -> tuple[float, int, int, int]:
         mesh, source = self.mesh, self.source
@@ -256,8 +257,9 @@ class Node:
 
 
 def _refusal(error: SecureFLError, header: Message) -> dict[str, Any]:
-    kind, question = type(error).__name__, header.get("question")
-    return {"error": kind, "message": str(error), "question": question}
+    words = str(error)[:MOST_TEXT]
+    reply, _ = Failed(type(error).__name__, words).write()
+    return {**reply, QUESTION: header.get(QUESTION)}
 
 
 def _stacked(rows: dict[int, np.ndarray], bits: int) -> Updates | None:

@@ -38,7 +38,7 @@ class CheatingAttester(Attester):
     def _cheats(self, number: int, hospital: int, *kinds: str) -> bool:
         return self._plan.get((number, hospital)) in kinds
 
-    def receipts(self, number: int) -> dict[int, str]:
+    def receipts(self, number: int) -> dict[int, bytes]:
         """Receipts for all but those shares that it will deny without one."""
         return {
             hospital: receipt
