@@ -10,7 +10,7 @@ import torch
 
 from ledger.protocol.merkle import merkle_root, share_digest
 from secure_fl.hospital.hospital import Hospital
-from secure_fl.hospital.sharing import lost_to_rounding, refusal, split_integers
+from secure_fl.hospital.sharing import all_within, lost_to_rounding, refusal, split_integers
 from secure_fl.mpc.prg import Stream
 
 STEP = 2.0**-16
@@ -29,6 +29,8 @@ def test_the_range_ends_half_a_step_below_its_limit(sign: float) -> None:
     outside = torch.tensor([0.0, sign * (2.0 - 0.5 * STEP)], dtype=torch.float64)
     assert refusal(inside, 2.0) is None
     assert refusal(outside, 2.0) == "every coordinate must be in (-2, 2)"
+    assert all_within(torch.stack([inside, inside]), 2.0)
+    assert not all_within(torch.stack([inside, outside]), 2.0)
 
 
 def test_rounding_may_change_an_update_by_a_share_of_its_length() -> None:

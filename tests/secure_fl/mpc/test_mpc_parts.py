@@ -236,7 +236,9 @@ PREDICTABLE_CALLS = {
 def predictable(source: str) -> list[str]:
     """Uses of generators that an observer could predict, as `line: what`."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [a.name for a in node.names if a.name in PREDICTABLE_MODULES]
@@ -250,7 +252,8 @@ def predictable(source: str) -> list[str]:
                 or node.module in PREDICTABLE_MODULES
             ]
         elif isinstance(node, ast.Attribute) and node.attr in PREDICTABLE_CALLS | {"random"}:
-            names = [node.attr]
+            # A public seed may be named; to seed a generator is a call.
+            names = [node.attr] if node.attr != "seed" or id(node) in called else []
         found += [f"{getattr(node, 'lineno', 0)}: {name}" for name in names]
     return found
 
