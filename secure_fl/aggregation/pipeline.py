@@ -359,11 +359,15 @@ def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Con
     """Run a stage; hold what it opens to what it declares, and what it leaves to what it was given.
 
     Raises:
-        InputError: it opened something else, or left rows that are not those of hospitals in play.
+        InputError: it opened something else, left rows that are not those of hospitals in play, or
+            remembers hospitals and was given groups of them.
     """
     exits, rows = context.ops.exits, len(context.members)
     since = len(exits.opened)
     exits.allow(step.opens, rows, dim)
+    lone = state is None or context.rows is None
+    rule = f"one hospital's each for {step.config[0]}, which remembers them"
+    require(lone, "rows", rule, context.rows)
     try:
         left, following = step.apply(context, state)
     except InputError as error:

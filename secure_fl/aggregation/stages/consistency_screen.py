@@ -57,7 +57,6 @@ def consistency_screen(deviations: float = 3.0) -> Stage:
     require(0 < deviations <= 2**20, "deviations", "in (0, 2^20]", deviations)
 
     def apply(context: Context, seen: State) -> tuple[Context, State]:
-        require(context.rows is None, "rows", "one hospital's each, not groups'", context.rows)
         ops, hospitals = context.ops, context.hospitals
         scored, scores = _scored(context, seen)
         following = Seen(hospitals, context.x, scored, scores, context.surroundings.last)

@@ -11,7 +11,7 @@ import torch
 import secure_fl
 from secure_fl.aggregation import build_rule, rule_names
 from secure_fl.aggregation.rules.registry import LEFT_OUT
-from secure_fl.errors import ConfigError
+from secure_fl.errors import ConfigError, InputError
 from tests.support.literal_rules import clipping, coordinatewise, groups
 from tests.support.literal_rules.history import _Detector
 from tests.support.oracles import case
@@ -115,5 +115,8 @@ def test_groups_count_as_many_hospitals_and_reject_together(backend: str) -> Non
         assert found.accepted.tolist() == [True, False, True, True] * 2
         assert found.update.tolist() == [0.25] * 3
         assert found.opened[0].shape == (4,)
+        remembering = {"max_abs": 2.0, "stages": [stages[0], "consistency_screen"]}
+        with pytest.raises(InputError, match="rows must be one hospital's each for consistency"):
+            secure_fl.aggregate(x, remembering, several)
         few = secure_fl.aggregate(x[:7], {"max_abs": 2.0, "stages": stages}, several)
         assert few.update.tolist() == [0.0] * 3  # five are left
