@@ -44,8 +44,8 @@ def test_the_width_is_as_stated(max_abs: float) -> None:
 
 def test_rules_without_a_range_are_the_ones_named() -> None:
     unbounded = {name for name in rule_names() if build_rule(name).max_abs is None}
-    assert unbounded == {"mean", "weighted_mean"}
-    assert "`mean` and `weighted_mean` are no defence" in PAGE
+    assert unbounded == {"mean", "weighted_mean", "mean_by_samples"}
+    assert "`mean`, `weighted_mean` and `mean_by_samples` are no defence" in PAGE
 
 
 def test_named_files_exist() -> None:

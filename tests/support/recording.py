@@ -95,7 +95,7 @@ class Recorded(NamedTuple):
 
     def aggregate(self, rule: Any, x: np.ndarray, root: np.ndarray) -> tuple[Any, dict[str, bytes]]:
         """The word behind the corrections, which counts requests, is taken off."""
-        act = partial(secure_fl.aggregate, x, rule, self.backend, reference=root)
+        act = partial(secure_fl.aggregate, x, rule, self.backend, reference=root, model=root)
         result, received = self.watch(act)
         received[CORRECTIONS] = received[CORRECTIONS][:-8]
         return result, received
