@@ -27,6 +27,7 @@ from eval.bench import ledger as bench_ledger
 from eval.bench import mpc as bench_mpc
 from eval.bench import rules as bench_rules
 from eval.bench import training as bench_training
+from eval.cli import matrix as cli_matrix
 from eval.cli.console import Outliving, print_anywhere, quoted, shown
 from ledger.files import printable
 
@@ -268,6 +269,16 @@ def _parser() -> argparse.ArgumentParser:
         one = kinds.add_parser(kind, parents=[debug], help=line, description=f"Measure {line}.")
         module.add_arguments(one)
         one.set_defaults(command=module.command)
+
+    matrix = commands.add_parser(
+        "matrix",
+        parents=[debug, allow],
+        help="every attack against every rule, as heat maps",
+        description="Run every attack against every rule in the clear, with several seeds. A "
+        "matrix that was interrupted goes on where the same command is given again.",
+    )
+    cli_matrix.add_arguments(matrix)
+    matrix.set_defaults(command=cli_matrix.command)
 
     audit = commands.add_parser(
         "audit",

@@ -13,6 +13,7 @@ import torch
 
 from attacks import Attack
 from eval.jobs.evaluate import Judge
+from eval.metrics.detection import detection
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.settings.objects import experiment
@@ -174,10 +175,15 @@ class Planned:
                 pass
             result = steps.finish()
         success = None if clean is None else judge.against(result.model, clean)
+        judges = self.config.defence.build(self.config.experiment.extensions).judges
+        named = detection(result.rows, result.malicious, judges)
         row = judge.quality(result.model)._asdict() | {
             "attack_success_raw": None if success is None else success.raw,
             "attack_success_base": None if success is None else success.base,
             "attack_success_excess": None if success is None else success.excess,
+            "detection_precision": named.precision,
+            "detection_recall": named.recall,
+            "honest_named": named.honest_named,
             "rounds_run": len(result.rows) - 1,
             "seconds": time.perf_counter() - start_time,
             "model_sha256": result.closing["model_sha256"],

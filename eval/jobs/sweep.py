@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.jobs.single import Planned, drawn, plan_run
 from eval.results.intervals import interval
-from secure_fl.errors import InputError, require
+from secure_fl.errors import InputError, SecureFLError, require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, read_json, sha256, write_atomic, write_json
 from secure_fl.imports import look_in
@@ -128,10 +128,10 @@ def sweep(
     groups = _plan(federation, attacks, defences, malicious, seeds, choices)
     place = None if folder is None else Path(folder)
     if place is not None:
-        _claim(place, federation)
+        claim(place, federation)
     if jobs > 1:
         _check_portable([federation, *attacks, *defences])
-    made = dict(_results(federation, groups, jobs, place))
+    made = dict(group_results(federation, groups, jobs, place))
     return Sweep([row for index in range(len(groups)) for row in made[index]])
 
 
@@ -200,19 +200,24 @@ def _check_portable(objects: Sequence[Any]) -> None:
             raise InputError(f"{place} must be one that can be pickled: {error}") from error
 
 
-def _results(
-    federation: Federation, groups: Sequence[Group], jobs: int, place: Path | None
+def group_results(
+    federation: Federation,
+    groups: Sequence[Group],
+    jobs: int,
+    place: Path | None,
+    lenient: bool = False,
 ) -> Iterator[tuple[int, list[Row]]]:
+    """Run groups side by side; yield each's index and rows when it is done (`run_group`)."""
     if jobs == 1:
         for index, group in enumerate(groups):
-            yield index, run_group(federation, group, place)
+            yield index, run_group(federation, group, place, lenient)
         return
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     # A module of one's own is found in the current directory there as here.
     places = ([os.getcwd()],)
     with ProcessPoolExecutor(min(jobs, len(groups)), context, look_in, places) as pool:
         waiting = {
-            pool.submit(run_group, federation, group, place): index
+            pool.submit(run_group, federation, group, place, lenient): index
             for index, group in enumerate(groups)
         }
         try:
@@ -222,37 +227,54 @@ def _results(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def run_group(federation: Federation, group: Group, place: Path | None) -> list[Row]:
-    """Rows of a group's cells, those that the folder has read from it."""
-    rows, model = [], None
+def run_group(
+    federation: Federation, group: Group, place: Path | None, lenient: bool = False
+) -> list[Row]:
+    """Rows of a group's cells, those that the folder has read from it.
+
+    Args:
+        lenient: a cell that cannot be run holds the reason (`refused`), and others go on; without a
+            clean run an attack is measured by itself.
+    """
     path = None if place is None else _cell(place, federation, group.clean)
-    if path is not None and path.exists():
-        model = read_model(path.with_suffix(".npy"))
-        rows.append(read_json(path))
-    else:
+    kept = None if path is None else path.with_suffix(".npy")
+    model = read_model(kept) if kept is not None and kept.exists() else None
+
+    def clean() -> Row:
+        nonlocal model
         row, model = group.clean.measure(federation, None)
-        rows.append(_named(row, group, "none", 0.0))
-        if path is not None:
-            write_atomic(path.with_suffix(".npy"), model_bytes(model))
-            write_json(path, rows[-1])
+        if kept is not None:
+            write_atomic(kept, model_bytes(model))
+        return row
+
+    rows = [_row(path, (group.defence, "none", 0.0, group.seed), clean, lenient)]
     for attack, share, run in group.attacked:
         path = None if place is None else _cell(place, federation, run)
-        if path is not None and path.exists():
-            rows.append(read_json(path))
-            continue
-        row, _ = run.measure(federation, model)
-        rows.append(_named(row, group, attack, share))
-        if path is not None:
-            write_json(path, rows[-1])
+
+        def attacked(run: Planned = run) -> Row:
+            return run.measure(federation, model)[0]
+
+        rows.append(_row(path, (group.defence, attack, share, group.seed), attacked, lenient))
     return rows
 
 
-def _named(row: Row, group: Group, attack: str, share: float) -> Row:
-    told = dict(zip(KEYS, (group.defence, attack, share, group.seed), strict=True))
-    return told | row
+def _row(path: Path | None, told: tuple[Any, ...], run: Callable[[], Row], lenient: bool) -> Row:
+    """A cell's row, from its file or run and written there."""
+    if path is not None and path.exists():
+        return read_json(path)
+    try:
+        measured = run()
+    except SecureFLError as error:
+        if not lenient:
+            raise
+        measured = {"refused": str(error)}
+    row = dict(zip(KEYS, told, strict=True)) | measured
+    if path is not None:
+        write_json(path, row)
+    return row
 
 
-def _claim(place: Path, federation: Federation) -> None:
+def claim(place: Path, federation: Federation) -> None:
     """Make the folder of a sweep, or find that it belongs to these data.
 
     Raises:

@@ -181,6 +181,11 @@ class Pipeline:
         return any(s.uses_model for s in self.stages)
 
     @property
+    def judges(self) -> bool:
+        """Whether it opens verdicts on hospitals; others take all as they come."""
+        return any(opens.unit is None for s in self.stages for opens in s.opens)
+
+    @property
     def opens(self) -> tuple[str, ...]:
         """Names of all values that the rule opens, in order."""
         return tuple(opens.name for opens in self._declared)

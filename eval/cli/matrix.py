@@ -1,0 +1,113 @@
+"""`secure-fl matrix`: every attack against every rule."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.cli.console import shown
+
+if TYPE_CHECKING:
+    from eval.results.matrix import Matrix
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `secure-fl matrix`."""
+    parser.add_argument(
+        "settings", nargs="*", metavar="SETTING", help="as of `secure-fl run`: data=, rounds=, ..."
+    )
+    parser.add_argument("--attacks", nargs="+", metavar="NAME", help="default: all that ship")
+    parser.add_argument(
+        "--rules", nargs="+", metavar="NAME", help="rules alone, in the clear; default: all"
+    )
+    parser.add_argument(
+        "--defences", nargs="+", default=[], metavar="NAME", help="whole defences besides"
+    )
+    parser.add_argument("--malicious", type=float, default=0.3, metavar="SHARE")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes side by side")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="new folder, or that of a matrix to go on with",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run, print the worst cases, write the page; returns the exit status.
+
+    Raises:
+        InputError: nothing to run, a number that cannot be, a folder of something else.
+        ConfigError: settings that do not fit.
+    """
+    import attacks
+    from eval.jobs import matrix
+    from eval.report.matrix_page import write_matrix
+    from eval.results.matrix import averaged
+    from secure_fl.aggregation import build_rule, rule_names
+    from secure_fl.errors import require
+    from secure_fl.files import write_json
+    from secure_fl.settings.config import load_config
+    from secure_fl.simulation.prepare import prepare
+
+    require(1 <= options.seeds <= 1000, "--seeds", "from 1 to 1000", options.seeds)
+    require(1 <= options.jobs <= 256, "--jobs", "from 1 to 256", options.jobs)
+    config = load_config(options.settings, options.allow)
+    names = options.attacks or [name for name in attacks.names() if name != matrix.NO_ATTACK]
+    rules = rule_names() if options.rules is None else options.rules
+    for name in rules:
+        build_rule(name)
+    listed: list[Any] = [*(matrix.bare_rule(name) for name in rules), *options.defences]
+    federation = prepare(config)
+    seeds = range(options.seeds)
+    plan = matrix.plan_matrix(federation, names, listed, options.malicious, seeds, config)
+    print(f"{plan.cells} cells, {len(plan.refused)} that cannot be, in {shown(options.out)}")
+    begun = time.monotonic()
+
+    def told(done: int, cells: int, rows: list[matrix.Row]) -> None:
+        passed = time.monotonic() - begun
+        left = passed / done * (cells - done)
+        rule, seed = rows[0]["defence"], rows[0]["seed"]
+        print(f"[{done}/{cells}] {rule}, seed {seed}; about {_minutes(left)} left", flush=True)
+
+    rows = matrix.run_matrix(federation, plan, options.out, options.jobs, told)
+    write_json(options.out / "matrix.json", rows)
+    made = averaged(rows)
+    page = write_matrix(made, options.out)
+    print(worst_cases(made))
+    print(f"page: {shown(page)}")
+    return 0
+
+
+def worst_cases(matrix: Matrix) -> str:
+    """A line a rule: accuracy without attack and at worst, and the attack that succeeds most."""
+    from eval.results.matrix import MEASURES, NO_ATTACK
+
+    accuracy, excess, precision, recall = MEASURES
+    lowest, highest = matrix.worst(accuracy), matrix.worst(excess)
+    lines = [
+        f"{'rule':<22}{'clean':>7}{'lowest':>8}  {'under':<24}{'success':>8}  {'of':<24}"
+        f"{'precision':>10}{'recall':>8}"
+    ]
+    for rule in matrix.rules:
+        least, most = lowest.get(rule, ""), highest.get(rule, "")
+        numbers = [
+            matrix.value(accuracy.key, rule, NO_ATTACK),
+            matrix.value(accuracy.key, rule, least) if least else math.nan,
+            matrix.value(excess.key, rule, most) if most else math.nan,
+            matrix.mean(precision, rule),
+            matrix.mean(recall, rule),
+        ]
+        a, b, c, d, e = ("-" if math.isnan(n) else f"{100 * n:.1f}" for n in numbers)
+        lines.append(f"{rule:<22}{a:>7}{b:>8}  {least:<24}{c:>8}  {most:<24}{d:>10}{e:>8}")
+    note = "Percent. Success: over the clean base rate. Precision, recall: means over all attacks."
+    return "\n".join([*lines, note])
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,120 @@
+"""A matrix of attacks and rules, averaged over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Row = Mapping[str, Any]
+NO_ATTACK = "none"
+
+
+class Measure(NamedTuple):
+    """One figure of a cell.
+
+    Attributes:
+        key: in a sweep's rows.
+        title: for people.
+        worst: "highest" or "lowest": which end harms; empty for none.
+    """
+
+    key: str
+    title: str
+    worst: str
+
+
+MEASURES = (
+    Measure("accuracy", "Accuracy", "lowest"),
+    Measure("attack_success_excess", "Attack success over the clean base rate", "highest"),
+    Measure("detection_precision", "Detection precision", ""),
+    Measure("detection_recall", "Detection recall", ""),
+)
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Means over seeds.
+
+    Attributes:
+        rules, attacks: names in the order asked for; the first attack is "none".
+        values: float64 (rules, attacks) by a measure's key, NaN where there is none.
+        refused: why a cell could not be run, by (rule, attack).
+        seeds: how many.
+        malicious: share of malicious hospitals.
+    """
+
+    rules: list[str]
+    attacks: list[str]
+    values: dict[str, np.ndarray]
+    refused: dict[tuple[str, str], str]
+    seeds: int
+    malicious: float
+
+    def worst(self, measure: Measure) -> dict[str, str]:
+        """The attack that harms each rule most by a measure.
+
+        Rules without figures are left out, and those that all attacks harm alike.
+        """
+        found = {}
+        for rule, line in zip(self.rules, self.values[measure.key], strict=True):
+            attacked = [
+                (value, attack)
+                for attack, value in zip(self.attacks, line.tolist(), strict=True)
+                if attack != NO_ATTACK and not np.isnan(value)
+            ]
+            if measure.worst and len({value for value, _ in attacked}) > 1:
+                pick = max if measure.worst == "highest" else min
+                found[rule] = pick(attacked, key=lambda each: each[0])[1]
+        return found
+
+    def value(self, measure: str, rule: str, attack: str) -> float:
+        """One mean, NaN where there is none."""
+        return float(self.values[measure][self.rules.index(rule), self.attacks.index(attack)])
+
+    def mean(self, measure: Measure, rule: str) -> float:
+        """A measure's mean over the attacks of a rule, NaN where there is none."""
+        line = self.values[measure.key][self.rules.index(rule)]
+        attacked = line[[attack != NO_ATTACK for attack in self.attacks]]
+        found = attacked[~np.isnan(attacked)]
+        return float(found.mean()) if len(found) else float("nan")
+
+
+def averaged(rows: Sequence[Row]) -> Matrix:
+    """Average rows of a matrix (`eval.jobs.matrix`) over their seeds."""
+    rules = list(dict.fromkeys(row["defence"] for row in rows))
+    named = list(dict.fromkeys(row["attack"] for row in rows))
+    attacks = sorted(named, key=lambda name: name != NO_ATTACK)  # a stable sort
+    cells: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        cells.setdefault((row["defence"], row["attack"]), []).append(row)
+    values = {
+        measure.key: np.array(
+            [
+                [_mean(cells.get((rule, attack), ()), measure.key) for attack in attacks]
+                for rule in rules
+            ]
+        )
+        for measure in MEASURES
+    }
+    refused = {
+        cell: listed[0]["refused"]
+        for cell, listed in cells.items()
+        if all("refused" in row for row in listed)
+    }
+    shares = [row["malicious"] for row in rows if row["malicious"] > 0]
+    return Matrix(
+        rules,
+        attacks,
+        values,
+        refused,
+        len({row["seed"] for row in rows}),
+        max(shares, default=0.0),
+    )
+
+
+def _mean(rows: Sequence[Row], key: str) -> float:
+    found = [float(row[key]) for row in rows if row.get(key) is not None]
+    return float(np.mean(found)) if found else float("nan")

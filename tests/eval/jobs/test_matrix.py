@@ -1,0 +1,165 @@
+"""`secure-fl matrix`: every attack against every rule, resumed where it was left."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import secure_fl
+from eval.cli.main import main
+from eval.figures.matrix import draw_matrix
+from eval.jobs.matrix import bare_rule
+from eval.report.matrix_page import write_matrix
+from eval.results.matrix import MEASURES, averaged
+from secure_fl.settings.config import load_config
+from secure_fl.simulation.prepare import prepare
+
+SETTINGS = ["data=digits", "data.rows=400", "data.hospitals=4", "rounds=1", "train.epochs=1"]
+CHOSEN = ["--attacks", "sign_flip", "label_flip", "--rules", "mean", "krum", "cosine_median"]
+
+
+def run(folder: Path, *more: str) -> int:
+    return main(["matrix", *SETTINGS, *CHOSEN, "--jobs", "1", "--out", str(folder), *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A matrix of two attacks and three rules, two seeds."""
+    place = tmp_path_factory.mktemp("matrix") / "made"
+    assert run(place, "--seeds", "2", "--malicious", "0.25") == 0
+    return place
+
+
+def test_every_cell_is_what_a_run_of_its_own_gives(folder: Path) -> None:
+    rows = json.loads((folder / "matrix.json").read_text())
+    told = [(row["defence"], row["attack"], row["seed"]) for row in rows]
+    assert sorted(told) == sorted(
+        (rule, attack, seed)
+        for rule in ("mean", "krum", "cosine_median")
+        for attack in ("none", "sign_flip", "label_flip")
+        for seed in (0, 1)
+    )
+    (row,) = (row for row in rows if told[rows.index(row)] == ("mean", "sign_flip", 1))
+    federation = prepare(load_config(SETTINGS))
+    alone = secure_fl.run(
+        federation,
+        attack="sign_flip",
+        defence=bare_rule("mean"),
+        malicious=0.25,
+        rounds=1,
+        seed=1,
+        train={"epochs": 1},
+    )
+    assert row["model_sha256"] == alone.closing["model_sha256"]
+    screened = [row for row in rows if row["defence"] == "cosine_median" and row["malicious"]]
+    assert all(row["detection_recall"] is not None for row in screened)
+    assert all(row["detection_recall"] is None for row in rows if row["defence"] == "mean")
+
+
+def test_the_same_command_reads_what_is_there(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (folder / "matrix.json").read_bytes()
+    kept = {path.name: path.stat().st_mtime_ns for path in folder.glob("*[0-9a-f].json")}
+    (lost, *_) = sorted(name for name in kept if re.fullmatch(r"[0-9a-f]{64}\.json", name))
+    held = json.loads((folder / lost).read_text())
+    (folder / lost).unlink()  # as if killed before
+    assert run(folder, "--seeds", "2", "--malicious", "0.25") == 0
+    assert "[18/18]" in capsys.readouterr().out
+    again = json.loads((folder / lost).read_text())
+    assert again | {"seconds": 0} == held | {"seconds": 0}
+    for name, time in kept.items():
+        assert name == lost or (folder / name).stat().st_mtime_ns == time
+    (after, was) = (
+        [row | {"seconds": 0} for row in json.loads(data)]
+        for data in ((folder / "matrix.json").read_bytes(), before)
+    )
+    assert after == was
+
+
+def test_page_and_maps_show_all(folder: Path) -> None:
+    page = (folder / "matrix.html").read_text()
+    for word in ("mean", "krum", "cosine_median", "Sign flip", "Label flip", "25 % of the"):
+        assert word in page
+    for measure in MEASURES[:2]:
+        assert (folder / f"matrix_{measure.key}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def rows_of(values: dict[tuple[str, str], list[float]]) -> list[dict]:
+    return [
+        {
+            "defence": rule,
+            "attack": attack,
+            "malicious": 0.0 if attack == "none" else 0.3,
+            "seed": seed,
+            "accuracy": value,
+        }
+        for (rule, attack), listed in values.items()
+        for seed, value in enumerate(listed)
+    ]
+
+
+def test_means_and_worst_cases() -> None:
+    rows = rows_of(
+        {
+            ("a", "x"): [0.5, 0.7],
+            ("a", "none"): [0.9, 0.8],
+            ("a", "y"): [0.2, 0.3],
+            ("b", "none"): [0.9, 0.9],
+            ("b", "x"): [0.4, 0.4],
+        }
+    )
+    rows.append({"defence": "b", "attack": "y", "malicious": 0.3, "seed": 0, "refused": "<why>"})
+    made = averaged(rows)
+    accuracy = MEASURES[0]
+    assert made.attacks[0] == "none"
+    assert made.value("accuracy", "a", "x") == pytest.approx(0.6)
+    assert np.isnan(made.value("accuracy", "b", "y"))
+    assert made.worst(accuracy) == {"a": "y"}  # of b's one attack there is no worst
+    assert made.mean(accuracy, "a") == pytest.approx((0.6 + 0.25) / 2)
+    assert made.refused == {("b", "y"): "<why>"}
+    assert (made.seeds, made.malicious) == (2, 0.3)
+    assert list(draw_matrix(made)) == ["accuracy"]
+
+
+def test_a_reason_is_text_in_the_page(tmp_path: Path) -> None:
+    rows = rows_of({("a", "none"): [0.9], ("a", "x"): [0.5]})
+    rows.append({"defence": "a", "attack": "y", "malicious": 0.3, "seed": 0, "refused": "<b>why"})
+    page = write_matrix(averaged(rows), tmp_path).read_text()
+    assert "not run: &lt;b&gt;why" in page
+    assert "<b>why" not in page
+
+
+def test_what_cannot_be_is_said_and_the_rest_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    chosen = ["--rules", "mean", "--attacks", "withheld_shares", "sign_flip"]
+    folder = tmp_path / "few"
+    arguments = ["--seeds", "1", "--jobs", "1", "--malicious", "0.25", "--out", str(folder)]
+    assert main(["matrix", *SETTINGS, *chosen, *arguments]) == 0
+    rows = {row["attack"]: row for row in json.loads((folder / "matrix.json").read_text())}
+    assert "accuracy" in rows["sign_flip"]
+    assert "ledger" in rows["withheld_shares"]["refused"]
+    assert "mean" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--seeds", "0"], "--seeds must be from 1 to 1000; got 0"),
+        (["--jobs", "0"], "--jobs must be from 1 to 256; got 0"),
+        (["--malicious", "0.6"], "malicious must be in (0, 0.5]; got 0.6"),
+        (["--rules", "mean", "mean"], "rules must be distinct"),
+        (["--rules", "krmu"], "did you mean krum?"),
+        (["--attacks", "sign_flpi"], "did you mean sign_flip?"),
+    ],
+)
+def test_refusals(
+    arguments: list[str], match: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "none"
+    assert run(folder, *arguments) == 2
+    assert match in capsys.readouterr().err
+    assert not folder.exists()
