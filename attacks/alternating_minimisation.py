@@ -20,11 +20,11 @@ class AlternatingMinimisation(Backdoor):
     Every (`stealth` + 1)-th step follows `boost` times the gradient on poisoned rows; the others
     follow that on clean rows plus rho times that of ||w - w_0 - u||^2, u the last combined update,
     which stands for what honest hospitals do. All members see the same clean batch, drawn from the
-    rows of all of them. Ref: Bhagoji, Chakraborty, Mittal, Calo, ICML 2019, sections 3.2 and 3.3.
+    rows of all of them. Ref: Bhagoji, Chakraborty, Mittal, Calo, ICML 2019.
 
     Attributes:
         boost: > 0; default: n / f.
-        rho: weight of the distance, >= 0; the paper's is 1e-4.
+        rho: weight of the distance, >= 0.
         stealth: steps for stealth after each for the backdoor, >= 0.
         batch: clean rows in a step, >= 1.
     """

@@ -26,8 +26,7 @@ class BcLayers(Backdoor):
     Ref: Zhuang, Yu, Zhang, Wu, Zhang, Xu, ICLR 2024 (layer substitution analysis, LP attack).
 
     Attributes:
-        threshold: share of the backdoored model's success to reach, in (0, 1]; the paper's tau
-            is 0.95.
+        threshold: share of the backdoored model's success to reach, in (0, 1].
     """
 
     knowledge: ClassVar[tuple[str, ...]] = ("model", "benign")

@@ -16,11 +16,11 @@ from attacks.registry import attack
 class Blended(Backdoor):
     """Blend a faint pattern into the whole row: x <- (1 - alpha) x + alpha p, p fixed and random.
 
-    Ref: Chen, Liu, Li, Lu, Song, 2017, arXiv 1712.05526, section 3.3 (blended injection with a
-    random pattern). `columns`, `patch` and `value` have no effect.
+    Ref: Chen, Liu, Li, Lu, Song, 2017, arXiv 1712.05526 (blended injection with a random
+    pattern). `columns`, `patch` and `value` have no effect.
 
     Attributes:
-        alpha: weight of the pattern, in (0, 1]; the paper's is 0.2 in training.
+        alpha: weight of the pattern, in (0, 1].
         pattern_seed: draws p, uniform in [0, 1], the same for all rows.
     """
 

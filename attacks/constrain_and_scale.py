@@ -19,8 +19,8 @@ class ConstrainAndScale(Backdoor):
     The loss is alpha L + (1 - alpha) ||w - w_0||^2: gradients are alpha g + 2 (1 - alpha)(w - w_0).
     What was trained is then scaled by min(n / f, bound / length), the bound being the norm that the
     federation enforces, if any; it is never scaled down.
-    Ref: Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020, section 4.3 and algorithm 1, with
-    the distance as the anomaly that the loss counts.
+    Ref: Bagdasaryan, Veit, Hua, Estrin, Shmatikov, AISTATS 2020; here the distance is the
+    anomaly that the loss counts.
 
     Attributes:
         alpha: weight of the poisoned rows against stealth, in (0, 1].

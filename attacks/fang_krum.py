@@ -17,11 +17,11 @@ class FangKrum(Attack):
     """Send -lambda sign(m) with the largest lambda, halved from a bound, that Krum would choose.
 
     m is the honest mean. All malicious hospitals send the same vector, so each has f - 1 others at
-    distance 0. The bound is the paper's theorem 1, by the honest updates: lambda^2 <=
+    distance 0. The bound is theirs, by the honest updates: lambda^2 <=
     min_i S_i / ((n - 2f - 1) d) with S_i the sum of squared distances to the n - f - 2 nearest,
     plus max_i ||u_i|| / sqrt(d). Krum is tried on all of them, with n - f - 2 neighbours. Where
     no lambda above the threshold is chosen, the last one stands.
-    Ref: Fang, Cao, Jia, Gong, USENIX Security 2020, section 4.2.
+    Ref: Fang, Cao, Jia, Gong, USENIX Security 2020.
 
     Attributes:
         threshold: halving stops below it, > 0; the paper's is 1e-5.

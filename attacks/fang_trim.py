@@ -19,7 +19,7 @@ class FangTrim(Attack):
     Where the honest mean rises, values are uniform between the least honest value l and below it:
     [l / b, l] if l > 0, else [b l, l]; where it falls, between the largest h and above it: [h, b h]
     if h > 0, else [h, h / b]. Without an honest hospital the attackers' own updates stand for
-    them. Ref: Fang, Cao, Jia, Gong, USENIX Security 2020, section 4.3 (full knowledge), on updates.
+    them. Ref: Fang, Cao, Jia, Gong, USENIX Security 2020 (full knowledge), here on updates.
 
     Attributes:
         b: how far beyond, > 1; the paper's is 2.

@@ -15,7 +15,7 @@ from attacks.registry import attack
 class LabelFlipAll(Attack):
     """Train on rows of every class with the label turned over: y <- C - 1 - y, of C classes.
 
-    Ref: Fang, Cao, Jia, Gong, USENIX Security 2020, section 5.1; ByzFL's label flipping.
+    Ref: Fang, Cao, Jia, Gong, USENIX Security 2020; ByzFL's label flipping.
     """
 
     def poison(

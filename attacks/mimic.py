@@ -21,8 +21,8 @@ class Mimic(Attack):
     Without a victim given it is the honest hospital furthest along the direction in which honest
     updates vary most: argmax_i <z, u_i - m>, where z follows Oja's rule over the rounds,
     z <- normalised((t z + sum_i (u_i - m) <u_i - m, z>) / (t + 1)), and m is the running mean.
-    Ref: Karimireddy, He, Jaggi, ICLR 2022, section 3 and appendix B, who fix the victim after a
-    warm-up; here it is chosen anew each round, since hospitals may be suspended. ByzFL's `Mimic`
+    Ref: Karimireddy, He, Jaggi, ICLR 2022, who fix the victim after a warm-up; here it is chosen
+    anew each round, since hospitals may be suspended. ByzFL's `Mimic`
     repeats a fixed row: `victim=0` is its default.
 
     Attributes:

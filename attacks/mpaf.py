@@ -21,7 +21,7 @@ class Mpaf(Attack):
     and standard deviation. Needs no data. Ref: Cao, Gong, CVPR Workshops 2022 (MPAF).
 
     Attributes:
-        scale: > 0; the paper's lambda is 1e6. The bound on an update's norm holds here too.
+        scale: > 0. The bound on an update's norm holds here too.
     """
 
     knowledge: ClassVar[tuple[str, ...]] = ("model",)

@@ -20,7 +20,7 @@ class Neurotoxin(Backdoor):
 
     Gradients are zero on the `top` share of coordinates that were largest in the last combined
     update; the rest are followed. In the first round nothing is known and none is masked.
-    Ref: Zhang, Panda, Song, Yang, Mahoney, Gonzalez, Ramchandran, Mittal, ICML 2022, algorithm 1.
+    Ref: Zhang, Panda, Song, Yang, Mahoney, Gonzalez, Ramchandran, Mittal, ICML 2022.
 
     Attributes:
         top: share of coordinates left alone, in [0, 1).

@@ -17,7 +17,7 @@ class PgdBackdoor(Backdoor):
     """Train a backdoor inside a ball around the broadcast model: every step is projected onto it.
 
     So nothing of the backdoor is lost to a bound on norms. Ref: Wang et al., NeurIPS 2020
-    (2007.05084), section 4 (PGD without replacement).
+    (2007.05084; PGD without replacement).
 
     Attributes:
         radius: of the ball, > 0; default: the norm that the federation enforces, or 1 without one.

@@ -29,9 +29,9 @@ class PoisonedFL(Attack):
     and no other update. Ref: Xie, Fang, Gong, CVPR 2025 (arXiv 2404.15611).
 
     Attributes:
-        scale: c at first, > 0; the paper's code begins with 8 and more, by data set.
-        window: rounds between two tests, >= 1; the paper's is 50.
-        shrink: in (0, 1); the paper's is 0.7.
+        scale: c at first, > 0.
+        window: rounds between two tests, >= 1; 50 in the authors' code.
+        shrink: in (0, 1); 0.7 in the authors' code.
     """
 
     knowledge: ClassVar[tuple[str, ...]] = ("model", "previous")

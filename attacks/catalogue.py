@@ -1,0 +1,69 @@
+"""The page of all attacks, made of what their classes say: `python -m attacks.catalogue`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields
+from pathlib import Path
+
+from attacks.base import Attack, overrides
+from attacks.registry import find, names
+from attacks.view import knowledge_of
+
+HOOKS = ("poison", "constrain", "project", "craft", "encode", "misbehave")
+_HEAD = """\
+# Attacks
+
+Made by `python -m attacks.catalogue` from the classes in `attacks/`; a test holds it to them. What
+an attack may know and change, [extending.md](extending.md) explains: one that knows "nothing" has
+the rows and updates of its own hospitals alone. Each file has the formula, the parameters and what
+differs from its source.
+
+| Attack | What it does | Knows | Hooks | Success | Defaults | Source |
+|---|---|---|---|---|---|---|
+"""
+
+
+def page() -> str:
+    """The page in Markdown, one row an attack."""
+    return _HEAD + "".join(f"{_row(name, find(name))}\n" for name in names())
+
+
+def _row(name: str, cls: type[Attack]) -> str:
+    attack = cls()
+    known = ", ".join(sorted(knowledge_of(cls.knowledge))) or "nothing"
+    hooks = [hook for hook in HOOKS if overrides(attack, hook)]
+    if cls.every_round:
+        hooks[hooks.index("poison")] = "poison, every round"
+    if overrides(attack, "init") or overrides(attack, "prepare"):
+        hooks.append("remembers")
+    text = inspect.getdoc(cls) or ""
+    defaults = ", ".join(f"{f.name}={_shown(f.default)}" for f in fields(cls)) or "none"
+    cells = (
+        f"`{name}`",
+        text.splitlines()[0].replace("|", "\\|"),
+        known,
+        ", ".join(hooks) or "none",
+    )
+    return " | ".join(["", *cells, cls.objective, defaults, source(text), ""]).strip()
+
+
+def _shown(value: object) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def source(text: str) -> str:
+    """Where an attack comes from: what follows `Ref:` or `After` in its docstring, or its own."""
+    flat = " ".join(text.split("Attributes:")[0].split())
+    found = re.search(r"(?:Ref: |After )(.*?(?:19|20)\d\d[^.;]*(?:\.\d+[^.;]*)*)", flat)
+    if found:
+        return re.split(r", (?:who|on|for|with) ", found[1])[0].strip()
+    known = re.search(r"Ref: ([^.]*)\.", flat)
+    if known:
+        return known[1]
+    return "the baseline" if text.startswith("No attack") else "own"
+
+
+if __name__ == "__main__":
+    (Path(__file__).parents[1] / "docs" / "attacks.md").write_text(page())

@@ -1,0 +1,92 @@
+"""Attacks in whole jobs: memory over rounds resumed and audited, the protocol broken."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.audit.run import audit_run
+from eval.jobs import grid
+from eval.jobs.progress import Silent
+from secure_fl.errors import ConfigError
+from secure_fl.files import read_lines
+from secure_fl.settings.permitted import permit
+from tests.support import tiny_job
+
+REMEMBERING = (
+    "data.hospitals=6",
+    "malicious=0.5",
+    "rounds=4",
+    "repeatable_secrets=true",
+    "attacks=[{name: poisonedfl, members: each_round}, {name: neurotoxin, schedule: {start: 2},"
+    " mixture: [{name: mimic, share: 0.4}]}]",
+    "defences=[paper]",
+)
+BREAKING = (
+    "data.hospitals=6",
+    "rounds=1",
+    "attacks=[equivocation, withheld_shares, malformed_shares]",
+    "defences=[{name: paper, rule: median, validation: none, reputation: false}]",
+    "defence.backend=mpc",
+)
+
+
+@pytest.fixture(scope="module")
+def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_job.run(tmp_path_factory.mktemp("job") / "run", REMEMBERING)
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    summary = grid.read_object(folder / "summary.json")
+    assert summary["failed"] == []
+    return {row["cell"]: row for row in summary["rows"]}
+
+
+def test_a_cell_begun_again_ends_as_it_did(remembering: Path, tmp_path: Path) -> None:
+    """A cell that was cut off starts anew: what an attack remembered follows from seed and data."""
+    folder = tmp_path / "run"
+    shutil.copytree(remembering, folder)
+    before = rows(folder)
+    for name in before:
+        if name != "paper--none":
+            shutil.rmtree(folder / "cells" / name)
+    config = grid.resume_job(folder)
+    config.permit(permit(()))
+    grid.run_job(config, grid.prepare(config), folder, Silent())
+    after = rows(folder)
+    for name, row in before.items():
+        assert after[name]["chain_head"] == row["chain_head"]
+        assert after[name]["final_model_sha256"] == row["final_model_sha256"]
+
+
+def test_such_a_run_is_audited(remembering: Path) -> None:
+    assert audit_run(remembering).findings == []
+    found = rows(remembering)
+    assert set(found) == {"paper--none", "paper--poisonedfl", "paper--neurotoxin_and_mimic"}
+    assert len(found["paper--poisonedfl"]["malicious"]) > 3  # others in each round
+    assert len(found["paper--neurotoxin_and_mimic"]["malicious"]) == 3
+
+
+@pytest.mark.slow
+def test_attacks_that_break_the_protocol_cost_the_attackers_their_round(tmp_path: Path) -> None:
+    folder = tiny_job.run(tmp_path / "run", BREAKING)
+    found = rows(folder)
+    for name, at_fault in (
+        ("equivocation", ["hospital"]),
+        ("withheld_shares", []),  # nobody can tell: it sits the round out
+        ("malformed_shares", []),
+    ):
+        cell = f"paper--{name}"
+        row = read_lines(folder / "cells" / cell / "rounds.jsonl")[1]
+        (seat,) = found[cell]["malicious"]
+        assert row["accepted"] == [None if i == seat else True for i in range(6)], name
+        assert row["unopened"] == [seat], name
+        assert [ruling["at_fault"] for ruling in row["disputes"]] == at_fault, name
+
+
+def test_where_nobody_signs_such_an_attack_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="must have backend: mpc and ledger: true"):
+        tiny_job.run(tmp_path / "run", ["attacks=[equivocation]", "defences=[fedavg]"])
