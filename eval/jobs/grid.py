@@ -35,16 +35,12 @@ from secure_fl.federation import Federation
 from secure_fl.files import sha256, write_json
 from secure_fl.hospital.privacy import DELTA, epsilon
 from secure_fl.mpc.tls import check_keys
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_defence, read_config, save_config
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.settings.permitted import permit
-from secure_fl.settings.schema import (
-    AttackConfig,
-    DefenceConfig,
-    ExperimentConfig,
-    PrivacyConfig,
-    malicious_fractions,
-)
+from secure_fl.settings.schema import ExperimentConfig, PrivacyConfig, malicious_fractions
 from secure_fl.simulation.consortium import check_ledger
 from secure_fl.simulation.folder import (
     check_folder,

@@ -16,8 +16,9 @@ from eval.jobs.evaluate import Judge
 from eval.metrics.detection import detection
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.objects import experiment
-from secure_fl.settings.schema import AttackConfig, malicious_fractions
+from secure_fl.settings.schema import malicious_fractions
 from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult
 from secure_fl.simulation.single import opened, run_settings
 from secure_fl.simulation.steps import RunSteps

@@ -31,14 +31,11 @@ from secure_fl.checks import check_name
 from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import is_own
 from secure_fl.files import write_atomic
+from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
 from secure_fl.settings.permitted import permit
-from secure_fl.settings.schema import (
-    AttackConfig,
-    DefenceConfig,
-    ExperimentConfig,
-    ModelConfig,
-)
+from secure_fl.settings.schema import ExperimentConfig, ModelConfig
 from secure_fl.settings.yaml_file import read_mapping
 
 GROUPS = ("data", "model", "ledger", "experiment")

@@ -19,7 +19,8 @@ from secure_fl.backends.clear import ClearBackend
 from secure_fl.checks import check
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.extensions import NONE, Extensions
-from secure_fl.settings.schema import DefenceConfig, ExperimentConfig, PrivacyConfig
+from secure_fl.settings.defence import DefenceConfig
+from secure_fl.settings.schema import ExperimentConfig, PrivacyConfig
 
 # Largest chance that the noise alone puts an honest update outside the rule's range.
 TOLERATED_REFUSALS = 0.01

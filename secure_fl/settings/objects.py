@@ -17,14 +17,14 @@ from secure_fl.aggregation.rules import build_rule
 from secure_fl.checks import check_name, check_types
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.hospital.options import TrainOptions
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import named_attack, named_defence
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.ledger import LedgerConfig
 from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import (
     OBJECT,
-    AttackConfig,
     DataConfig,
-    DefenceConfig,
     ExperimentConfig,
     ModelConfig,
     PrivacyConfig,

@@ -17,7 +17,9 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
 from secure_fl.errors import ConfigError
-from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
+from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.defence import DefenceConfig
+from secure_fl.settings.schema import ExperimentConfig
 
 # Settings that are paths: a `~` at their begin is the home folder, since the shell leaves it.
 PATHS = ("data.path", "defence.keys", "defence.transcript", "ledger.keystore")

@@ -8,41 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
-from fractions import Fraction
+from dataclasses import dataclass, field
 from typing import Any
 
-import attacks
-from attacks.schedule import Schedule
-from secure_fl import aggregation, data, models
-from secure_fl.backends.session import BACKENDS, LONGEST, PREPROCESSING
+from secure_fl import data, models
 from secure_fl.checks import (
     check,
     check_name,
     check_plain,
-    check_types,
     check_words,
     positive,
 )
 from secure_fl.counts import share_count
-from secure_fl.errors import ConfigError, NotPermitted, near
-from secure_fl.extensions import NONE, Extensions, check_form, is_own, own_names
+from secure_fl.extensions import NONE, Extensions, check_form, is_own
 from secure_fl.faults import build_faults, check_places
 from secure_fl.hospital.options import TrainOptions
-from secure_fl.mpc.planning import Network
-from secure_fl.server.guard import GuardOptions
-from secure_fl.settings.attackers import CompanionConfig, ScheduleConfig
+from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.ledger import LedgerConfig
 
-VALIDATIONS = ("none", "rollback", "gate")
-# How malicious hospitals are chosen.
-MEMBERS = ("fixed", "each_round", "most_data")
 MAX_MALICIOUS = 0.5
 # Name of data or of a model that somebody handed over in Python: no name leads back to them.
 OBJECT = "object"
-# Settings of a defence that change no result: where its keys are, how long it waits, by which of
-# several equal circuits it computes, what it writes down.
-NEUTRAL = ("keys", "timeout", "network", "transcript")
 # Most cells of a job: every defence without attack, and under every attack at every share.
 MAX_CELLS = 10_000
 
@@ -136,276 +123,6 @@ class PrivacyConfig:
             "0 without privacy.clip_norm (noise hides nothing of an unbounded update)",
             sigma,
         )
-
-
-@dataclass
-class AttackConfig:
-    """An attack by file name, or `module:Class` for one outside the repository.
-
-    Settings hold the name alone. One of somebody's own is looked at when it is built, with what
-    the person who runs this permitted.
-
-    Attributes:
-        name: of the attack.
-        params: its parameters.
-        overstate: malicious hospitals also claim more rows than any bound believes, which counts
-            where the rule weighs by them.
-        schedule: in which rounds it acts.
-        members: which hospitals are malicious: `fixed`, drawn once; `each_round`, drawn anew in
-            each round; `most_data`, those with most rows.
-        mixture: further attacks, each with its share of the malicious hospitals; this one has the
-            rest, and its success is the one that is measured.
-    """
-
-    name: str = "none"
-    params: dict[str, Any] = field(default_factory=dict)
-    overstate: bool = False
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    members: str = "fixed"
-    mixture: list[CompanionConfig] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        check_name("attack.members", self.members, MEMBERS)
-        place, rule = "attack.overstate", "false with members: each_round (claims last all rounds)"
-        check(not self.overstate or self.members != "each_round", place, rule, self.overstate)
-        shares = sum(Fraction(str(companion.share)) for companion in self.mixture)
-        rule = "below 1 in sum: the rest is for the attack itself"
-        check(shares < 1, "attack.mixture: shares", rule, float(shares))
-        for name in self.own_names:
-            check_form(name)
-        if not self.own_names:
-            self.parts()
-
-    @property
-    def label(self) -> str:
-        """Name fit for folders and tables: `my_module:MyAttack` becomes `MyAttack`."""
-        names = [self.name, *(companion.name for companion in self.mixture)]
-        return "_and_".join(name.rpartition(":")[2] for name in names)
-
-    @property
-    def own_names(self) -> tuple[str, ...]:
-        """Names that stand for code of somebody's own."""
-        names = [self.name, *(companion.name for companion in self.mixture)]
-        return tuple(dict.fromkeys(name for name in names if is_own(name)))
-
-    @property
-    def idle(self) -> bool:
-        """Whether nobody attacks at all."""
-        return self.name == "none" and not self.mixture
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The settings as a run's hash takes them: what came later counts where it is used."""
-        own, plain = asdict(self), asdict(AttackConfig())
-        later = ("schedule", "members", "mixture")
-        return {k: v for k, v in own.items() if k not in later or v != plain[k]}
-
-    def parts(self, extensions: Extensions = NONE) -> list[tuple[attacks.Attack, Schedule, float]]:
-        """Each attack with its schedule and its share of the malicious hospitals.
-
-        Raises:
-            ConfigError, NotPermitted: see `build`.
-        """
-        beside = [(each, Fraction(str(each.share))) for each in self.mixture]
-        rest = 1 - sum((share for _, share in beside), Fraction(0))
-        return [
-            (self.build(extensions), self.schedule.build(), float(rest)),
-            *(
-                (AttackConfig(each.name, each.params).build(extensions), each.schedule.build(), own)
-                for each, own in ((each, float(share)) for each, share in beside)
-            ),
-        ]
-
-    def build(self, extensions: Extensions = NONE) -> attacks.Attack:
-        """Build the attack.
-
-        Raises:
-            ConfigError: an unknown name or parameter.
-            NotPermitted: code of somebody's own that is not among the extensions.
-        """
-        own = is_own(self.name)
-        shipped = attacks.names()
-        if not own and self.name not in shipped:
-            known = f'{", ".join(shipped)}, or "module:Class"'
-            hint = near(self.name, shipped)
-            raise ConfigError(f"attack must be one of {known}; got {self.name!r}{hint}")
-        cls = extensions.get("attack", self.name) if own else None
-        try:
-            if cls is None:
-                return attacks.load(self.name, dict(self.params))
-            return attacks.build(cls, self.params, self.name)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"attack {self.name!r}: {error}") from error
-
-
-@dataclass
-class DefenceConfig:
-    """What stands between the hospitals' updates and the next model.
-
-    Attributes:
-        name: name in tables and folders.
-        rule: aggregation rule by name (`secure-fl list`), as `module:function`, or as a list of
-            stages, `{stages: [...], max_abs: ...}`.
-        params: the rule's own parameters, where it is named.
-        backend: `plain` in the clear, `fixed` in the clear with MPC's arithmetic, `mpc` shared.
-        nodes: computing nodes, for `mpc` alone.
-        keys: folder of `secure-fl keys` for the connections between nodes; null makes fresh ones.
-        preprocessing: where correlated randomness comes from: `dealer`, a process of its own, or
-            `first_party`, CrypTen's TFP, whose node 0 could decrypt everything.
-        insecure_preprocessing: must be true for `first_party`.
-        minimum_hospitals: fewest that are combined, whoever asks, or `colluders` + 2 if that is
-            more; null: 3. All, where there are fewer.
-        colluders: how many of those combined may pool what they know, so that two others remain;
-            public; null: as many as are malicious in the run.
-        timeout: seconds after which a silent node or dealer counts as dead, for `mpc` alone. One
-            that works, however long, is not silent.
-        network: what joins the nodes, `latency_ms`, `mbit` and `lanes`
-            (`secure_fl.mpc.planning.Network`), by which `mpc` chooses its circuits.
-        transcript: folder in which the nodes record all they receive and send, for inspection:
-            whoever reads it knows every update. Each start of nodes makes a folder in it.
-        ledger: commit, record and validate on the chain.
-        reference: train a public root direction each round and hand it to the rule.
-        reputation: weight hospitals by their reputation on the chain; needs `ledger`.
-        samples_cap: where the rule weighs by numbers of rows, a hospital's claim counts for at most
-            so many equal shares of the weight (`secure_fl.server.samples`).
-        validation: `none` takes every model; `rollback` returns to the last accepted model when
-            the chain calls the round abnormal; `gate` adds the guarded server's step search,
-            early stop and final tuning.
-        proximal_mu: replaces `train.proximal_mu` for this defence; null keeps it.
-        guard: settings of the guarded server (`secure_fl.server.guard.GuardOptions`), with
-            `validation: gate` alone.
-        label: name in tables and figures; empty shows `name`.
-        paper_method: row of the paper's tables that this defence stands for, if any.
-        description: one line for `secure-fl list`.
-    """
-
-    name: str = "fedavg"
-    rule: Any = "mean"
-    params: dict[str, Any] = field(default_factory=dict)
-    backend: str = "plain"
-    nodes: int = 2
-    keys: str | None = None
-    preprocessing: str = "dealer"
-    insecure_preprocessing: bool = False
-    minimum_hospitals: int | None = None
-    colluders: int | None = None
-    timeout: float = 120.0
-    network: dict[str, Any] = field(default_factory=dict)
-    transcript: str | None = None
-    ledger: bool = False
-    reference: bool = False
-    reputation: bool = False
-    samples_cap: float = 2.0
-    validation: str = "none"
-    proximal_mu: float | None = None
-    guard: dict[str, Any] = field(default_factory=dict)
-    label: str = ""
-    paper_method: str | None = None
-    description: str = ""
-
-    def __post_init__(self) -> None:
-        check_plain("defence.name", self.name)
-        key = f"defence {self.name!r}: "
-        for words in ("label", "paper_method", "description"):
-            check_words(key + words, getattr(self, words))
-        check_name(key + "backend", self.backend, BACKENDS)
-        check(2 <= self.nodes <= 4, key + "nodes", "from 2 to 4", self.nodes)
-        check_name(key + "preprocessing", self.preprocessing, PREPROCESSING)
-        check(
-            self.preprocessing == "dealer" or self.insecure_preprocessing,
-            key + "insecure_preprocessing",
-            "true with preprocessing: first_party, where node 0 could decrypt every update",
-            self.insecure_preprocessing,
-        )
-        least = self.minimum_hospitals
-        check(least is None or least >= 1, key + "minimum_hospitals", "null or at least 1", least)
-        cap = self.samples_cap
-        check(1 <= cap < math.inf, key + "samples_cap", "at least 1 and finite", cap)
-        good = positive(self.timeout) and self.timeout <= LONGEST
-        check(good, key + "timeout", f"above 0, at most {LONGEST:,} s", self.timeout)
-        check(
-            self.colluders is None or self.colluders >= 0,
-            key + "colluders",
-            "null or at least 0",
-            self.colluders,
-        )
-        check_name(key + "validation", self.validation, VALIDATIONS)
-        check(
-            self.ledger or not self.reputation,
-            key + "reputation",
-            "false without a ledger (the chain keeps reputations)",
-            self.reputation,
-        )
-        check(
-            self.ledger or self.validation != "rollback",
-            key + "validation",
-            "none or gate without a ledger (the chain decides on rollback)",
-            self.validation,
-        )
-        check(
-            self.validation == "gate" or not self.guard,
-            key + "guard",
-            "empty unless validation is gate",
-            self.guard,
-        )
-        mu = self.proximal_mu
-        check(mu is None or 0 <= mu < math.inf, key + "proximal_mu", "null or >= 0", mu)
-        for name in self.own_names:
-            check_form(name)
-        if not self.own_names:
-            self.build()
-        self.guard_options()
-        self.network_model()
-
-    def guard_options(self) -> GuardOptions:
-        """Build the guarded server's settings; a wrong one raises `ConfigError`."""
-        options: GuardOptions = self._section("guard", GuardOptions)
-        return options
-
-    def network_model(self) -> Network:
-        """Build what joins the nodes; a wrong value raises `ConfigError`."""
-        network: Network = self._section("network", Network)
-        return network
-
-    def _section(self, name: str, made: type) -> Any:
-        """An object of a class from a mapping of its fields, under the name of the mapping."""
-        given: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value
-            for key, value in getattr(self, name).items()
-        }
-        allowed = [f.name for f in fields(made)]
-        for key in given:
-            check_name(f"defence {self.name!r}: key of {name}", key, allowed)
-        try:
-            check_types(made, given)
-            return made(**given)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"defence {self.name!r}, {name}: {error}") from error
-
-    @property
-    def own_names(self) -> tuple[str, ...]:
-        """Names in the rule that stand for code of somebody's own."""
-        return own_names(self.rule)
-
-    def build(self, extensions: Extensions = NONE) -> aggregation.Pipeline:
-        """Build the rule.
-
-        Raises:
-            ConfigError: a misspelt or impossible parameter.
-            NotPermitted: code of somebody's own that is not among the extensions.
-        """
-        check(
-            isinstance(self.rule, str | dict),
-            f"defence {self.name!r}: rule",
-            "a name, module:function, or a mapping with stages",
-            self.rule,
-        )
-        try:
-            return aggregation.make_rule(self.rule, self.params, extensions)
-        except NotPermitted:
-            raise
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"defence {self.name!r}: {error}") from error
 
 
 def malicious_fractions(value: Any) -> list[float]:

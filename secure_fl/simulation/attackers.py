@@ -120,7 +120,7 @@ def seat_order(
     Args:
         seed: of the run.
         hospitals: how many there are.
-        choice: how members are chosen (`secure_fl.settings.schema.AttackConfig.members`).
+        choice: how members are chosen (`secure_fl.settings.attackers.AttackConfig.members`).
         rows: that each hospital has, for "most_data"; ties go to the random order.
     """
     drawn = seeds.numpy_generator(seed, "malicious").permutation(hospitals)

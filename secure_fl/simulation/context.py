@@ -16,7 +16,8 @@ from secure_fl.federation import Federation
 from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.options import TrainOptions
 from secure_fl.server.validation import Validator
-from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
+from secure_fl.settings.defence import DefenceConfig
+from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.attackers import Attackers
 
 

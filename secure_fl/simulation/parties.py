@@ -27,7 +27,8 @@ from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.nodes.contract import Contract
 from secure_fl.server.server import AddingServer, GuardedServer, Server
 from secure_fl.server.validation import Validator
-from secure_fl.settings.schema import DefenceConfig, ExperimentConfig
+from secure_fl.settings.defence import DefenceConfig
+from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.cheating_hospital import CheatingHospital
 from secure_fl.simulation.secret import CellSecrets, RunSecret, public_members_seed
 

@@ -17,14 +17,10 @@ from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.options import TrainOptions
 from secure_fl.nodes.contract import Contract
 from secure_fl.server.samples import LARGEST_CLAIM
+from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.defence import NEUTRAL, DefenceConfig
 from secure_fl.settings.ledger import PLACES
-from secure_fl.settings.schema import (
-    NEUTRAL,
-    AttackConfig,
-    DefenceConfig,
-    ExperimentConfig,
-    malicious_count,
-)
+from secure_fl.settings.schema import ExperimentConfig, malicious_count
 from secure_fl.simulation.attack_round import poisoned_once
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
 from secure_fl.simulation.context import RunContext

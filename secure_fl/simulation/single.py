@@ -9,9 +9,10 @@ from pathlib import Path
 
 from secure_fl.errors import require
 from secure_fl.federation import Federation
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
 from secure_fl.settings.feasible import check_defence, check_numbers
-from secure_fl.settings.schema import AttackConfig, malicious_fractions
+from secure_fl.settings.schema import malicious_fractions
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.rehearsal import dry_run

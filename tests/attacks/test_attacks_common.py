@@ -13,8 +13,8 @@ from attacks import Attack, attack
 from attacks.checks import CHECKS, check_attack
 from secure_fl.descriptions import first_line
 from secure_fl.errors import ConfigError
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.permitted import permit
-from secure_fl.settings.schema import AttackConfig
 
 EXPECTED = {
     *("adaptive_backdoor", "alie", "alternating_minimisation", "backdoor", "bc_layers", "blended"),

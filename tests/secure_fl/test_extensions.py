@@ -16,9 +16,10 @@ import secure_fl
 from secure_fl.aggregation import build_rule, make_rule, make_stage
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.extensions import NONE, load_extensions
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config, read_config, save_config
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.permitted import kind_of, permit
-from secure_fl.settings.schema import AttackConfig, DefenceConfig
 
 COUNT = itertools.count()
 MODULE = '''

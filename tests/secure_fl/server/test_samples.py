@@ -12,8 +12,8 @@ import secure_fl
 from secure_fl.aggregation import build_rule
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.server.samples import LARGEST_CLAIM, bounded
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config, load_defence
-from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import counted
 from secure_fl.simulation.run import RunConfig, make_context

@@ -14,13 +14,14 @@ from secure_fl.extensions import load_extensions
 from secure_fl.hospital.training import clip
 from secure_fl.models import build
 from secure_fl.settings.config import load_defence, presets
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.feasible import (
     TOLERATED_REFUSALS,
     check_defence,
     largest_noise,
     refusal_chance,
 )
-from secure_fl.settings.schema import DefenceConfig, PrivacyConfig
+from secure_fl.settings.schema import PrivacyConfig
 from secure_fl.simulation.single import run_settings as run
 from tests.support import tiny_job
 

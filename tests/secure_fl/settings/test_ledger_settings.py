@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from secure_fl.errors import ConfigError
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config, read_config, save_config
 from secure_fl.settings.ledger import LedgerConfig
-from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.consortium import address
 from secure_fl.simulation.run import RunConfig
 

@@ -18,9 +18,11 @@ from secure_fl.errors import ConfigError
 from secure_fl.hospital.options import TrainOptions
 from secure_fl.mpc.planning import Network
 from secure_fl.server.guard import GuardOptions
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config, read_config, save_config
+from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.ledger import LedgerConfig
-from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
+from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.parties import backend_options
 from secure_fl.simulation.run import RunConfig
 from secure_fl.simulation.secret import RunSecret

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from secure_fl.errors import ConfigError, InputError
-from secure_fl.settings.schema import AttackConfig, DefenceConfig, ExperimentConfig
+from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.defence import DefenceConfig
+from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.settings.yaml_file import read_mapping
 
 

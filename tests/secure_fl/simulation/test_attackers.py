@@ -16,8 +16,8 @@ from attacks.schedule import Schedule
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.federation import Federation
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
-from secure_fl.settings.schema import AttackConfig
 from secure_fl.simulation.attack_round import begin, training_rows
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
 from secure_fl.simulation.context import RunContext, State

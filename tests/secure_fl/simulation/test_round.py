@@ -21,7 +21,7 @@ from secure_fl.federation import Federation
 from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.training import train
 from secure_fl.server.samples import bounded
-from secure_fl.settings.schema import AttackConfig
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.simulation.attackers import Part
 from secure_fl.simulation.parties import make_server
 from secure_fl.simulation.prepare import prepare

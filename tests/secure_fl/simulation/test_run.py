@@ -18,8 +18,9 @@ import secure_fl
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.federation import Federation
 from secure_fl.files import read_json, read_lines
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import presets
-from secure_fl.settings.schema import AttackConfig, malicious_count
+from secure_fl.settings.schema import malicious_count
 from secure_fl.simulation.attackers import seat_order
 from secure_fl.simulation.folder import TIMINGS, model_path, read_model, records_digest
 from secure_fl.simulation.parties import open_nodes

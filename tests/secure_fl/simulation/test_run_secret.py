@@ -16,7 +16,7 @@ from secure_fl.data import load
 from secure_fl.files import read_lines
 from secure_fl.hospital.privacy import gaussian
 from secure_fl.mpc.prg import Stream
-from secure_fl.settings.schema import AttackConfig
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.simulation import parties
 from secure_fl.simulation.folder import TIMINGS
 from secure_fl.simulation.prepare import data_hash, prepare
