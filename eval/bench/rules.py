@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from secure_fl.errors import require
+from secure_fl.errors import InputError, require
 
 if TYPE_CHECKING:
     pass
@@ -59,9 +60,27 @@ def command(options: argparse.Namespace) -> int:
             measure(name, options.hospitals, options.malicious, dim, options.repeat)
             for dim in options.dim
             for name in names
+            if bears(name, options.hospitals, options.malicious)
         ]
     print(json.dumps(rows) if options.json else table(rows))
     return 0
+
+
+def bears(rule: str, hospitals: int, malicious: int) -> bool:
+    """Whether a rule can be with so many hospitals; says so where it cannot.
+
+    Raises:
+        ConfigError: no such rule.
+    """
+    from secure_fl.aggregation import build_rule
+
+    made = build_rule(rule, **parameters(rule, hospitals, malicious))
+    try:
+        made.check_hospitals(hospitals)
+    except InputError as error:
+        print(f"{rule} is left out: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def measure(rule: str, hospitals: int, malicious: int, dim: int, repeat: int) -> Row:

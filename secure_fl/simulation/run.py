@@ -111,13 +111,13 @@ class RunConfig:
 
 
 def choose_malicious(run: RunConfig, rows: Sequence[int] | None = None) -> tuple[int, ...]:
-    """Seats of the hospitals that attack in some round, ascending.
+    """Seats of the hospitals that attack in some round, ascending, whatever the attack does.
 
     Args:
         run: whose.
         rows: that each hospital has, where members are those with most.
     """
-    return make_attackers(run, rows).ever
+    return _attackers(run, rows, ()).ever
 
 
 def make_attackers(run: RunConfig, rows: Sequence[int] | None = None) -> Attackers:
@@ -126,8 +126,12 @@ def make_attackers(run: RunConfig, rows: Sequence[int] | None = None) -> Attacke
     Raises:
         ConfigError: a share of a mixture that gives no whole hospital.
     """
+    parts = run.attack.parts(run.experiment.extensions)
+    return _attackers(run, rows, tuple(Part(*each) for each in parts))
+
+
+def _attackers(run: RunConfig, rows: Sequence[int] | None, parts: tuple[Part, ...]) -> Attackers:
     experiment, attack = run.experiment, run.attack
-    parts = tuple(Part(*each) for each in attack.parts(experiment.extensions))
     hospitals = experiment.data.hospitals
     order = seat_order(experiment.seed, hospitals, attack.members, rows)
     moving = attack.members == "each_round"

@@ -37,6 +37,6 @@ def weighted_median(by: str = "reputation", max_abs: float = DEFAULT_MAX_ABS) ->
 
 
 @rule
-def foundation_fl(synthetic: float = 0.5, max_abs: float = NORM_MAX_ABS) -> Pipeline:
+def foundation_fl(synthetic: float = 0.5, max_abs: float = NORM_MAX_ABS / 2) -> Pipeline:
     """Median among added copies of the most central update (FoundationFL, 2025)."""
     return Pipeline((make_stage("foundation", {"synthetic": synthetic}),), max_abs)

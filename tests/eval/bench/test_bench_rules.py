@@ -15,8 +15,10 @@ from secure_fl.aggregation import build_rule, rule_names
 
 def test_every_rule_that_ships_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "rules", "--dim", "64", "--repeat", "1", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    assert [row["rule"] for row in rows] == rule_names()
+    told = capsys.readouterr()
+    rows = json.loads(told.out)
+    assert [row["rule"] for row in rows] == [name for name in rule_names() if name != "mda"]
+    assert "mda is left out: " in told.err  # of 20 hospitals too many subsets
     assert all(row["ours_ms"] > 0 for row in rows)
     by_rule = {row["rule"]: row for row in rows}
     assert by_rule["trimmed_mean"]["torch_ms"] > 0
@@ -38,7 +40,7 @@ def test_the_others_compute_what_ours_does(peers) -> None:
     for name in sorted({"mean", "median", "trimmed_mean", "mean_around_median"} & others.keys()):
         made = build_rule(name, **rules.parameters(name, 20, 4))
         ours = secure_fl.aggregate(x, made, "plain").update
-        torch.testing.assert_close(others[name](x), ours, atol=1e-12, rtol=0)
+        torch.testing.assert_close(others[name](x).double(), ours, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -112,5 +112,5 @@ def test_an_outlier_shows_in_some_columns_drawn_at_random(backend: str) -> None:
 
 def test_a_history_is_of_hospitals_not_of_groups() -> None:
     rule = Pipeline((make_stage("bucketing", {"size": 2}), make_stage("foolsgold", {})), 2.0)
-    with pytest.raises(InputError, match="rows with a history must be one hospital's each"):
+    with pytest.raises(InputError, match="rows must be one hospital's each for foolsgold"):
         secure_fl.aggregate(rows(0), rule)

@@ -60,7 +60,7 @@ def test_after_ctrl_c_no_result_is_another_rounds(doomed: Any) -> None:
     assert not doomed.running
 
 
-@pytest.mark.parametrize("method", ["send", "receive"])
+@pytest.mark.parametrize("method", ["send", "receive_header"])
 def test_an_interruption_between_two_nodes_stops_both(
     doomed: Any, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:

@@ -167,9 +167,9 @@ def test_what_a_node_receives_is_uniform(recorded: Recorded, name: str, value: f
             assert chi_square(table.view(np.uint8).ravel()) < CHI_SQUARE_LIMIT
     for channel in frames[0]:
         words = np.stack([update_shares(r[channel], D).view(np.uint64) for r in runs])
-        # A sum that was rounded down by up to 24 bits leaves with zeros there.
-        middle = ((words >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype("<u4").view(np.uint8)
-        assert chi_square(middle.ravel()) < CHI_SQUARE_LIMIT
+        # A sum that was rounded down leaves with zeros below; a product has 40 bits at the most.
+        upper = words[..., None].view(np.uint8)[..., 5:]
+        assert chi_square(upper.ravel()) < CHI_SQUARE_LIMIT
 
 
 def test_the_statistic_sees_what_is_not_uniform() -> None:
@@ -232,7 +232,8 @@ def test_sizes_and_counts_depend_on_public_parameters_alone(recorded: Recorded, 
             assert not any(found(row, data) for data in received.values() for row in x)
     for same in by_counts.values():
         assert all(seen == same[0] for seen in same)
-    if name not in ("signguard", "alignins"):  # whose flags all differ
+    # Of inputs whose flags differ nothing is compared.
+    if name not in ("signguard", "alignins", "norm_screen"):
         assert len(by_counts) < len(chosen)  # something was compared
     if len(build_rule(name).opens) == 1:
         assert len(by_counts) == 1

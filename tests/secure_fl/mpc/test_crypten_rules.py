@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,5 +28,5 @@ def test_the_documented_program_runs(tmp_path: Path, parties: int) -> None:
     (printed,) = [block for block in found if block.language == "text"]
     path = tmp_path / "aggregate.py"
     path.write_text(python.text, encoding="utf-8")
-    outputs = launch(tmp_path, [[sys.executable, str(path)]] * parties, parties)
+    outputs = launch(tmp_path, [[str(path)]] * parties, parties)
     assert outputs == [printed.text] * parties
