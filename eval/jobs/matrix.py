@@ -154,9 +154,3 @@ def run_matrix(
             if observe is not None:
                 observe(done, plan.cells, rows)
     return [row for index in sorted(made) for row in made[index]] + plan.refused
-
-
-def as_seeds(count: int) -> list[int]:
-    """Seeds 0 to count - 1."""
-    require(1 <= count <= 1000, "seeds", "from 1 to 1000", count)
-    return list(range(count))
