@@ -14,6 +14,7 @@ from typing import Any
 from eval.jobs.run_lock import only_writer
 from eval.jobs.single import plan_run
 from eval.jobs.sweep import KEYS, Group, Row, claim, group_results
+from secure_fl.aggregation import build_rule
 from secure_fl.errors import SecureFLError, require
 from secure_fl.federation import Federation
 from secure_fl.settings.objects import attack_config, defence_config
@@ -43,15 +44,16 @@ class Plan:
 
 
 def bare_rule(name: str, params: Mapping[str, Any] | None = None) -> DefenceConfig:
-    """A rule alone, in the clear, with a public root direction where it wants one.
+    """A rule alone, in the clear, with a public root direction if it needs one.
 
     Nothing is opened in the clear, so that no minimum of rows stands in the way.
     """
+    given = dict(params or {})
     return DefenceConfig(
         name=name,
         rule=name,
-        params=dict(params or {}),
-        reference=True,
+        params=given,
+        reference=build_rule(name, **given).uses_reference,
         minimum_hospitals=1,
         colluders=0,
     )

@@ -47,6 +47,7 @@ class Stage:
         linear: true if it only sums rows with public weights, so that no bound is needed.
         weighs_samples: true if it uses `context.samples`.
         uses_model: true if it uses `context.surroundings.model`.
+        uses_reference: true if it cannot do without `context.reference`, a public direction.
         needs: fewest rows with which it can keep its promise; with fewer nothing is combined.
         leaves: how many rows it leaves at the most, by how many there are.
         most: most hospitals for which it can be computed; None: any number.
@@ -59,6 +60,7 @@ class Stage:
     linear: bool = False
     weighs_samples: bool = False
     uses_model: bool = False
+    uses_reference: bool = False
     needs: int = 1
     leaves: Callable[[int], int] = lambda rows: rows
     most: int | None = None
@@ -179,6 +181,11 @@ class Pipeline:
     def uses_model(self) -> bool:
         """Whether the rule uses the global model of the round."""
         return any(s.uses_model for s in self.stages)
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether the rule cannot do without a public direction."""
+        return any(s.uses_reference for s in self.stages)
 
     @property
     def judges(self) -> bool:

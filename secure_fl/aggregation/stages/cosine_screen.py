@@ -43,4 +43,4 @@ def cosine_screen(reference: str = "median", threshold: float = 0.0) -> Stage:
         accepted = context.ops.open("accepted", near(context))  # (m,)
         return context.reject(accepted), state
 
-    return Stage(apply, opens=(Opens("accepted"),))
+    return Stage(apply, opens=(Opens("accepted"),), uses_reference=reference == "root")

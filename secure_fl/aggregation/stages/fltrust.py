@@ -43,4 +43,4 @@ def fltrust() -> Stage:
         moved = weighed(context, weights, most=LONGEST_STRETCH * (1 + 2.0**-10))
         return replace(context, update=ops.row(moved, 0)), state
 
-    return Stage(apply)
+    return Stage(apply, uses_reference=True)

@@ -75,7 +75,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         flagged = replace(context, x=x).reject(accepted)
         return flagged.keep(used[accepted]), Trust(sent, root)
 
-    return Stage(apply, opens=(Opens("accepted"), Opens("used")), init=Trust)
+    return Stage(apply, opens=(Opens("accepted"), Opens("used")), init=Trust, uses_reference=True)
 
 
 def _middle_and_bar(ops: Ops, score: Secret, minimum: int) -> tuple[Secret, Secret]:

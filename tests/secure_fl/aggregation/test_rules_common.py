@@ -254,7 +254,7 @@ def test_bad_parameters_of_rules_are_refused(name: str) -> None:
 @every_unit
 def test_rules_that_need_a_root_or_the_model_say_so(unit: str) -> None:
     given = sample()
-    if any(word in unit for word in ("root", "trust_screen", "guarded", "fltrust")):
+    if UNITS[unit].uses_reference:
         with pytest.raises(InputError, match="needs a reference"):
             aggregate(unit, given["x"])
     elif UNITS[unit].uses_model:
