@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from eval.figures import figures, plotting
-from eval.report.report import READING
+from eval.report.wording import READING
 from eval.results import style
 from eval.results.records import Cell, Run, load_run
 from tests.support import sample_run

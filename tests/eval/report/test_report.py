@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval.report import report
+from eval.report import cells, overview, report
+from eval.report.wording import READING
 from eval.results.records import Cell, Run, load_run
 from secure_fl.errors import InputError
 from tests.support import sample_run
@@ -109,10 +110,10 @@ def test_report_states_what_ran_and_how_to_repeat_it(page: str) -> None:
 
 def test_figures_are_embedded_and_saved(folder: Path, page: str) -> None:
     saved = sorted(path.stem for path in (folder / "figures").glob("*.png"))
-    assert saved == sorted(set(report.READING) - {"success_by_fraction"})
+    assert saved == sorted(set(READING) - {"success_by_fraction"})
     assert page.count("<figure>") == len(saved)
     for name in saved:
-        assert report.READING[name] in html.unescape(page)
+        assert READING[name] in html.unescape(page)
 
 
 def test_banner_only_for_insecure_preprocessing(tmp_path: Path, page: str) -> None:
@@ -156,24 +157,24 @@ def test_rejections_are_counted_by_group() -> None:
         {"round": 2, "accepted": [False, False, True, True]},
     ]
     cell = Cell({"malicious": [0]}, rounds)
-    assert report.rejection_shares(cell) == (pytest.approx(1 / 5), 1.0)
-    assert report.rejection_shares(Cell({}, [])) == (None, None)
+    assert cells.rejection_shares(cell) == (pytest.approx(1 / 5), 1.0)
+    assert cells.rejection_shares(Cell({}, [])) == (None, None)
 
 
 def test_a_jump_of_the_model_is_named_in_its_cell() -> None:
     row = {"defence": "mean", "attack": "none", "malicious_fraction": 0.0, "accuracy": 0.5}
     drifts = (None, 1.0, 0.9, 0.8, 0.7, 9.0)
     rounds = [{"round": number, "drift": drift} for number, drift in enumerate(drifts)]
-    facts = dict(report.cell_groups([Cell(row, rounds)])[0]["cells"][0]["facts"])
+    facts = dict(cells.cell_groups([Cell(row, rounds)])[0]["cells"][0]["facts"])
     assert facts["Drift alarms"] == "round 5"
 
 
 def test_openings_and_ledger_are_summed_up(folder: Path) -> None:
     run = load_run(folder)
-    opened = report.opened_summary(run.cells)
+    opened = cells.opened_summary(run.cells)
     assert ["Full framework (guarded)", "update", "5922", "24"] in opened  # 3 cells of 8 rounds
     assert not [line for line in opened if line[0] == "FedAvg"]
-    first = report.ledger_summary(run.cells)[0]
+    first = cells.ledger_summary(run.cells)[0]
     assert first == ["Full framework (paper), no attack", "8 accepted", "311", "cd" * 32]
 
 
@@ -264,10 +265,10 @@ def test_tiles_show_accuracy_gain_and_worst_attack() -> None:
     root["accuracy"] = 0.80
     fedavg = [r for r in rows if r["defence"] == "fedavg"]
     fedavg[0]["accuracy"] = 0.79
-    first = report.tiles(rows)[0]
+    first = overview.tiles(rows)[0]
     assert (first.label, first.accuracy, first.gain) == ("FedAvg", "79.0%", "−1.0")
     assert (first.worst, first.worst_attack) == ("+86.0", "Model replacement")
-    alone = report.tiles([r for r in rows if r is not root])[0]
+    alone = overview.tiles([r for r in rows if r is not root])[0]
     assert alone.gain == ""
 
 
@@ -276,4 +277,4 @@ def test_tiles_show_accuracy_gain_and_worst_attack() -> None:
 )
 def test_the_jobs_time_is_shown_in_minutes(seconds: float | None, text: str | None) -> None:
     run = Run("x", {}, {}, {"seconds": seconds}, (Cell(sample_run.rows()[0]),))
-    assert dict(report.header_facts(run)).get("Job") == text
+    assert dict(overview.header_facts(run)).get("Job") == text

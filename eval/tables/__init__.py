@@ -1,0 +1,39 @@
+"""Tables of a run: built once as sheets of text, rendered for console, Markdown and HTML."""
+
+from eval.tables.cells import cells_sheet
+from eval.tables.cost import cost_sheet
+from eval.tables.paper import paper_sheet
+from eval.tables.quality import (
+    averages_note,
+    class_sheet,
+    privacy_note,
+    quality_sheet,
+    repeatable_note,
+)
+from eval.tables.sheet import DASH, Sheet, decimals, megabytes, percent, points, seconds
+from eval.tables.success import attack_sheet, calibration_note, degradation_sheet
+from eval.tables.summary import console_table, markdown_table, sheets
+
+__all__ = [
+    "DASH",
+    "Sheet",
+    "attack_sheet",
+    "averages_note",
+    "calibration_note",
+    "cells_sheet",
+    "class_sheet",
+    "console_table",
+    "cost_sheet",
+    "decimals",
+    "degradation_sheet",
+    "markdown_table",
+    "megabytes",
+    "paper_sheet",
+    "percent",
+    "points",
+    "privacy_note",
+    "quality_sheet",
+    "repeatable_note",
+    "seconds",
+    "sheets",
+]

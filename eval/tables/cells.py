@@ -1,0 +1,44 @@
+"""Every cell with all its measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from eval.results.records import Row
+from eval.results.style import NO_ATTACK, attack_label, defence_label
+from eval.tables.averages import mean, subtract
+from eval.tables.sheet import DASH, Sheet, decimals, percent, points
+
+
+def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = ()) -> Sheet:
+    """Every cell with all its measures; D_r is clean accuracy less accuracy under attack.
+
+    Args:
+        rows: of the cells.
+        missing: method, attack and share of cells that are not there.
+    """
+    body = []
+    for row in rows:
+        attacked = row["attack"] != NO_ATTACK
+        clean = mean(rows, "accuracy", str(row["defence"]), NO_ATTACK)
+        drop = subtract(clean, row["accuracy"]) if attacked else None
+        body.append(
+            [
+                defence_label(row),
+                attack_label(str(row["attack"])),
+                f"{100 * row['malicious_fraction']:.0f}%" if attacked else DASH,
+                *(percent(row.get(key)) for key in ("accuracy", "precision", "recall", "f1")),
+                decimals(row.get("auc")),
+                points(drop),
+                percent(row.get("attack_success_raw")),
+                percent(row.get("attack_success_base")),
+                points(row.get("attack_success_excess")),
+                str(row.get("rounds_run") or DASH),
+                DASH if row.get("seconds") is None else f"{row['seconds']:.1f}",
+            ]
+        )
+    header = ["Method", "Attack", "Malicious", "Accuracy", "Precision", "Recall", "F1", "AUC"]
+    header += ["D_r", "Success", "Clean base", "Excess", "Rounds", "Seconds"]
+    for method, attack, share in missing:
+        body.append([method, attack, share or DASH, *["missing"] * (len(header) - 3)])
+    return Sheet("All cells", header, body, "D_r: clean accuracy less accuracy under attack.")
