@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `secure-fl matrix`."""
+    parser.description = (
+        "Run every attack against every rule in the clear, with several seeds. A "
+        "matrix that was interrupted goes on where the same command is given again."
+    )
     parser.add_argument(
         "settings", nargs="*", metavar="SETTING", help="as of `secure-fl run`: data=, rounds=, ..."
     )

@@ -1,0 +1,128 @@
+"""All commands and their options."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from importlib import metadata
+from types import ModuleType
+from typing import Any, NamedTuple, NoReturn
+
+from eval.bench import ledger as bench_ledger
+from eval.bench import mpc as bench_mpc
+from eval.bench import rules as bench_rules
+from eval.bench import training as bench_training
+from eval.cli import audit, compare, keys, listing, matrix, prepare, report, run
+from eval.cli.status import BAD_INPUT, OK
+
+# As `pyproject.toml` names it.
+DISTRIBUTION = "secure-fl-crypten"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in two lines, with the nearest name for a typo."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print and exit with status 2."""
+        from secure_fl.errors import near
+
+        unknown = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if unknown is not None:
+            message += near(unknown[1], re.findall(r"'([^']*)'", unknown[2]))
+        lost = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
+        if lost is not None:
+            message += near(lost[1], self._options())
+        self.exit(BAD_INPUT, f"{self.prog}: {message}\nusage: {self.prog} --help\n")
+
+    def _options(self) -> list[str]:
+        """Names of all options, of its commands too."""
+        names = [name for action in self._actions for name in action.option_strings]
+        for action in self._actions:
+            if isinstance(action.choices, dict):
+                for command in action.choices.values():
+                    names += command._options()
+        return names
+
+
+class _Version(argparse.Action):
+    """Prints the version of the installed distribution."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print and exit."""
+        print(f"secure-fl {metadata.version(DISTRIBUTION)}")
+        parser.exit(OK)
+
+
+class _Command(NamedTuple):
+    """One command: its module has `add_arguments(parser)` and `command(options)`."""
+
+    name: str
+    module: ModuleType
+    line: str
+    imports: bool = False  # whether settings may name code of the user's own
+
+
+COMMANDS = (
+    _Command("run", run, "run an experiment", imports=True),
+    _Command("list", listing, "attacks, defences, rules, data sets, models, experiments"),
+    _Command(
+        "prepare",
+        prepare,
+        "read a data set of your own files once and keep it as one file for data.path",
+    ),
+    _Command("compare", compare, "one rule's result from the three backends, side by side"),
+    _Command("report", report, "draw a run's figures and HTML report again"),
+    _Command("keys", keys, "make keys and certificates for nodes and dealer"),
+    _Command("matrix", matrix, "every attack against every rule, as heat maps", imports=True),
+    _Command(
+        "audit",
+        audit,
+        "execute a run's chains again and check every file against them",
+        imports=True,
+    ),
+)
+BENCHMARKS = (
+    _Command("mpc", bench_mpc, "a rule between computing nodes"),
+    _Command("ledger", bench_ledger, "a round on the ledger"),
+    _Command("rules", bench_rules, "rules in the clear, beside others'"),
+    _Command("training", bench_training, "local training: batched, a module, and a loop"),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; its options name the function to call, `command`."""
+    parser = _Parser(
+        prog="secure-fl",
+        description="Federated learning under attack, aggregated under secure multi-party "
+        "computation, with reputations on a chain.",
+    )
+    parser.add_argument("--version", action=_Version, help="show the version and exit")
+    parser.set_defaults(debug=False)
+    debug = _Parser(add_help=False)
+    debug.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    allow = _Parser(add_help=False)
+    allow.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="code of your own that may be imported: a run's folder cannot ask for it by itself",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for each in COMMANDS:
+        parents = [debug, allow] if each.imports else [debug]
+        one = commands.add_parser(each.name, parents=parents, help=each.line)
+        each.module.add_arguments(one)
+        one.set_defaults(command=each.module.command)
+    bench = commands.add_parser("bench", help="measure the cost of MPC, ledger, rules or training")
+    kinds = bench.add_subparsers(required=True, metavar="WHAT")
+    for each in BENCHMARKS:
+        told = f"Measure {each.line}."
+        one = kinds.add_parser(each.name, parents=[debug], help=each.line, description=told)
+        each.module.add_arguments(one)
+        one.set_defaults(command=each.module.command)
+    return parser
