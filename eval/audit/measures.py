@@ -16,8 +16,9 @@ import torch
 
 from attacks import Attack
 from eval.audit.records import CellRecords, Finding, guarded, result_of, strange_keys
-from eval.jobs import grid
+from eval.jobs import cell_row, starting
 from eval.jobs.evaluate import Judge
+from eval.jobs.plan import Cell
 from eval.results.records import BY_CLASS, read_object
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
@@ -74,7 +75,7 @@ class Measured:
 def measure(
     config: ExperimentConfig,
     run: Path,
-    planned: Sequence[grid.Cell],
+    planned: Sequence[Cell],
     cells: Sequence[CellRecords],
     report: Measured,
     own_data: Path | None = None,
@@ -96,10 +97,10 @@ def measure(
     except SecureFLError as error:
         report.skipped.append(("measures", str(error)))
         return
-    stated = read_object(run / grid.ENVIRONMENT).get(grid.DATA_HASH)
+    stated = read_object(run / starting.ENVIRONMENT).get(starting.DATA_HASH)
     if stated != federation.data_sha256:
         fault = f"is {stated}; the data here have {federation.data_sha256}"
-        report.findings.append(Finding(f"{grid.ENVIRONMENT}, {grid.DATA_HASH}", fault))
+        report.findings.append(Finding(f"{starting.ENVIRONMENT}, {starting.DATA_HASH}", fault))
         report.skipped.append(("measures", "the data here are not those of the record"))
         return
     records = {cell.folder.name: cell for cell in cells}
@@ -122,11 +123,11 @@ def _with_data(config: ExperimentConfig, path: Path | None) -> ExperimentConfig:
 
 
 def measure_cell(
-    cell: grid.Cell, records: CellRecords, run: Path, federation: Federation, report: Measured
+    cell: Cell, records: CellRecords, run: Path, federation: Federation, report: Measured
 ) -> Iterator[Finding]:
     """Measure the models of one cell into the report; what is not a figure is yielded."""
     clean = None if cell.run.clean else run / "cells" / cell.clean
-    attack = grid.permitted_attack(cell.run)
+    attack = cell_row.permitted_attack(cell.run)
     unknown = attack is None
     judge = Judge(federation, attack or Attack(), None if unknown else clean)
     if records.rounds[0]["model_sha256"] != model_hash(federation.initial):
@@ -144,7 +145,7 @@ def measure_cell(
         now = dict(measured(validate(federation, final)))
         report.compare(f"{records.place}/closing.json", records.closing, now)
         yield from _check_finish(cell, records, final, federation)
-    now = grid.measures(federation, judge, result_of(records, final))
+    now = cell_row.measures(federation, judge, result_of(records, final))
     place = f"{records.place}/cell.json"
     report.compare(place, records.row, _known(now, unknown))
     yield from _strange_classes(place, records.row.get(BY_CLASS, {}), now.get(BY_CLASS, {}))
@@ -158,7 +159,7 @@ def _strange_classes(place: str, found: Any, now: dict[str, Any]) -> Iterator[Fi
 
 
 def _check_finish(
-    cell: grid.Cell, records: CellRecords, final: torch.Tensor, federation: Federation
+    cell: Cell, records: CellRecords, final: torch.Tensor, federation: Federation
 ) -> Iterator[Finding]:
     """The final model is what the server makes of the last round's: itself, or tuned on the root.
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from eval.jobs import grid
+from eval.jobs import cell_row
+from eval.jobs.plan import Cell
 from eval.results.records import BY_CLASS, MALFORMED
 from ledger.audit.replay_verifier import RoundRecord
 from ledger.audit.report import AuditReport
@@ -301,19 +302,19 @@ def result_of(cell: CellRecords, final: torch.Tensor) -> RunResult:
     )
 
 
-def check_row(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
+def check_row(cell: CellRecords, planned: Cell) -> Iterator[Finding]:
     """What a cell's row says of settings, time and traffic follows from settings and rounds."""
     run, place = planned.run, f"{cell.place}/cell.json"
     malicious = tuple(cell.row["malicious"])  # who has most rows the data say
     if run.clean or run.attack.members != "most_data":
         malicious = choose_malicious(run)
-    settings = grid.identity(planned, malicious, grid.permitted_attack(run))
+    settings = cell_row.identity(planned, malicious, cell_row.permitted_attack(run))
     yield from differences(place, cell.row, settings, "the settings", 0.0)
     if cell.rounds[0]["settings_sha256"] != run.sha256:
         yield Finding(f"{cell.place}/rounds.jsonl line 1", "the run had other settings")
-    costs = grid.costs(run.defence, run.experiment.privacy, result_of(cell, torch.empty(0)))
+    costs = cell_row.costs(run.defence, run.experiment.privacy, result_of(cell, torch.empty(0)))
     yield from differences(place, cell.row, costs, "the rounds", SAME_SUM)
-    written = {*settings, *costs, *grid.MEASURES, "objective", "seconds"}
+    written = {*settings, *costs, *cell_row.MEASURES, "objective", "seconds"}
     # How many classes there are the data say: `eval.audit.measures` holds these to them.
     yield from strange_keys(place, cell.row, written | (cell.row.keys() & {BY_CLASS}))
 

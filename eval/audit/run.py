@@ -42,8 +42,9 @@ from eval.audit.records import (
     read_cell,
 )
 from eval.audit.settings import check_against_settings, check_contract, check_environment
-from eval.jobs import grid
+from eval.jobs import grid, starting
 from eval.jobs.manifest import JOB_CHAIN, MANIFEST, entry, listed_files, read_manifest
+from eval.jobs.plan import plan
 from eval.jobs.run_lock import HOLDER, LOCK
 from ledger.audit.chain_file import audit
 from ledger.audit.report import AuditReport
@@ -269,7 +270,7 @@ def _check_settings(
     config: ExperimentConfig, run: Path, cells: Sequence[CellRecords], report: RunAudit
 ) -> list[Finding]:
     """Step 5: the planned cells are there and are as the settings ask; so is the summary."""
-    planned = {cell.name: cell for cell in grid.plan(config)}
+    planned = {cell.name: cell for cell in plan(config)}
     by_name = {cell.folder.name: cell for cell in cells}
     findings: list[Finding] = []
     failed = _failed_cells(run)
@@ -294,7 +295,7 @@ def _check_settings(
         done = [cell.folder.name for cell in ordered]
         yield from check_failed(failed, planned.keys() - set(done))
         yield from check_summary(read_json(run / "summary.json"), expected, ordered)
-        yield from check_environment(read_json(run / grid.ENVIRONMENT), config, run, ordered)
+        yield from check_environment(read_json(run / starting.ENVIRONMENT), config, run, ordered)
 
     return findings + guarded("summary.json", check())
 
@@ -316,6 +317,6 @@ def _measure(
 ) -> Iterator[Finding]:
     """Step 6."""
     report.measured = Measured()
-    measure(config, run, grid.plan(config), cells, report.measured, own_data)
+    measure(config, run, plan(config), cells, report.measured, own_data)
     report.unchecked += [Unchecked(*each) for each in report.measured.skipped]
     yield from report.measured.findings

@@ -13,8 +13,9 @@ from typing import Any
 
 from eval.audit.openings import check_openings
 from eval.audit.records import CellRecords, Finding, Row, check_row, differences, strange_keys
-from eval.jobs import grid
+from eval.jobs import starting
 from eval.jobs.environment import environment
+from eval.jobs.plan import Cell
 from ledger.audit.report import AuditReport
 from ledger.members.members import ADMINISTRATOR, COORDINATOR, HOSPITAL, NODE, ROLE_NAMES, VALIDATOR
 from secure_fl.aggregation.pipeline import Pipeline
@@ -29,7 +30,7 @@ from secure_fl.simulation.run import RunConfig
 DECIDED, UNDECIDED = ("accepted", "abnormal"), ("unchecked",)
 
 
-def check_against_settings(cell: CellRecords, planned: grid.Cell) -> Iterator[Finding]:
+def check_against_settings(cell: CellRecords, planned: Cell) -> Iterator[Finding]:
     """The cell's row, rounds and closing are what its settings ask for."""
     run = planned.run
     yield from check_row(cell, planned)
@@ -113,7 +114,7 @@ def _check_round(place: str, row: Row, run: RunConfig) -> Iterator[Finding]:
         yield Finding(f"{place}, reputation", f"must be null exactly without a ledger: {kept_here}")
 
 
-def check_contract(cell: CellRecords, planned: grid.Cell, chain: AuditReport) -> Iterator[Finding]:
+def check_contract(cell: CellRecords, planned: Cell, chain: AuditReport) -> Iterator[Finding]:
     """The contract on the cell's chain was made with the settings' rule, limits and members."""
     experiment, place = planned.run.experiment, f"{cell.place}/chain.jsonl"
     settings = experiment.ledger
@@ -157,14 +158,14 @@ def check_environment(
     expected: dict[str, Any] = {
         "seeds": {"root": config.seed},
         "threads": config.threads,
-        grid.CONFIG_HASH: sha256((run / "config.yaml").read_bytes()),
+        starting.CONFIG_HASH: sha256((run / "config.yaml").read_bytes()),
     }
-    yield from differences(grid.ENVIRONMENT, found, expected, "the settings", 0.0)
-    written = {*environment(config, ""), "run", grid.CONFIG_HASH, grid.DATA_HASH}
-    yield from strange_keys(grid.ENVIRONMENT, found, written)
-    data = found.get(grid.DATA_HASH)
+    yield from differences(starting.ENVIRONMENT, found, expected, "the settings", 0.0)
+    written = {*environment(config, ""), "run", starting.CONFIG_HASH, starting.DATA_HASH}
+    yield from strange_keys(starting.ENVIRONMENT, found, written)
+    data = found.get(starting.DATA_HASH)
     for cell in cells:
-        own = cell.rounds[0].get(grid.DATA_HASH)
+        own = cell.rounds[0].get(starting.DATA_HASH)
         if own != data:
-            fault = f"is {own}; {grid.ENVIRONMENT} says {data}"
-            yield Finding(f"{cell.place}/rounds.jsonl line 1, {grid.DATA_HASH}", fault)
+            fault = f"is {own}; {starting.ENVIRONMENT} says {data}"
+            yield Finding(f"{cell.place}/rounds.jsonl line 1, {starting.DATA_HASH}", fault)

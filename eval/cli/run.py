@@ -63,8 +63,9 @@ def command(options: argparse.Namespace) -> int:
     """Run or resume a job, then print its table and write its report."""
     from rich.console import Console
 
-    from eval.jobs import grid
+    from eval.jobs import grid, starting
     from eval.jobs.manifest import job_head
+    from eval.jobs.plan import plan
     from eval.jobs.progress import LiveView, PlainLines
     from eval.report.report import write_report
     from eval.tables import console_table
@@ -76,7 +77,7 @@ def command(options: argparse.Namespace) -> int:
         if options.settings or options.quick or options.out is not None:
             raise InputError("--resume takes its settings from the run: give none with it")
         folder = options.resume
-        config = grid.resume_job(folder, options.allow)
+        config = starting.resume_job(folder, options.allow)
         federation = prepare(config)
     else:
         quick = ["experiment=quick"] if options.quick else []
@@ -87,7 +88,7 @@ def command(options: argparse.Namespace) -> int:
         note = f"secure-fl: nobody reads any more; the job goes on, results in {shown(folder)}"
         kept = cast("TextIO", Outliving(sys.stdout, note))
         console = Console(file=kept, width=110)  # wide enough for every table
-    cells = len(grid.plan(config))
+    cells = len(plan(config))
     plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     console.print(f"{config.name}: {cells} cells, results in {shown(folder)}", **plain)
     if console.is_terminal:
@@ -117,15 +118,15 @@ def command(options: argparse.Namespace) -> int:
 
 def _start(config: ExperimentConfig, out: Path | None) -> tuple[Path, Federation]:
     """Check a new job and make its folder: the one asked for, or one that nobody else takes."""
-    from eval.jobs import grid
+    from eval.jobs import starting
     from secure_fl.simulation.folder import create_numbered
 
     if out is not None:
-        return out, grid.start_job(config, out, grid.command_line())
+        return out, starting.start_job(config, out, starting.command_line())
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    federation = grid.check_job(config)
+    federation = starting.check_job(config)
     folder = create_numbered(Path("runs") / f"{config.name}-{stamp}")
-    grid.write_start(config, folder, grid.command_line(), federation)
+    starting.write_start(config, folder, starting.command_line(), federation)
     return folder, federation
 
 

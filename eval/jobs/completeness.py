@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.jobs import grid
+from eval.jobs.plan import plan
 from eval.results.records import Cell, Run
 from eval.results.style import NO_ATTACK, attack_label, defence_label
 from secure_fl.errors import SecureFLError
@@ -83,7 +83,7 @@ def name(cell: Cell) -> str:
 
 def _missing_cells(config: ExperimentConfig, run: Run) -> Iterable[tuple[str, str, str]]:
     there = {(r["defence"], r["attack"], float(r["malicious_fraction"])) for r in run.rows}
-    for cell in grid.plan(config):
+    for cell in plan(config):
         defence, attack, share = cell.run.defence, cell.run.attack.label, cell.run.fraction
         if (defence.name, attack, share) not in there:
             yield defence.label or defence.name, attack_label(attack), _share(attack, share)

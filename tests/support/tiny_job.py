@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.jobs import grid
+from eval.jobs import grid, starting
 from eval.jobs.progress import Silent
 from secure_fl.settings.config import load_config
 from secure_fl.settings.schema import ExperimentConfig
@@ -32,6 +32,6 @@ def config(*overrides: str) -> ExperimentConfig:
 def run(folder: Path, overrides: Sequence[str] = ()) -> Path:
     """Run the job into a new folder and return it."""
     settings = config(*overrides)
-    federation = grid.start_job(settings, folder, ["secure-fl", "run"])
+    federation = starting.start_job(settings, folder, ["secure-fl", "run"])
     grid.run_job(settings, federation, folder, Silent())
     return folder

@@ -12,7 +12,7 @@ import torch
 from eval.audit.openings import difference
 from eval.audit.records import read_cell
 from eval.audit.settings import check_against_settings
-from eval.jobs.grid import plan
+from eval.jobs.plan import plan
 from secure_fl.aggregation import build_rule
 from secure_fl.aggregation.openings import UNIT, digest
 from tests.support import tiny_job

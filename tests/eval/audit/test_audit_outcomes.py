@@ -18,10 +18,10 @@ from attacks import Attack
 from eval.audit.records import CellRecords, read_cell, result_of
 from eval.audit.run import Outcome, audit_run
 from eval.audit.settings import check_contract, stopping_round
-from eval.jobs import grid
+from eval.jobs import cell_row
 from eval.jobs.evaluate import Judge
-from eval.jobs.grid import plan
 from eval.jobs.manifest import write_manifest
+from eval.jobs.plan import plan
 from eval.report.report import write_report
 from ledger import Parameters
 from ledger.audit.chain_file import audit
@@ -124,7 +124,7 @@ def test_another_tuned_model_is_found_by_tuning_again(tmp_path: Path) -> None:
     config = tiny_job.config(*settings)
     federation, model = prepare(config), read_model(cell / "models" / "final.npy")
     result = result_of(read_cell(cell), model)
-    measured = grid.measures(federation, Judge(federation, Attack()), result)
+    measured = cell_row.measures(federation, Judge(federation, Attack()), result)
     edit(cell / "cell.json", **measured, final_model_sha256=last["model_sha256"])
     forge(folder)
     assert places(audit_run(folder)) == ["cells/guarded--none/models/final.npy"]

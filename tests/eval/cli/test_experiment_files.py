@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.jobs import grid
+from eval.jobs import grid, starting
+from eval.jobs.plan import plan
 from eval.jobs.progress import Silent
 from eval.report.report import write_report
 from secure_fl.settings.config import load_config, presets
@@ -46,9 +47,9 @@ def test_every_experiment_runs_small_and_reports(name: str, tmp_path: Path) -> N
     if len(asked.defences) > 2 and name not in EVERY_METHOD:
         fewer.append("defences=[fedavg, paper]")
     config = load_config([f"experiment={name}", *SMALL, fractions, *fewer])
-    federation = grid.start_job(config, tmp_path / "run", ["secure-fl", "run"])
+    federation = starting.start_job(config, tmp_path / "run", ["secure-fl", "run"])
     rows = grid.run_job(config, federation, tmp_path / "run", Silent())
-    assert len(rows) == len(grid.plan(config))
+    assert len(rows) == len(plan(config))
     report = write_report(tmp_path / "run").read_text(encoding="utf-8")
     for title in promised().get(name, []):
         assert PICTURES.get(title, title) in report, title

@@ -8,7 +8,7 @@ import pytest
 
 import attacks
 from eval.cli import main as cli
-from eval.jobs import grid
+from eval.jobs.plan import plan
 from secure_fl import data, models
 from secure_fl.data import sets
 from secure_fl.settings.config import load_config, read_config
@@ -79,7 +79,7 @@ def test_a_new_file_alone_is_a_name_on_the_command_line(
     small = ["data.hospitals=3", "rounds=1", "defence=fedavg", "malicious=0.34", "train.epochs=1"]
     run = tmp_path / "run"
     assert cli.main(["run", "--out", str(run), *named, *small]) == 0
-    planned = {cell.name for cell in grid.plan(read_config(run / "config.yaml"))}
+    planned = {cell.name for cell in plan(read_config(run / "config.yaml"))}
     assert {path.name for path in (run / "cells").iterdir()} == planned
     assert len(planned) == 2
     capsys.readouterr()

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from eval.audit.run import audit_run
-from eval.jobs import grid
+from eval.jobs import grid, starting
 from eval.jobs.progress import Silent
+from eval.results.records import read_object
 from secure_fl.errors import ConfigError
 from secure_fl.files import read_lines
 from secure_fl.settings.permitted import permit
+from secure_fl.simulation.prepare import prepare
 from tests.support import tiny_job
 
 REMEMBERING = (
@@ -40,7 +42,7 @@ def remembering(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    summary = grid.read_object(folder / "summary.json")
+    summary = read_object(folder / "summary.json")
     assert summary["failed"] == []
     return {row["cell"]: row for row in summary["rows"]}
 
@@ -53,9 +55,9 @@ def test_a_cell_begun_again_ends_as_it_did(remembering: Path, tmp_path: Path) ->
     for name in before:
         if name != "paper--none":
             shutil.rmtree(folder / "cells" / name)
-    config = grid.resume_job(folder)
+    config = starting.resume_job(folder)
     config.permit(permit(()))
-    grid.run_job(config, grid.prepare(config), folder, Silent())
+    grid.run_job(config, prepare(config), folder, Silent())
     after = rows(folder)
     for name, row in before.items():
         assert after[name]["chain_head"] == row["chain_head"]

@@ -15,7 +15,7 @@ import pytest
 import ledger
 from eval.audit.run import audit_run, describe
 from eval.cli import main as cli
-from eval.jobs import grid
+from eval.jobs import grid, starting
 from eval.jobs.progress import Silent
 from eval.report.explorer import explorer_html
 from ledger.chains.rpc import JsonRpc
@@ -145,7 +145,7 @@ def test_a_run_goes_on_when_the_node_comes_back(tmp_path: Path) -> None:
     killer = Killer(node)
     try:
         config = tiny_job.config(*on(node, "ledger.patience=30"))
-        federation = grid.start_job(config, tmp_path / "run", ["secure-fl", "run"])
+        federation = starting.start_job(config, tmp_path / "run", ["secure-fl", "run"])
         time.sleep(1.5)  # let it write a state, which the chain then has to catch up with
         grid.run_job(config, federation, tmp_path / "run", killer)
         assert killer.timer is not None
@@ -173,7 +173,7 @@ def test_a_run_that_was_killed_is_resumed_with_a_contract_of_its_own(
     process.kill()
     process.communicate()
     assert not (folder / "cells" / CELL).exists()
-    config = grid.resume_job(folder)
+    config = starting.resume_job(folder)
     grid.run_job(config, prepare(config), folder, Silent())
     passes(folder)
 

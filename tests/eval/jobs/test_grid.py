@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 
 from eval.audit.run import audit_run
-from eval.jobs import grid
+from eval.jobs import grid, starting
+from eval.jobs.plan import plan
 from eval.jobs.progress import Silent
 from eval.report.report import write_report
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.simulation.folder import TIMINGS, writing_cell
+from secure_fl.simulation.prepare import prepare
 from tests.support import tiny_job
 from tests.support.processes import gone
 from tests.support.warm import Warm
@@ -46,8 +48,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def resume(folder: Path, reporter: Silent | None = None) -> None:
-    config = grid.resume_job(folder)
-    grid.run_job(config, grid.prepare(config), folder, reporter or Silent())
+    config = starting.resume_job(folder)
+    grid.run_job(config, prepare(config), folder, reporter or Silent())
 
 
 def files(folder: Path) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def test_the_plan_is_every_defence_against_every_attack() -> None:
     config = tiny_job.config(
         "malicious=[0.25, 0.5]", "attacks=[none, ipm]", "defences=[median, guarded]"
     )
-    assert [cell.name for cell in grid.plan(config)] == [
+    assert [cell.name for cell in plan(config)] == [
         "median--none",
         "median--ipm--0.25",
         "median--ipm--0.5",
@@ -118,7 +120,7 @@ def test_an_interrupted_job_resumes_to_the_same_files(
     after: int, whole: Path, tmp_path: Path
 ) -> None:
     folder, config = tmp_path / "run", tiny_job.config(REPEATABLE)
-    federation = grid.start_job(config, folder, ["secure-fl", "run"])
+    federation = starting.start_job(config, folder, ["secure-fl", "run"])
     with pytest.raises(KeyboardInterrupt):
         grid.run_job(config, federation, folder, Interrupts(after))
     # A cell has three rows, the initial one included; what was not finished left nothing.
@@ -153,7 +155,7 @@ def test_a_job_whose_folder_is_moved_ends_and_makes_no_other(tmp_path: Path) -> 
             folder.rename(moved)
 
     config = tiny_job.config(REPEATABLE, "attacks=[]")
-    federation = grid.start_job(config, folder, ["secure-fl", "run"])
+    federation = starting.start_job(config, folder, ["secure-fl", "run"])
     with pytest.raises(FileNotFoundError, match=r"moved or removed while the job ran.*run'"):
         grid.run_job(config, federation, folder, Moves())
     assert not folder.exists()
@@ -176,7 +178,7 @@ def test_resuming_a_complete_job_runs_nothing_and_changes_nothing(
 def test_an_existing_folder_is_refused_and_not_touched(whole: Path) -> None:
     before = sorted(whole.rglob("*"))
     with pytest.raises(InputError, match=r"exists already: choose another .* --resume"):
-        grid.start_job(tiny_job.config(), whole, [])
+        starting.start_job(tiny_job.config(), whole, [])
     assert sorted(whole.rglob("*")) == before
     with (
         pytest.raises(InputError, match=r"cell .* exists already"),
@@ -188,16 +190,16 @@ def test_an_existing_folder_is_refused_and_not_touched(whole: Path) -> None:
 def test_a_job_that_cannot_start_creates_nothing(tmp_path: Path) -> None:
     for overrides in (["data.hospitals=100"], ["attack.params.columns=[999]"]):
         with pytest.raises(SecureFLError, match=r"rows each|within the"):
-            grid.start_job(tiny_job.config(*overrides), tmp_path / "run", [])
+            starting.start_job(tiny_job.config(*overrides), tmp_path / "run", [])
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot make run folder"):
-        grid.start_job(tiny_job.config(), tmp_path / "file" / "run", [])
+        starting.start_job(tiny_job.config(), tmp_path / "file" / "run", [])
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_only_a_run_can_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no run to resume"):
-        grid.resume_job(tmp_path)
+        starting.resume_job(tmp_path)
 
 
 # --- real processes
@@ -290,5 +292,5 @@ def test_when_the_run_itself_is_killed_its_helpers_leave(job: Any) -> None:
     process.communicate()
     assert gone(helpers)
     with pytest.raises(InputError, match="exists already"):
-        grid.start_job(tiny_job.config(), folder, [])
-    assert grid.resume_job(folder).rounds == 10_000
+        starting.start_job(tiny_job.config(), folder, [])
+    assert starting.resume_job(folder).rounds == 10_000

@@ -14,7 +14,7 @@ from attacks.samples import sample_view
 from eval.audit.measures import Measured, _strange_classes
 from eval.audit.outcome import Outcome
 from eval.audit.run import audit_run
-from eval.jobs import grid
+from eval.jobs import grid, starting
 from eval.jobs.evaluate import Judge
 from eval.jobs.progress import Silent
 from eval.report.report import write_report
@@ -23,6 +23,7 @@ from eval.tables import class_sheet, sheets
 from secure_fl.errors import ConfigError
 from secure_fl.federation import Federation
 from secure_fl.server.validation import validate
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
 from secure_fl.simulation.folder import read_model
 from secure_fl.simulation.prepare import prepare
@@ -47,7 +48,7 @@ SETTINGS = (
 def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Federation]:
     config = load_config(SETTINGS)
     folder = tmp_path_factory.mktemp("digits") / "run"
-    federation = grid.start_job(config, folder, ["secure-fl", "run"])
+    federation = starting.start_job(config, folder, ["secure-fl", "run"])
     grid.run_job(config, federation, folder, Silent())
     assert grid.failures(folder) == []
     write_report(folder)
@@ -72,7 +73,7 @@ def test_figures_of_ten_classes_are_scikit_learns(job: tuple[Path, Federation]) 
     row = next(r for r in load_run(folder).rows if r["cell"] == "fedavg--none")
     model, test = read_model(cell / "models" / "final.npy"), federation.data.test
     logits = federation.logits(model, test.x)
-    calibration = Judge(federation, grid.AttackConfig().build()).calibration(model)
+    calibration = Judge(federation, AttackConfig().build()).calibration(model)
     predicted = (logits.double().numpy() + np.array(calibration.offsets)).argmax(axis=1)
     each = sk.precision_recall_fscore_support(test.y, predicted, labels=range(10), zero_division=0)
     assert row["accuracy"] == pytest.approx(sk.accuracy_score(test.y, predicted))

@@ -14,7 +14,7 @@ import torch
 
 import secure_fl
 from eval.cli import main as cli
-from eval.jobs import grid
+from eval.jobs import cell_row
 from secure_fl.files import read_json
 from tests.support import tiny_job
 
@@ -142,7 +142,7 @@ def test_measures_of_a_job_do_not_depend_on_torchs_default_type(
             request.getfixturevalue(name)
         folder = tiny_job.run(tmp_path / name, ["rounds=1", "defences=[fedavg]"])
         cells = [read_json(path) for path in sorted(folder.glob("cells/*/cell.json"))]
-        measured.append([{key: cell[key] for key in grid.MEASURES} for cell in cells])
+        measured.append([{key: cell[key] for key in cell_row.MEASURES} for cell in cells])
     assert len(measured[0]) == 2
     assert measured[0] == measured[1]
 

@@ -10,7 +10,7 @@ import pytest
 
 from eval.audit.run import audit_run
 from eval.cli.main import main
-from eval.jobs import grid
+from eval.jobs import grid, starting
 from eval.jobs.progress import Silent
 from eval.results import participation
 from eval.results.participation import warnings
@@ -111,7 +111,7 @@ def test_a_cell_that_failed_is_run_again_and_the_others_were_not_ended(
     Path("broken").touch()
     name = "flaky_attack_module:Flaky"
     config = tiny_job.config(f"attacks=['{name}', sign_flip]", "defences=[fedavg, robust]")
-    federation = grid.start_job(config, tmp_path / "run", [])
+    federation = starting.start_job(config, tmp_path / "run", [])
     grid.run_job(config, federation, tmp_path / "run", Silent())
     failed = grid.failures(tmp_path / "run")
     assert [each["cell"] for each in failed] == ["fedavg--Flaky", "robust--Flaky"]
@@ -124,7 +124,7 @@ def test_a_cell_that_failed_is_run_again_and_the_others_were_not_ended(
     assert len(missing) == 2
     assert found.outcome.name == "INCOMPLETE"
     Path("broken").unlink()
-    again = grid.resume_job(tmp_path / "run", [name])
+    again = starting.resume_job(tmp_path / "run", [name])
     grid.run_job(again, prepare(again), tmp_path / "run", Silent())
     assert grid.failures(tmp_path / "run") == []
     assert audit_run(tmp_path / "run", measures=False, allow=[name]).findings == []

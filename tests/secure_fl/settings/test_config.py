@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import attacks
-from eval.jobs import grid
+from eval.jobs.plan import plan
 from secure_fl.aggregation import rule_names
 from secure_fl.errors import ConfigError
 from secure_fl.settings.config import (
@@ -61,7 +61,7 @@ def test_every_experiment_composes_and_plans(name: str) -> None:
     config = load_config([f"experiment={name}"])
     assert config.name == name
     assert config.description
-    cells = grid.plan(config)
+    cells = plan(config)
     names = [cell.name for cell in cells]
     assert len(set(names)) == len(names)
     for number, cell in enumerate(cells):  # the clean run of a defence comes before its others

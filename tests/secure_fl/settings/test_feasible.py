@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from eval.jobs import grid
+from eval.jobs import starting
 from secure_fl.aggregation import rule_names
 from secure_fl.errors import ConfigError
 from secure_fl.extensions import load_extensions
@@ -100,7 +100,7 @@ def test_a_rule_that_combines_fewer_than_the_minimum_is_refused() -> None:
 )
 def test_a_job_that_cannot_work_leaves_no_folder(overrides: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"noise_sigma must|cannot work with"):
-        grid.start_job(tiny_job.config(*overrides), tmp_path / "run", [])
+        starting.start_job(tiny_job.config(*overrides), tmp_path / "run", [])
     with pytest.raises(ConfigError, match=r"noise_sigma must|cannot work with"):
         run([*tiny_job.SETTINGS, *overrides], tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

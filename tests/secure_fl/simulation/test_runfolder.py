@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.jobs.grid import resume_job
+from eval.jobs.starting import resume_job
 from secure_fl.errors import InputError
 from secure_fl.files import (
     append_line,
