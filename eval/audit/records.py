@@ -18,8 +18,8 @@ import torch
 from eval.jobs import cell_row
 from eval.jobs.plan import Cell
 from eval.results.records import BY_CLASS, MALFORMED
-from ledger.audit.replay_verifier import RoundRecord
 from ledger.audit.report import AuditReport
+from ledger.audit.round_record import RoundRecord
 from ledger.protocol.parameters import MAX_LOSS, SCALE, from_fixed, loss_to_fixed, to_fixed
 from secure_fl.errors import InputError
 from secure_fl.files import read_json, read_lines, sha256

@@ -21,7 +21,7 @@ from secure_fl.files import read_json, write_atomic
 
 if TYPE_CHECKING:
     from ledger.audit.history import Block, Call, History
-    from ledger.audit.replay_verifier import RoundRecord
+    from ledger.audit.round_record import RoundRecord
 
 CHAIN = "chain.jsonl"
 # Of the picture, in user units: it scales with the page.

@@ -26,8 +26,9 @@ import rlp
 
 from ledger.audit import node_file as audit_node
 from ledger.audit.follow import MOVING, contract_words, follow
-from ledger.audit.replay_verifier import Fault, ReplayVerifier
+from ledger.audit.replay_verifier import ReplayVerifier
 from ledger.audit.report import AuditReport, render
+from ledger.audit.round_record import Fault
 from ledger.chains import export
 from ledger.chains.blocks import check_affordable, decode_rlp, recipient, trie_root
 from ledger.chains.export import BlockLine, ChainFile, ExportError, NodeFile

@@ -10,7 +10,8 @@ from typing import Any
 
 import rlp
 
-from ledger.audit.replay_verifier import ReplayVerifier, RoundRecord
+from ledger.audit.replay_verifier import ReplayVerifier
+from ledger.audit.round_record import RoundRecord
 from ledger.chains import blocks, export
 from ledger.chains.blocks import call_data, read_header, read_receipt, recipient
 from ledger.chains.export import (

@@ -13,9 +13,10 @@ other contracts did, and that the senders could pay.
 """
 
 from ledger.audit.follow import MOVING, contract_words, follow
-from ledger.audit.replay_verifier import Fault, ReplayVerifier
+from ledger.audit.replay_verifier import ReplayVerifier
 from ledger.audit.replica import Outcome, Replica
 from ledger.audit.report import AuditReport
+from ledger.audit.round_record import Fault
 from ledger.chains import blocks
 from ledger.chains.export import ExportError, NodeBlock, NodeFile, VisitedLine
 from ledger.errors import LedgerError

@@ -5,149 +5,37 @@ it keeps membership, commitments and reputations by itself, checks every signatu
 EIP-712 code, and says where the contract's events differ from what it expects.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, field
+from collections.abc import Callable
 from typing import Any
 
+from ledger.audit.membership import Membership
+from ledger.audit.round_record import RoundRecord
 from ledger.members.keys import Signature, recover
-from ledger.members.members import ADMINISTRATOR, COORDINATOR, HOSPITAL, NODE, ROLE_NAMES, VALIDATOR
+from ledger.members.members import HOSPITAL, NODE, VALIDATOR
 from ledger.protocol import reputation
 from ledger.protocol.commitments import posted_root, unpack
 from ledger.protocol.contract import Event
 from ledger.protocol.merkle import depth
 from ledger.protocol.messages import Messages
-from ledger.protocol.reputation import Limits, Metrics, Rule, Standing, Timing
+from ledger.protocol.reputation import Metrics
 from ledger.protocol.typed_data import from_words
 
 
-@dataclass(frozen=True)
-class Fault:
-    """Something that does not hold.
-
-    Attributes:
-        place: where, in words: the line of the file, or block and call.
-        fault: what is wrong there.
-    """
-
-    place: str
-    fault: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """A hospital's reputation moved, in units of 10**-18."""
-
-    hospital: int
-    before: int
-    after: int
-    reason: str
-    suspended: bool
-
-
-@dataclass
-class RoundRecord:
-    """Everything the chain holds of one round.
-
-    Attributes:
-        round: its number; 0 is the attestation of the initial model.
-        blocks: numbers of the blocks with its calls.
-        model: hash of the model that it started from.
-        commitments: root by hospital.
-        posted_root: root of the tree over them; empty where the contract verified each.
-        forged: hospitals under that root whose commitment is not signed by them.
-        claimed: hospitals that the coordinator left out and that were put in.
-        opened: by node, the hospitals whose shares opened there.
-        result, candidate: hashes of the aggregate and of the model made from it.
-        accepted, rejected: hospitals by the nodes' verdict (rejected: faulty ones included).
-        metrics: by validator.
-        disputes: (hospital, node, whether the hospital is at fault).
-        status: "open", "accepted", "abnormal", "abandoned" or "void" (the coordinator's fault).
-        medians: of the metrics, once finalized.
-        next_model: hash of the model that stands after the round.
-        changes: reputations that moved.
-        reputations: of all hospitals after the round, in units of 10**-18.
-        suspended: of all hospitals after the round.
-    """
-
-    round: int
-    model: bytes
-    blocks: list[int] = field(default_factory=list)
-    commitments: dict[int, bytes] = field(default_factory=dict)
-    posted_root: bytes = b""
-    forged: list[int] = field(default_factory=list)
-    claimed: list[int] = field(default_factory=list)
-    opened: dict[int, list[int]] = field(default_factory=dict)
-    result: bytes = b""
-    candidate: bytes = b""
-    accepted: list[int] = field(default_factory=list)
-    rejected: list[int] = field(default_factory=list)
-    metrics: dict[int, Metrics] = field(default_factory=dict)
-    disputes: list[tuple[int, int, bool]] = field(default_factory=list)
-    status: str = "open"
-    medians: Metrics | None = None
-    next_model: bytes = b""
-    changes: list[Change] = field(default_factory=list)
-    reputations: list[int] = field(default_factory=list)
-    suspended: list[bool] = field(default_factory=list)
-
-
-_REASONS = {"accepted": 1, "rejected": 2, "accepted into an abnormal round": 3, "reinstated": 4}
-
-
-def _in_words(rule: Rule, limits: Limits, timing: Timing) -> str:
-    """Parameters as decimal numbers with their names."""
-    counts = ("probation_rounds", "quorum", *asdict(timing))
-    return ", ".join(
-        f"{name.replace('_', ' ')} {value if name in counts else value / reputation.SCALE:g}"
-        for name, value in {**asdict(rule), **asdict(limits), **asdict(timing)}.items()
-    )
-
-
-class ReplayVerifier:
+class ReplayVerifier(Membership):
     """Follows a chain from the creation of the contract.
 
     Attributes:
-        seats: addresses by role, in seat order.
-        certificates: certificate hash by (role, seat).
-        standings: of the hospitals, in seat order.
         rounds: records of all rounds so far.
-        faults: what did not hold.
-        signatures: how many signatures were checked.
-        administration: administrators' changes, as (block, words).
-        started: whether the contract was created.
-        threshold: administrators who must approve a change.
     """
 
     def __init__(self, messages: Messages) -> None:
-        self.seats: dict[int, list[bytes]] = {role: [] for role in range(1, 6)}
-        self.certificates: dict[tuple[int, int], bytes] = {}
-        self.standings: list[Standing] = []
+        super().__init__(messages)
         self.rounds: list[RoundRecord] = []
-        self.faults: list[Fault] = []
-        self.signatures = 0
-        self.administration: list[tuple[int, str]] = []
-        self._messages = messages
-        self.started = False
-        self.threshold = 0
-        self._nonce = 0
-        self._rule: Rule
-        self._limits: Limits
-        self._timing: Timing
         # How many of each role count in the round, and the block that the next step counts from.
         self._counting: dict[int, int] = {}
         self._since = 0
         self._model = bytes(32)
         self._baseline: Metrics | None = None
-        self._place = ""
-        self._block = 0
-
-    def created(self, args: dict[str, Any]) -> None:
-        """Take in the constructor's arguments."""
-        self.started = True
-        self.seats[ADMINISTRATOR] = list(args["administrators"])
-        self.seats[COORDINATOR] = [args["coordinator"]]
-        self.threshold = args["threshold"]
-        self._adopt(args)
 
     def called(self, block: int, name: str, args: dict[str, Any], events: list[Event]) -> None:
         """Take in a call that succeeded, with the events that the contract emitted."""
@@ -156,50 +44,6 @@ class ReplayVerifier:
         follow(args, events)
         if name not in ("register", "replace_key", "set_parameters", "reinstate"):
             self.rounds[-1].blocks.append(block)
-
-    # ---- administration ----
-
-    def _register(self, args: dict[str, Any], events: list[Event]) -> None:
-        role, accounts, certificates = args["role"], args["accounts"], args["certificates"]
-        digest = self._messages.register(role, accounts, certificates, self._nonce)
-        self._check_approvals(digest, args["approvals"])
-        for account, certificate in zip(accounts, certificates, strict=True):
-            self.certificates[role, len(self.seats[role])] = certificate
-            self.seats[role].append(account)
-            if role == HOSPITAL:
-                self.standings.append(Standing(self._rule.initial))
-        self._note(f"registered {len(accounts)} {ROLE_NAMES[role]}(s)")
-
-    def _replace_key(self, args: dict[str, Any], events: list[Event]) -> None:
-        role, index = args["role"], args["index"]
-        account, certificate = args["account"], args["certificate"]
-        digest = self._messages.replace_key(role, index, account, certificate, self._nonce)
-        self._check_approvals(digest, args["approvals"])
-        self.seats[role][index] = account
-        self.certificates[role, index] = certificate
-        self._note(f"replaced the key of {ROLE_NAMES[role]} {index}")
-
-    def _set_parameters(self, args: dict[str, Any], events: list[Event]) -> None:
-        words = args["rule"], args["limits"], args["timing"]
-        digest = self._messages.set_parameters(*words, self._nonce)
-        self._check_approvals(digest, args["approvals"])
-        self._adopt(args)
-        self._note(f"set the parameters: {_in_words(self._rule, self._limits, self._timing)}")
-
-    def _adopt(self, args: dict[str, Any]) -> None:
-        self._rule, self._limits = Rule(*args["rule"]), Limits(*args["limits"])
-        self._timing = Timing(*args["timing"])
-
-    def _reinstate(self, args: dict[str, Any], events: list[Event]) -> None:
-        hospital = args["hospital"]
-        digest = self._messages.reinstate(hospital, self._nonce)
-        self._check_approvals(digest, args["approvals"])
-        after = reputation.reinstated(self._rule)
-        change = self._move(hospital, after, "reinstated")
-        self._expect_changes([change], events)
-        self._note(f"reinstated hospital {hospital}")
-
-    # ---- a round ----
 
     def _propose_initial(self, args: dict[str, Any], events: list[Event]) -> None:
         self._check(not self.rounds, "an initial model after the first step of all")
@@ -412,27 +256,6 @@ class ReplayVerifier:
         self.rounds[-1].status = "abandoned"
         self._close(self.rounds[-1])
 
-    # ---- checks ----
-
-    @property
-    def parameters(self) -> dict[str, tuple[int, ...]]:
-        """Words of the parameters in force, by name of the contract's variable; none before it."""
-        if not self.started:
-            return {}
-        return {
-            "rule": astuple(self._rule),
-            "limits": astuple(self._limits),
-            "timing": astuple(self._timing),
-        }
-
-    def check_words(self, words: Sequence[tuple[bytes, Standing]], place: str) -> None:
-        """Compare the contract's record of every hospital with the verifier's own."""
-        mine = list(zip(self.seats[HOSPITAL], self.standings, strict=True))
-        for hospital, (held, expected) in enumerate(zip(words, mine, strict=True)):
-            if held != expected:
-                text = f"the contract holds {held} for hospital {hospital}, expected {expected}"
-                self.faults.append(Fault(place, text))
-
     def check_seal(self, number: int, head: bytes, signatures: dict[int, Signature]) -> None:
         """Check the validators' signatures on the head; a quorum must be there."""
         self._place = "seal"
@@ -446,36 +269,3 @@ class ReplayVerifier:
         record.next_model = self._model
         record.reputations = [standing.reputation for standing in self.standings]
         record.suspended = [standing.suspended for standing in self.standings]
-
-    def _move(self, hospital: int, after: Standing, reason: str) -> Change:
-        before = self.standings[hospital]
-        self.standings[hospital] = after
-        return Change(hospital, before.reputation, after.reputation, reason, after.suspended)
-
-    def _expect_changes(self, changes: Sequence[Change], events: Sequence[Event]) -> None:
-        emitted = [
-            (args["hospital"], args["before"], args["after"], args["reason"])
-            for args in (event.args for event in events if event.name == "ReputationChanged")
-        ]
-        mine = [(c.hospital, c.before, c.after, _REASONS[c.reason]) for c in changes]
-        self._check(emitted == mine, f"reputations moved {emitted}, expected {mine}")
-
-    def _check_approvals(self, digest: bytes, pairs: Sequence[tuple[bytes, int]]) -> None:
-        signers = {recover(digest, Signature(*pair)) for pair in pairs}
-        self.signatures += len(pairs)
-        known = signers & set(self.seats[ADMINISTRATOR])
-        self._check(len(known) >= self.threshold, "not approved by enough administrators")
-        self._nonce += 1
-
-    def _check_signature(self, digest: bytes, signature: Signature, role: int, seat: int) -> None:
-        self.signatures += 1
-        seats = self.seats[role]
-        held = seat < len(seats) and recover(digest, signature) == seats[seat]
-        self._check(held, f"the signature of {ROLE_NAMES[role]} {seat} is not its own")
-
-    def _check(self, condition: bool, fault: str) -> None:
-        if not condition:
-            self.faults.append(Fault(self._place, fault))
-
-    def _note(self, text: str) -> None:
-        self.administration.append((self._block, text))

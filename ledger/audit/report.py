@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ledger.audit.replay_verifier import Change, Fault, RoundRecord
+from ledger.audit.round_record import Change, Fault, RoundRecord
 from ledger.members.members import ROLE_NAMES
 from ledger.protocol.parameters import SCALE
 from ledger.protocol.reputation import Metrics

@@ -8,7 +8,6 @@ are sent again in their order; the chain takes each number once. A call that end
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.chains.capture import node_lines
@@ -21,6 +20,7 @@ from ledger.chains.in_process import (
     Transaction,
     sign_transaction,
 )
+from ledger.chains.journal import Journal, Sent
 from ledger.chains.rpc import JsonRpc, NodeError
 from ledger.errors import (
     ContractMissing,
@@ -30,70 +30,15 @@ from ledger.errors import (
     Reverted,
     WrongChain,
 )
-from ledger.members.keys import Signer, keccak
+from ledger.members.keys import Signer
 from ledger.protocol.contract import Log, revert_reason
 
-# Transactions kept for a node that loses its newest blocks.
-KEPT = 256
 POLL_SECONDS = 0.02
 ATTEMPTS = 3
 
 
 class _NumberTaken(Exception):
     """Another transaction of the same key took the number."""
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """A signed transaction: what it was made from, its number and its bytes."""
-
-    transaction: Transaction
-    nonce: int
-    raw: bytes
-
-    @property
-    def hash(self) -> str:
-        """Its hash, as the node names it."""
-        return _hex(keccak(self.raw))
-
-
-@dataclass
-class _Journal:
-    """What one key sent.
-
-    Attributes:
-        first: the number of its first transaction; those below are another program's.
-        kept: the newest transactions by number.
-        open: those whose receipt no caller has got yet, by address and data.
-    """
-
-    first: int | None = None
-    kept: dict[int, _Sent] = field(default_factory=dict)
-    open: dict[tuple[bytes, bytes], _Sent] = field(default_factory=dict)
-
-    @property
-    def following(self) -> int:
-        """The number after the last one sent; 0 if none was."""
-        return max(self.kept, default=-1) + 1
-
-    def keep(self, sent: _Sent) -> None:
-        """Take in a transaction before it is sent."""
-        self.first = sent.nonce if self.first is None else self.first
-        self.kept[sent.nonce] = sent
-        self.open[sent.transaction.to, sent.transaction.data] = sent
-        for nonce in sorted(self.kept)[:-KEPT]:
-            del self.kept[nonce]
-
-    def forget(self, sent: Sequence[_Sent]) -> None:
-        """Drop transactions that no chain will ever hold."""
-        for one in sent:
-            self.kept.pop(one.nonce, None)
-        self.answered(sent)
-
-    def answered(self, sent: Sequence[_Sent]) -> None:
-        """Their caller has got the receipts."""
-        for one in sent:
-            self.open.pop((one.transaction.to, one.transaction.data), None)
 
 
 class NodeChain:
@@ -110,7 +55,7 @@ class NodeChain:
     def __init__(self, url: str, chain_id: int, patience: float = 60.0) -> None:
         self.chain_id = chain_id
         self.rpc = JsonRpc(url, patience)
-        self._journals: dict[bytes, _Journal] = {}
+        self._journals: dict[bytes, Journal] = {}
         # Addresses seen to hold a contract since the node was last away.
         self._seen: set[bytes] = set()
         self._outages = 0
@@ -177,7 +122,7 @@ class NodeChain:
             WrongChain, ContractMissing: the node is not the one it was.
             NodeUnavailable: the node went away; call again with the same transactions.
         """
-        journal = self._journals.setdefault(signer.address, _Journal())
+        journal = self._journals.setdefault(signer.address, Journal())
         for attempt in range(ATTEMPTS):
             try:
                 self._catch_up(journal, signer)
@@ -234,10 +179,10 @@ class NodeChain:
     # ---- sending ----
 
     def _signed(
-        self, transactions: Sequence[Transaction], journal: _Journal, signer: Signer
-    ) -> list[_Sent]:
+        self, transactions: Sequence[Transaction], journal: Journal, signer: Signer
+    ) -> list[Sent]:
         """The transactions under their numbers; those of an interrupted call keep theirs."""
-        mine: list[_Sent] = []
+        mine: list[Sent] = []
         fresh = False
         # A program that was killed may have left transactions that no block holds yet: behind them.
         number = max(self.nonce(signer.address, pending=True), journal.following)
@@ -248,7 +193,7 @@ class NodeChain:
                     fee, tip = self._try(transaction, signer)
                     fresh = True
                 raw = sign_transaction(transaction, signer, number, self.chain_id, fee, tip)
-                known = _Sent(transaction, number, raw)
+                known = Sent(transaction, number, raw)
                 journal.keep(known)
                 number += 1
             mine.append(known)
@@ -262,7 +207,7 @@ class NodeChain:
         self._view(transaction.call, fields, "latest")
         return self._fees()
 
-    def _deliver(self, sent: Sequence[_Sent], journal: _Journal, signer: Signer) -> None:
+    def _deliver(self, sent: Sequence[Sent], journal: Journal, signer: Signer) -> None:
         """Send raw transactions in one batch; a node that has one already is content."""
         answers = self._send_raw(sent)
         for i, (one, answer) in enumerate(zip(sent, answers, strict=True)):
@@ -287,11 +232,11 @@ class NodeChain:
                 )
             raise LedgerError(f"{self.rpc.place} refused {one.transaction.call}: {answer.message}")
 
-    def _send_raw(self, sent: Sequence[_Sent]) -> list[Any]:
+    def _send_raw(self, sent: Sequence[Sent]) -> list[Any]:
         return self.rpc.batch([("eth_sendRawTransaction", [_hex(one.raw)]) for one in sent])
 
     def _await(
-        self, sent: Sequence[_Sent], journal: _Journal, signer: Signer
+        self, sent: Sequence[Sent], journal: Journal, signer: Signer
     ) -> list[dict[str, Any]]:
         """Receipts of all, once they are in blocks."""
         give_up = time.monotonic() + self.rpc.patience
@@ -309,7 +254,7 @@ class NodeChain:
                 self._catch_up(journal, signer)
             time.sleep(POLL_SECONDS)
 
-    def _catch_up(self, journal: _Journal, signer: Signer) -> None:
+    def _catch_up(self, journal: Journal, signer: Signer) -> None:
         """Send again what the node has not got, or lost, of this key's transactions."""
         chain_id, answer = self.rpc.batch(
             [
@@ -332,11 +277,11 @@ class NodeChain:
         self._deliver(known, journal, signer)
         self._await(known, journal, signer)
 
-    def _receipts(self, sent: Sequence[_Sent]) -> list[dict[str, Any] | None]:
+    def _receipts(self, sent: Sequence[Sent]) -> list[dict[str, Any] | None]:
         answers = self.rpc.batch([("eth_getTransactionReceipt", [one.hash]) for one in sent])
         return [None if isinstance(answer, NodeError) else answer for answer in answers]
 
-    def _receipt(self, sent: _Sent, receipt: dict[str, Any]) -> Receipt:
+    def _receipt(self, sent: Sent, receipt: dict[str, Any]) -> Receipt:
         """The receipt as the client knows it; a transaction that failed raises."""
         if _number(receipt["status"]) != 1:
             fields = {"to": receipt["to"], "data": _hex(sent.transaction.data)}

@@ -13,7 +13,8 @@ import torch
 
 from secure_fl.aggregation.openings import UNIT, Permit
 from secure_fl.aggregation.ops import Secret, Updates
-from secure_fl.aggregation.pipeline import Pipeline, run
+from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings
 from secure_fl.aggregation.worlds.clear_ring import ClearMatrix, ClearRing
 from secure_fl.aggregation.worlds.fixedpoint import FixedPoint

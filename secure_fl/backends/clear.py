@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from secure_fl.aggregation.ops import Ops, Updates
-from secure_fl.aggregation.pipeline import run
 from secure_fl.aggregation.rules import build_rule
+from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.aggregation.worlds import fixed, plain
 from secure_fl.backends.session import Backend, Public, Session, Submission, as_hospitals

@@ -10,7 +10,7 @@ import torch
 
 from secure_fl.aggregation import build_rule
 from secure_fl.aggregation.ops import FRACTION_BITS, Secret, Updates
-from secure_fl.aggregation.pipeline import combined
+from secure_fl.aggregation.running import combined
 from secure_fl.aggregation.surroundings import Surroundings
 from secure_fl.errors import require
 from secure_fl.inputs import as_vector, whole_number

@@ -21,17 +21,19 @@ import torch
 
 from ledger.errors import LedgerError
 from secure_fl.aggregation.ops import Updates
-from secure_fl.aggregation.pipeline import from_config, run
+from secure_fl.aggregation.pipeline import from_config
+from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
 from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.dealer_ring import DealerRing
 from secure_fl.mpc.handshakes import connect, connect_peers, listen
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import KEY_BYTES, Nonces, Stream
 from secure_fl.mpc.provider import ProviderRing
-from secure_fl.mpc.ring import DealerRing, Ring
+from secure_fl.mpc.ring import Ring
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel, Mesh, open_private

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from secure_fl.aggregation import Pipeline
-from secure_fl.aggregation.pipeline import run
+from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.aggregation.worlds import plain
 

@@ -13,15 +13,16 @@ import numpy as np
 import torch
 
 from secure_fl.aggregation.ops import Updates
-from secure_fl.aggregation.pipeline import Pipeline, run
+from secure_fl.aggregation.pipeline import Pipeline
+from secure_fl.aggregation.running import run
 from secure_fl.errors import NodeFailure
 from secure_fl.hospital.sharing import split
 from secure_fl.mpc.communicator import TcpCommunicator, _put_in_place
 from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.correlations import Dealer, NodeSource, serve
+from secure_fl.mpc.dealer_ring import DealerRing
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import Nonces, Stream, fresh_stream
-from secure_fl.mpc.ring import DealerRing
 from secure_fl.mpc.shared import SharedOps, wrap
 from secure_fl.mpc.transport import Channel, Mesh
 

@@ -12,8 +12,8 @@ import pytest
 from eval.audit.run import audit_run
 from eval.report.explorer import explorer_html
 from ledger.audit.chain_file import audit
-from ledger.audit.replay_verifier import RoundRecord
 from ledger.audit.report import render
+from ledger.audit.round_record import RoundRecord
 from ledger.members.keystore import PASSWORD_VARIABLE, write_members
 from ledger.members.members import Members
 from secure_fl.faults import AT_FAULT

@@ -313,9 +313,9 @@ def test_a_contract_that_computes_otherwise_than_the_model_is_found(
 def test_a_witness_that_reads_signatures_otherwise_is_found(
     original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ledger.audit import replay_verifier as verifier
+    from ledger.audit import membership
 
-    monkeypatch.setattr(verifier, "recover", lambda digest, signature: None)
+    monkeypatch.setattr(membership, "recover", lambda digest, signature: None)
     places = {fault.place.split(", ")[-1] for fault in audit(original).faults}
     assert places == {
         "register",

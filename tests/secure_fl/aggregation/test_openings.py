@@ -16,7 +16,7 @@ import secure_fl
 from secure_fl.aggregation import Pipeline, build_rule
 from secure_fl.aggregation.openings import Opens, Permit, digest
 from secure_fl.aggregation.ops import Secret
-from secure_fl.aggregation.pipeline import run
+from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings
 from secure_fl.aggregation.weights import WEIGHT_BITS, apportion, real_rows
 from secure_fl.aggregation.worlds import fixed

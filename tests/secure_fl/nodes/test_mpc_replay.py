@@ -13,9 +13,9 @@ import pytest
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.errors import NodeFailure
 from secure_fl.mpc.correlations import NodeSource
+from secure_fl.mpc.dealer_ring import DealerRing
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.prg import Nonces, Stream
-from secure_fl.mpc.ring import DealerRing
 from secure_fl.mpc.transport import Channel, Mesh
 from secure_fl.nodes.memory import Memory
 from secure_fl.nodes.node import Node
