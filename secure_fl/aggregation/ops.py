@@ -10,7 +10,7 @@ Three backends implement `Ops`:
 
 An operation stands in three places: here, by what it means, costs and reveals (`array_ops`,
 `update_ops`); in `worlds/plain.py` as its textbook formula; and once for the integers, in
-`worlds/numbers.py` or `worlds/matrices.py`.
+`worlds/numbers.py`, `worlds/matrices.py` or `worlds/cosines.py`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import torch
 
 from secure_fl.aggregation.openings import Permit
 from secure_fl.aggregation.ops import FRACTION_BITS, Secret
-from secure_fl.aggregation.worlds.matrices import FixedMatrices
+from secure_fl.aggregation.worlds.cosines import FixedCosines
 
 
 def encode(x: torch.Tensor) -> torch.Tensor:
@@ -24,7 +24,7 @@ def encode(x: torch.Tensor) -> torch.Tensor:
     return torch.round(x.to(torch.float64) * 2**FRACTION_BITS).to(torch.int64)
 
 
-class FixedPoint(FixedMatrices):
+class FixedPoint(FixedCosines):
     """`Ops` over integers modulo 2^64, in the clear or shared."""
 
     def _reveal(self, secret: Secret, permit: Permit) -> torch.Tensor:

@@ -15,7 +15,7 @@ from secure_fl.backends.aggregate import open_backend
 from secure_fl.hospital.hospital import Hospital
 from secure_fl.hospital.randomness import HospitalSecrets
 from secure_fl.threads import torch_threads
-from tests.support.operations import nearest_to
+from tests.support.operation_oracles import nearest_to
 
 WIDE = 2 * 16384 + 5  # coordinates: of more than two blocks
 
