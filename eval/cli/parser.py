@@ -13,7 +13,7 @@ from eval.bench import ledger as bench_ledger
 from eval.bench import mpc as bench_mpc
 from eval.bench import rules as bench_rules
 from eval.bench import training as bench_training
-from eval.cli import audit, compare, keys, listing, matrix, prepare, report, run
+from eval.cli import audit, compare, keys, listing, matrix, new, prepare, report, run
 from eval.cli.status import BAD_INPUT, OK
 
 # As `pyproject.toml` names it.
@@ -69,6 +69,7 @@ class _Command(NamedTuple):
 COMMANDS = (
     _Command("run", run, "run an experiment", imports=True),
     _Command("list", listing, "attacks, defences, rules, data sets, models, experiments"),
+    _Command("new", new, "an attack, a rule, a data set or a model to start from, with its test"),
     _Command(
         "prepare",
         prepare,
