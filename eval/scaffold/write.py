@@ -64,7 +64,7 @@ def write_scaffold(kind: str, name: str, folder: Path) -> Scaffold:
     found = find_spec(name)
     if found is not None:
         place = found.origin or "built in"
-        raise InputError(f"name must not be that of another module, {place}; got {name!r}")
+        raise InputError(f"name must be none of another module, as {place} is; got {name!r}")
     texts = {
         target.module: _filled(kind, f"my_{kind}.py", name),
         target.test: _filled(kind, f"test_my_{kind}.py", name),
@@ -92,11 +92,11 @@ def _check_name(name: str) -> None:
     require(good, "name", "letters, digits and underscores, a letter first", name)
     require(len(name) <= 64, "name", "at most 64 letters long", name)
     reserved = keyword.iskeyword(name) or keyword.issoftkeyword(name)
-    require(not reserved, "name", "no word of Python's", name)
+    require(not reserved, "name", "no keyword of Python", name)
     test = name.startswith("test_") or name in ("test", "conftest")
-    require(not test, "name", "that of no test, which it gets anyway", name)
-    require(name not in sys.stdlib_module_names, "name", "that of no module of Python's", name)
-    require(name not in OURS, "name", "that of no package of secure-fl's", name)
+    require(not test, "name", "none that pytest would take for a test", name)
+    require(name not in sys.stdlib_module_names, "name", "none of Python's own modules", name)
+    require(name not in OURS, "name", "none of secure-fl's packages", name)
 
 
 def _filled(kind: str, template: str, name: str) -> str:
@@ -113,5 +113,7 @@ def _filled(kind: str, template: str, name: str) -> str:
         if token.type == tokenize.NAME and token.string not in (old, class_name(old))
     }
     for word in (name, class_name(name)):
-        require(word not in words, "name", f"no word of the file's, as {word} is", name)
+        require(
+            word not in words, "name", f"another: {word} means something in the file already", name
+        )
     return text.replace(old, name).replace(class_name(old), class_name(name))

@@ -51,6 +51,6 @@ def check_data(
         insist(bool(inside), "images must lie in [0, 1]")
     divided = partition(data, hospitals, alpha=10.0, validators=2)
     for split in (*divided.hospitals, divided.root, divided.holdout, divided.test):
-        good = bool(split.x.isfinite().all()) and 0 <= split.x.min() and split.x.max() <= 1
+        good = bool(split.x.isfinite().all()) and split.x.min() >= 0 and split.x.max() <= 1
         insist(good, "features leave [0, 1] after preprocessing")
         insist(split.x.shape[1:] == torch.Size(divided.feature_shape), "rows differ in shape")

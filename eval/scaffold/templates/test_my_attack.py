@@ -7,11 +7,11 @@ from attacks.samples import sample_view
 from secure_fl.testing import check_attack
 
 
-def test_the_contract():
+def test_the_contract() -> None:
     check_attack(MyAttack)
 
 
-def test_the_formula():
+def test_the_formula() -> None:
     honest = torch.tensor([[1.0, 2.0], [3.0, -2.0]])
     own = torch.zeros(3, 2)
     view = sample_view(n=5, f=3, d=2)
