@@ -18,7 +18,16 @@ from attacks.memory import EMPTY, Memory
 from attacks.parameters import require
 from attacks.view import AttackView, knowledge_of
 
-__all__ = ["Attack", "AttackView", "Misconduct", "in_sight", "knows", "overrides", "require"]
+__all__ = [
+    "Attack",
+    "AttackView",
+    "Misconduct",
+    "in_sight",
+    "knows",
+    "overrides",
+    "require",
+    "trigger_moves",
+]
 
 
 class Misconduct(NamedTuple):
@@ -49,7 +58,8 @@ class Attack:
             honest hospitals' updates, or a tuple of facts (`attacks.view.FACTS`). Reading anything
             else raises `attacks.view.NotKnown`.
         objective: how success is measured. "label_flip" attacks have `source_class` and
-            `target_class`; "backdoor" attacks have `target_class` and `trigger(x)`.
+            `target_class`; "backdoor" attacks have `target_class` and `trigger(x)`, and
+            `current_trigger` where it changes over rounds.
         finite: whether `craft` returns finite rows for finite ones.
         every_round: whether `poison` is called anew in every round; otherwise rows that were
             poisoned once stay as they are, and `poison` is told no fact.
@@ -151,6 +161,23 @@ class Attack:
         """
         return integers
 
+    def current_trigger(self, x: torch.Tensor, memory: Memory) -> torch.Tensor:
+        """Rows as success is measured on them. Default: with `trigger`, where there is one.
+
+        An attack whose trigger changes over rounds overrides this; what it remembers after each
+        round is then written down beside the model, and its hash into the records.
+
+        Args:
+            x: float32 (m, *features) in [0, 1].
+            memory: what the attack remembers after the round. Before it acts for the first time
+                success is measured with `trigger`.
+
+        Returns:
+            A new tensor of the same shape, in [0, 1].
+        """
+        trigger = getattr(self, "trigger", None)
+        return x.clone() if trigger is None else trigger(x)
+
     def misbehave(self, view: AttackView) -> Sequence[Misconduct]:
         """Breaches of the protocol to commit in this round. Default: none.
 
@@ -167,6 +194,11 @@ def knows(attack: Attack, fact: str) -> bool:
 def overrides(attack: Attack, hook: str) -> bool:
     """Whether an attack has a hook of its own; what it leaves out need not be called."""
     return getattr(type(attack), hook) is not getattr(Attack, hook)
+
+
+def trigger_moves(attack: Attack) -> bool:
+    """Whether an attack's trigger changes over rounds."""
+    return overrides(attack, "current_trigger")
 
 
 def in_sight(honest: torch.Tensor, own: torch.Tensor) -> torch.Tensor:

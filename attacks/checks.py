@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attacks.base import Attack, knows
+from attacks.base import Attack, knows, trigger_moves
 from attacks.memory import Memory, pack, unpack
 from attacks.registry import build
 from attacks.samples import (
@@ -297,6 +297,25 @@ def check_objective(attack: Attack) -> None:
             _insist(torch.equal(again, out), "trigger is another when it is put on again")
 
 
+def check_current_trigger(attack: Attack) -> None:
+    """`current_trigger` keeps shape, range and inputs, and puts on the same again."""
+    if not trigger_moves(attack):
+        return
+    for shape in SHAPES:
+        dim = Linear(shape).num_parameters
+        facts = told(knowledge_of(attack.knowledge), sample_facts(10, 4, dim, shape, _unjudged))
+        rng = torch.Generator().manual_seed(6)
+        view = awake(attack, replace(_poisoning(attack, shape, 0, 4), facts=facts, rng=rng))
+        x, _ = sample_rows(shape)
+        before = x.clone()
+        out, again = (attack.current_trigger(x, view.memory) for _ in range(2))
+        _insist(out.shape == x.shape, "current_trigger changed the shape")
+        _insist(torch.equal(x, before), "current_trigger changed its input")
+        _insist(out.min() >= 0, "current_trigger left [0, 1]")
+        _insist(out.max() <= 1, "current_trigger left [0, 1]")
+        _insist(torch.equal(again, out), "current_trigger is another when it is put on again")
+
+
 CHECKS: tuple[Callable[[Attack], None], ...] = (
     check_craft_shape,
     check_craft_inputs_untouched,
@@ -310,4 +329,5 @@ CHECKS: tuple[Callable[[Attack], None], ...] = (
     check_misbehave,
     check_bad_parameters_refused,
     check_objective,
+    check_current_trigger,
 )

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from attacks import Attack
+from attacks.base import trigger_moves
 from eval.audit.records import CellRecords, Finding, guarded, result_of, strange_keys
+from eval.audit.triggers import check_learned, recorded, relearned
 from eval.jobs import cell_row, starting
 from eval.jobs.evaluate import Judge
 from eval.jobs.plan import Cell
@@ -133,9 +135,17 @@ def measure_cell(
     if records.rounds[0]["model_sha256"] != model_hash(federation.initial):
         fault = "is not the model that the seed gives"
         yield Finding(f"{records.place}/models/round-000.npy", fault)
+    if attack is not None and trigger_moves(attack) and not relearned(attack):
+        reason = "its trigger is learned from what no record holds"
+        report.skipped.append((f"{records.place}, how the trigger was learned", reason))
+    strange = [] if attack is None else list(check_learned(cell, records, attack, federation))
+    yield from strange
+    if strange:
+        report.skipped.append((f"measures of {records.place}", "its trigger is another"))
+        return
     for number, row in enumerate(records.rounds):
         model = read_model(model_path(records.folder, number))
-        now = judge.observe(number, model)
+        now = judge.observe(number, model, recorded(records, number))
         if row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]:
             now |= measured(validate(federation, model))
         place = f"{records.place}/rounds.jsonl line {number + 1}"
@@ -145,7 +155,8 @@ def measure_cell(
         now = dict(measured(validate(federation, final)))
         report.compare(f"{records.place}/closing.json", records.closing, now)
         yield from _check_finish(cell, records, final, federation)
-    now = cell_row.measures(federation, judge, result_of(records, final))
+    memory = recorded(records, len(records.rounds) - 1)
+    now = cell_row.measures(federation, judge, result_of(records, final, memory))
     place = f"{records.place}/cell.json"
     report.compare(place, records.row, _known(now, unknown))
     yield from _strange_classes(place, records.row.get(BY_CLASS, {}), now.get(BY_CLASS, {}))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from attacks.memory import Memory
 from eval.jobs import cell_row
 from eval.jobs.plan import Cell
 from eval.results.records import BY_CLASS, MALFORMED
@@ -23,7 +24,7 @@ from ledger.audit.round_record import RoundRecord
 from ledger.protocol.parameters import MAX_LOSS, SCALE, from_fixed, loss_to_fixed, to_fixed
 from secure_fl.errors import InputError
 from secure_fl.files import read_json, read_lines, sha256
-from secure_fl.simulation.folder import model_path, records_digest
+from secure_fl.simulation.folder import TRIGGER_HASH, model_path, records_digest
 from secure_fl.simulation.round import result_hash
 from secure_fl.simulation.run import RunResult, choose_malicious
 
@@ -149,7 +150,7 @@ def check_keys(cell: CellRecords) -> Iterator[Finding]:
     yield from strange_keys(f"{cell.place}/rounds.jsonl line 1", first, FIRST_KEYS)
     for number, row in enumerate(played, start=2):
         place = f"{cell.place}/rounds.jsonl line {number}"
-        yield from strange_keys(place, row, ROUND_KEYS)
+        yield from strange_keys(place, row, ROUND_KEYS | (row.keys() & {TRIGGER_HASH}))
         yield from strange_keys(f"{place}, mpc", row["mpc"], TRAFFIC_KEYS)
         spent = row["seconds"]
         yield from strange_keys(f"{place}, seconds", spent, SECONDS_KEYS & spent.keys())
@@ -288,8 +289,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def result_of(cell: CellRecords, final: torch.Tensor) -> RunResult:
-    """What the run returned, as far as its files tell."""
+def result_of(cell: CellRecords, final: torch.Tensor, memory: Memory | None = None) -> RunResult:
+    """What the run returned, as far as its files tell, with what the attack remembered."""
     spent = [row.get("ledger_ms", 0.0) for row in cell.rounds] + [cell.closing["ledger_ms"]]
     return RunResult(
         model=final,
@@ -299,6 +300,7 @@ def result_of(cell: CellRecords, final: torch.Tensor) -> RunResult:
         closing=cell.closing,
         chain_head=cell.row["chain_head"],
         ledger_ms=sum(spent),
+        memory=memory,
     )
 
 

@@ -42,6 +42,7 @@ from eval.audit.records import (
     read_cell,
 )
 from eval.audit.settings import check_against_settings, check_contract, check_environment
+from eval.audit.triggers import check_triggers
 from eval.jobs import grid, starting
 from eval.jobs.manifest import JOB_CHAIN, MANIFEST, entry, listed_files, read_manifest
 from eval.jobs.plan import plan
@@ -251,7 +252,7 @@ def _check_cells(folders: Sequence[Path], report: RunAudit) -> list[CellRecords]
             report.findings.append(Finding(place, str(error)))
             continue
         cells.append(cell)
-        for check in (check_keys, check_models, check_rounds):
+        for check in (check_keys, check_models, check_triggers, check_rounds):
             report.findings += guarded(place, check(cell))
         chain = report.chains.get(folder.name)
         if chain is None:

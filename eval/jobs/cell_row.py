@@ -74,7 +74,8 @@ def identity(cell: Cell, malicious: Sequence[int], acting: Attack | None) -> dic
 
 def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[str, Any]:
     """What a row says of the final model; it follows from the models and the data."""
-    quality, success = judge.quality(result.model), judge.success(result.model)
+    quality = judge.quality(result.model)
+    success = judge.success(result.model, memory=result.memory)
     each = judge.by_class(result.model)
     return {
         **quality._asdict(),

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from attacks import Attack
+from attacks.memory import Memory
 from eval import metrics
 from secure_fl.federation import Federation
 from secure_fl.simulation.folder import model_path, read_model
@@ -55,16 +56,22 @@ class Judge:
         each = metrics.by_class(data.test.y, logits, self.calibration(model))
         return {name: own._asdict() for name, own in zip(data.class_names, each, strict=True)}
 
-    def predictions(self, model: torch.Tensor) -> np.ndarray:
-        """Predictions on the test rows, with the trigger applied if the attack has one: (m,)."""
+    def predictions(self, model: torch.Tensor, memory: Memory | None = None) -> np.ndarray:
+        """Predictions on the test rows, with the trigger applied if the attack has one: (m,).
+
+        Args:
+            model: float (d,).
+            memory: what the attack remembers, of which a trigger that moves is made.
+        """
         x = self.federation.data.test.x
-        trigger = getattr(self.attack, "trigger", None)  # a backdoor's alone
-        if trigger is not None:
-            x = trigger(x)
+        if memory is not None:
+            x = self.attack.current_trigger(x, memory)
+        elif hasattr(self.attack, "trigger"):  # a backdoor
+            x = self.attack.trigger(x)
         return self.calibration(model).predict(self.federation.logits(model, x))
 
     def success(
-        self, model: torch.Tensor, round_number: int | None = None
+        self, model: torch.Tensor, round_number: int | None = None, memory: Memory | None = None
     ) -> metrics.AttackSuccess | None:
         """Attack success over the clean model of the same round, by default over the final one.
 
@@ -75,37 +82,47 @@ class Judge:
         path = self.clean / "models" / "final.npy"
         if round_number is not None and model_path(self.clean, round_number).exists():
             path = model_path(self.clean, round_number)
-        return self.against(model, read_model(path))
+        return self.against(model, read_model(path), memory)
 
-    def raw(self, model: torch.Tensor, clean: torch.Tensor | None = None) -> float | None:
+    def raw(
+        self, model: torch.Tensor, clean: torch.Tensor | None = None, memory: Memory | None = None
+    ) -> float | None:
         """Attack success without a base rate; None where it takes a clean model that is not there.
 
         Args:
             model: float (d,).
             clean: model of the same run without attack, for untargeted attacks.
+            memory: what the attack remembers.
         """
         if clean is None and self.attack.objective == "untargeted":
             return None
-        success = self.against(model, model if clean is None else clean)
+        success = self.against(model, model if clean is None else clean, memory)
         return None if success is None else success.raw
 
-    def against(self, model: torch.Tensor, clean: torch.Tensor) -> metrics.AttackSuccess | None:
-        """Attack success over a clean model, both float (d,); None without an attack."""
+    def against(
+        self, model: torch.Tensor, clean: torch.Tensor, memory: Memory | None = None
+    ) -> metrics.AttackSuccess | None:
+        """Attack success over a clean model, both float (d,); None without an attack.
+
+        Both are shown the same trigger: that of an attack which remembers `memory`.
+        """
         test = self.federation.data.test
         cases = getattr(self.attack, "cases", None)  # of an attack that is after some cases alone
         chosen = slice(None) if cases is None else cases(test.x, test.y)
         return metrics.attack_success(
             self.attack.objective,
             test.y[chosen],
-            self.predictions(model)[chosen],
-            self.predictions(clean)[chosen],
+            self.predictions(model, memory)[chosen],
+            self.predictions(clean, memory)[chosen],
             source_class=getattr(self.attack, "source_class", None),
             target_class=getattr(self.attack, "target_class", None),
         )
 
-    def observe(self, round_number: int, model: torch.Tensor) -> dict[str, Any]:
+    def observe(
+        self, round_number: int, model: torch.Tensor, memory: Memory | None = None
+    ) -> dict[str, Any]:
         """What a round's row says of the test rows; the federation itself never sees it."""
-        success = self.success(model, round_number) if round_number else None
+        success = self.success(model, round_number, memory) if round_number else None
         return {
             "test_accuracy": self.quality(model).accuracy,
             "attack_success": None if success is None else success.raw,

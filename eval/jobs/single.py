@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from attacks import Attack
+from attacks.memory import Memory
 from eval.jobs.evaluate import Judge
 from eval.metrics.detection import detection
 from secure_fl.errors import InputError
@@ -19,7 +20,7 @@ from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.objects import experiment
 from secure_fl.settings.schema import malicious_fractions
-from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult
+from secure_fl.simulation.run import ObserveModel, Report, RunConfig, RunResult
 from secure_fl.simulation.single import opened, run_settings
 from secure_fl.simulation.steps import RunSteps
 
@@ -28,7 +29,7 @@ def run(
     federation: Federation | Sequence[str] = (),
     folder: str | Path | None = None,
     *,
-    observe: Observe | None = None,
+    observe: ObserveModel | None = None,
     on_round: Report | None = None,
     **choices: Any,
 ) -> RunResult:
@@ -80,7 +81,7 @@ def start(
     seed: int = 0,
     backend: str | None = None,
     clean: RunResult | None = None,
-    observe: Observe | None = None,
+    observe: ObserveModel | None = None,
     on_round: Report | None = None,
     train: Mapping[str, Any] | None = None,
     privacy: Mapping[str, Any] | None = None,
@@ -133,8 +134,8 @@ def start(
     judge = planned.judge(begun)
     baseline = None if clean is None else clean.model
 
-    def measure(number: int, model: torch.Tensor) -> dict[str, Any]:
-        raw = None if planned.config.clean or number == 0 else judge.raw(model, baseline)
+    def measure(number: int, model: torch.Tensor, memory: Memory | None) -> dict[str, Any]:
+        raw = None if planned.config.clean or number == 0 else judge.raw(model, baseline, memory)
         measured = {"test_accuracy": judge.quality(model).accuracy, "attack_success": raw}
         return measured | (observe(number, model) if observe else {})
 
@@ -175,7 +176,7 @@ class Planned:
             for _ in steps:
                 pass
             result = steps.finish()
-        success = None if clean is None else judge.against(result.model, clean)
+        success = None if clean is None else judge.against(result.model, clean, result.memory)
         judges = self.config.defence.build(self.config.experiment.extensions).judges
         named = detection(result.rows, result.malicious, judges)
         row = judge.quality(result.model)._asdict() | {

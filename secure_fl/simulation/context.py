@@ -86,3 +86,8 @@ class State:
     update: torch.Tensor | None = None
     memories: tuple[Memory | None, ...] = ()
     rule_states: tuple[Any, ...] | None = None
+
+    @property
+    def measured_memory(self) -> Memory | None:
+        """What the attack remembers whose success is measured; None before it acts."""
+        return self.memories[0] if self.memories else None

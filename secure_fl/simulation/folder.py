@@ -3,10 +3,11 @@
 Layout, below the folder of the run:
     config.yaml environment.json summary.json manifest.json chain.jsonl report.html figures/
     cells/<cell>/rounds.jsonl openings.jsonl closing.json cell.json [chain.jsonl]
-                 models/round-000.npy ... models/final.npy
+                 models/round-000.npy ... models/final.npy [triggers/round-001.bin ...]
 
 A cell is written below a temporary name and renamed when it is complete. Models are NumPy files
-of float32 without pickled objects; their SHA-256 is the model hash on the chain.
+of float32 without pickled objects; their SHA-256 is the model hash on the chain. An attack whose
+trigger changes over rounds leaves what it remembers after each, as data (`attacks.memory.pack`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from attacks.memory import Memory, unpack
 from ledger.files import MAX_BYTES, printable, read_plain
 from secure_fl.errors import InputError
 from secure_fl.files import PARTIAL, Row, canonical_json, sha256
@@ -32,6 +34,8 @@ MAX_FILES, MAX_LEVELS = 1_000_000, 8
 _NUMPY_VERSION = (1, 0)
 # Keys of a row that differ between two runs of the same settings.
 TIMINGS = ("seconds", "ledger_ms")
+# In a row of `rounds.jsonl`, where the trigger changes over rounds: SHA-256 of its file.
+TRIGGER_HASH = "trigger_sha256"
 
 
 def model_bytes(model: torch.Tensor) -> bytes:
@@ -78,6 +82,26 @@ def records_digest(rows: Iterable[Row], openings: Iterable[Row]) -> str:
 def model_path(cell: Path, round_number: int) -> Path:
     """Where a cell keeps the model after a round; round 0 is the initial model."""
     return cell / "models" / f"round-{round_number:03d}.npy"
+
+
+def trigger_path(cell: Path, round_number: int) -> Path:
+    """Where a cell keeps what an attack with a moving trigger remembers after a round."""
+    return cell / "triggers" / f"round-{round_number:03d}.bin"
+
+
+def read_trigger(cell: Path, round_number: int) -> Memory:
+    """What such an attack remembered after a round.
+
+    Raises:
+        InputError: the file is missing or is no memory.
+    """
+    path = trigger_path(cell, round_number)
+    try:
+        return unpack(read_plain(path))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
 
 
 def check_folder(run: Path) -> None:

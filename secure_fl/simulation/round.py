@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from attacks.base import trigger_moves
+from attacks.memory import pack
 from secure_fl import seeds
 from secure_fl.backends.session import Session
 from secure_fl.files import sha256
@@ -45,7 +47,7 @@ from secure_fl.simulation.attack_round import (
 )
 from secure_fl.simulation.clear_rule import ClearRule
 from secure_fl.simulation.context import RunContext, State
-from secure_fl.simulation.folder import model_bytes
+from secure_fl.simulation.folder import TRIGGER_HASH, model_bytes
 from secure_fl.simulation.knowledge import Scene, held
 from secure_fl.simulation.parties import minimum_hospitals
 from secure_fl.simulation.round_ledger import RoundLedger
@@ -249,6 +251,7 @@ def run_round(
             signed,
         )
     model = candidate if decision.keep else state.model
+    memories = remember(scene, acting)
     following = State(
         model,
         torch.tensor(decision.suspended),
@@ -257,7 +260,7 @@ def run_round(
         step.stopped,
         accepted,
         result.update,
-        remember(scene, acting),
+        memories,
         _followed(scene, updates, sorted(settled.in_play)),
     )
     unopened = sorted(set(committed) - settled.in_play)
@@ -291,6 +294,8 @@ def run_round(
         "candidate_sha256": candidate_sha256,
         "model_sha256": model_hash(model),
     }
+    if trigger_moves(context.attack) and memories[0] is not None:
+        row[TRIGGER_HASH] = sha256(pack(memories[0]))
     return Played(following, row, opened)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attacks.base import overrides
+from attacks.memory import Memory
 from secure_fl.backends.session import Backend, Session
 from secure_fl.data import Split
 from secure_fl.federation import Federation
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from ledger.members.members import Members
 
 Row = dict[str, Any]
-Observe = Callable[[int, torch.Tensor], Row]
+# Extra fields of a row from round, model kept, and what the measured attack remembers then.
+Observe = Callable[[int, torch.Tensor, Memory | None], Row]
+# The same, of somebody who asks for the model alone.
+ObserveModel = Callable[[int, torch.Tensor], Row]
 Report = Callable[[Row, torch.Tensor], object]
 
 
@@ -50,6 +54,8 @@ class RunResult:
         closing: what `closing.json` holds: how the final model was judged and recorded.
         chain_head: hash of the chain's newest block; None without a ledger.
         ledger_ms: CPU milliseconds of ledger work in all rounds.
+        memory: what the attack remembers in the end whose success is measured; None: it never
+            acted.
     """
 
     model: torch.Tensor
@@ -59,6 +65,7 @@ class RunResult:
     closing: Row
     chain_head: str | None
     ledger_ms: float
+    memory: Memory | None = None
 
     @property
     def frame(self) -> pandas.DataFrame:

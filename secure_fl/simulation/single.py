@@ -16,7 +16,14 @@ from secure_fl.settings.schema import malicious_fractions
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.rehearsal import dry_run
-from secure_fl.simulation.run import Observe, Report, RunConfig, RunResult, make_context
+from secure_fl.simulation.run import (
+    Observe,
+    ObserveModel,
+    Report,
+    RunConfig,
+    RunResult,
+    make_context,
+)
 from secure_fl.simulation.secret import RunSecret
 from secure_fl.simulation.steps import RunSteps
 from secure_fl.threads import torch_threads
@@ -63,11 +70,18 @@ def opened(
                 yield steps
 
 
+def of_model(observe: ObserveModel | None) -> Observe | None:
+    """One who looks at models alone, as `run_rounds` calls him."""
+    if observe is None:
+        return None
+    return lambda number, model, _: observe(number, model)
+
+
 def run_settings(
     overrides: Sequence[str] = (),
     folder: str | Path | None = None,
     *,
-    observe: Observe | None = None,
+    observe: ObserveModel | None = None,
 ) -> RunResult:
     """Run one defence against one attack from settings. The command line runs whole grids.
 
@@ -75,7 +89,7 @@ def run_settings(
         overrides: as on the command line, e.g. `["defence=robust", "attack=backdoor"]`. The first
             defence and the first attack are run at the smallest malicious share.
         folder: see `opened`.
-        observe: see `secure_fl.simulation.steps.run_rounds`.
+        observe: extra fields of a row, from (round, model kept after it).
 
     Raises:
         SecureFLError: settings that do not fit, data that are missing, a folder that exists.
@@ -89,7 +103,7 @@ def run_settings(
     attack = experiment.attacks[0] if experiment.attacks else AttackConfig()
     fraction = malicious_fractions(experiment.malicious)[0]
     config = RunConfig(experiment, experiment.defences[0], attack, fraction)
-    with opened(config, prepare(experiment), folder, observe) as steps:
+    with opened(config, prepare(experiment), folder, of_model(observe)) as steps:
         for _ in steps:
             pass
         return steps.finish()

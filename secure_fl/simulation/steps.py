@@ -8,13 +8,20 @@ from pathlib import Path
 
 import torch
 
+from attacks.memory import pack
 from secure_fl.backends.session import Backend
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import append_line, write_atomic, write_json
 from secure_fl.server.validation import validate
 from secure_fl.simulation.consortium import open_ledger
-from secure_fl.simulation.folder import model_bytes, model_path, records_content
+from secure_fl.simulation.folder import (
+    TRIGGER_HASH,
+    model_bytes,
+    model_path,
+    records_content,
+    trigger_path,
+)
 from secure_fl.simulation.parties import keys_seed, make_server, signs
 from secure_fl.simulation.round import State, close, measured, model_hash, run_round
 from secure_fl.simulation.round_ledger import Chain, Nobody
@@ -83,7 +90,7 @@ class RunSteps:
                 suspended=torch.zeros(federation.hospitals, dtype=torch.bool),
                 server=self._server.init(federation.initial),
             )
-            self._records.add(first_row(config, federation), [], self.state.model)
+            self._records.add(first_row(config, federation), [], self.state)
         except BaseException:
             self.close()
             raise
@@ -115,7 +122,7 @@ class RunSteps:
         self.state, row, opened = run_round(
             self._context, self._server, self._ledger, self._session, self.state, number
         )
-        return self._records.add(row, opened, self.state.model)
+        return self._records.add(row, opened, self.state)
 
     def __iter__(self) -> Iterator[Row]:
         while not self.done:
@@ -155,6 +162,7 @@ class RunSteps:
             closing=closed,
             chain_head=None if chain is None else chain.head,
             ledger_ms=self._ledger.cost_ms,
+            memory=self.state.measured_memory,
         )
         return self._result
 
@@ -182,8 +190,8 @@ def run_rounds(
         backend: where the rule runs (`secure_fl.simulation.parties.open_nodes`); it stays open.
         folder: existing folder, for the files of a cell (see `secure_fl.simulation.folder`).
         secret: of the run; the nodes' keys are from the same one.
-        observe: extra fields of a row from (round, model kept after it), for figures on data that
-            the federation itself must not see.
+        observe: extra fields of a row (`secure_fl.simulation.run.Observe`), for figures on data
+            that the federation itself must not see.
         report: called with every row and the model kept after it.
     """
     steps = RunSteps(config, federation, backend, folder, secret, observe, report)
@@ -203,11 +211,20 @@ class Records:
         (folder / "models").mkdir(exist_ok=True)
         (folder / "openings.jsonl").touch()
 
-    def add(self, row: Row, opened: Sequence[Row], model: torch.Tensor) -> Row:
-        """Write a round: its row, its openings, and the model kept after it; the row as written."""
+    def add(self, row: Row, opened: Sequence[Row], state: State) -> Row:
+        """Write a round as it left the state: its row, openings, model, and a trigger that moves.
+
+        Returns:
+            The row as written.
+        """
+        model, memory = state.model, state.measured_memory
         if self.observe:
-            row = row | self.observe(row["round"], model)
+            row = row | self.observe(row["round"], model, memory)
         write_atomic(model_path(self.folder, row["round"]), model_bytes(model))
+        if TRIGGER_HASH in row and memory is not None:
+            path = trigger_path(self.folder, row["round"])
+            path.parent.mkdir(exist_ok=True)
+            write_atomic(path, pack(memory))
         append_line(self.folder / "rounds.jsonl", row)
         for opening in opened:
             append_line(self.folder / "openings.jsonl", opening)
