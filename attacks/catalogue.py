@@ -58,11 +58,16 @@ def source(text: str) -> str:
     flat = " ".join(text.split("Attributes:")[0].split())
     found = re.search(r"(?:Ref: |After )(.*?(?:19|20)\d\d[^.;]*(?:\.\d+[^.;]*)*)", flat)
     if found:
-        return re.split(r", (?:who|on|for|with) ", found[1])[0].strip()
+        return _closed(re.split(r", (?:who|on|for|with(?:out)?) ", found[1])[0]).strip()
     known = re.search(r"Ref: ([^.]*)\.", flat)
     if known:
         return known[1]
     return "the baseline" if text.startswith("No attack") else "own"
+
+
+def _closed(text: str) -> str:
+    """A text without a bracket at its end that is left open."""
+    return text if text.count("(") == text.count(")") else text[: text.rindex("(")]
 
 
 if __name__ == "__main__":

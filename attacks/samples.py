@@ -41,6 +41,10 @@ class Linear:
         weight = params[:, :-CLASSES].unflatten(1, self.shapes[0])
         return x.flatten(2) @ weight + params[:, -CLASSES:].unsqueeze(1)
 
+    def hidden(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """The rows themselves, (n, B, features): there is no layer before the last."""
+        return x.flatten(2)
+
     def gradients(
         self, params: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:

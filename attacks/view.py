@@ -45,6 +45,13 @@ class Network(Protocol):
     def logits(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Logits (n, B, classes) of n networks (n, d) on a batch each, (n, B, *features)."""
 
+    def hidden(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer of each takes in, (n, B, width), where that is known.
+
+        Raises:
+            ValueError: of a module of somebody's own it is not.
+        """
+
     def gradients(
         self, params: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:

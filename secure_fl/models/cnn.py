@@ -49,12 +49,18 @@ class CNN(Model):
 
     def forward(self, tensors: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         """See `Model.forward`."""
+        return torch.baddbmm(tensors[7].unsqueeze(1), self._hidden(tensors, x), tensors[6])
+
+    def hidden(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """See `Model.hidden`."""
+        return self._hidden(self.split(params), x)
+
+    def _hidden(self, tensors: Sequence[torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         n, batch = x.shape[:2]
-        w1, b1, w2, b2, w3, b3, w4, b4 = tensors
+        w1, b1, w2, b2, w3, b3 = tensors[:6]
         h = x.transpose(0, 1).flatten(1, 2)  # (B, n * channels, height, width)
         for weight, bias in ((w1, b1), (w2, b2)):
             h = F.conv2d(h, weight.flatten(0, 1), bias.flatten(), stride=2, padding=1, groups=n)
             h = h.relu()
         flat = h.view(batch, n, -1).transpose(0, 1)  # (n, B, flat)
-        hidden = torch.baddbmm(b3.unsqueeze(1), flat, w3).relu()
-        return torch.baddbmm(b4.unsqueeze(1), hidden, w4)
+        return torch.baddbmm(b3.unsqueeze(1), flat, w3).relu()

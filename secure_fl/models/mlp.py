@@ -51,6 +51,10 @@ class MLP(Model):
         """See `Model.forward`."""
         return self._activations(tensors, x)[1]
 
+    def hidden(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """See `Model.hidden`."""
+        return self._activations(self.split(params), x)[0][-1]
+
     @torch.no_grad()
     def gradients(
         self, params: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor

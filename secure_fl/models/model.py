@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 import torch.nn.functional as F
 
+from secure_fl.errors import InputError
 from secure_fl.imports import mark
 
 Shape = tuple[int, ...]
@@ -76,6 +77,22 @@ class Model(ABC):
             float32 (n, B, classes).
         """
         return self.forward(self.split(params), x)
+
+    def hidden(self, params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """What the last, fully connected, layer of network i takes in for batch i.
+
+        Args:
+            params: float32 (n, d), whose end is that layer's weight and bias.
+            x: float32 (n, B, *feature_shape).
+
+        Returns:
+            float32 (n, B, width).
+
+        Raises:
+            InputError: which layer is the last is not known.
+        """
+        name = type(self).__name__
+        raise InputError(f"model must be mlp or cnn, whose hidden layer is known; got {name}")
 
     def gradients(
         self, params: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor

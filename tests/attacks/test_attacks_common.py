@@ -18,13 +18,13 @@ from secure_fl.settings.permitted import permit
 
 EXPECTED = {
     *("a3fl", "adaptive_backdoor", "alie", "alternating_minimisation", "backdoor", "bc_layers"),
-    *("blended", "byzantine_gradient", "clean_label", "constrain_and_scale", "cosine_hugging"),
-    *("dba", "edge_case", "equivocation", "fang_krum", "fang_trim", "free_rider"),
-    *("full_information_backdoor", "inf_nan", "ipm", "label_flip", "label_flip_all"),
-    *("label_flip_dynamic", "malformed_shares", "mimic", "min_max", "min_sum", "model_replacement"),
-    *("mpaf", "neurotoxin", "none", "norm_hugging", "optimal_alie", "optimal_ipm", "pgd_backdoor"),
-    *("poisonedfl", "random_noise", "reputation_gaming", "ring_wraparound", "sign_flip", "sybil"),
-    *("tie_gaming", "withheld_shares"),
+    *("blended", "byzantine_gradient", "chameleon", "clean_label", "constrain_and_scale"),
+    *("cosine_hugging", "dba", "edge_case", "equivocation", "fang_krum", "fang_trim"),
+    *("free_rider", "full_information_backdoor", "inf_nan", "ipm", "label_flip"),
+    *("label_flip_all", "label_flip_dynamic", "malformed_shares", "mimic", "min_max", "min_sum"),
+    *("model_replacement", "mpaf", "neurotoxin", "none", "norm_hugging", "optimal_alie"),
+    *("optimal_ipm", "pgd_backdoor", "poisonedfl", "random_noise", "reputation_gaming"),
+    *("ring_wraparound", "sign_flip", "sybil", "tie_gaming", "withheld_shares"),
 }
 
 # Parameters of attacks that compute for long, which the contract does not depend on.

@@ -28,6 +28,8 @@ def test_every_attack_has_a_row_and_a_source():
             "Do.\n\nv = 2. After Wu et al., ICLR 2024 (here), who wait.",
             "Wu et al., ICLR 2024 (here)",
         ),
+        ("Do.\n\nRef: Wu et al., ICML 2020 (2007.1; no more).", "Wu et al., ICML 2020"),
+        ("Do.\n\nRef: Wu, ICML 2020 (here, with noise).", "Wu, ICML 2020"),
         ("Do.\n\nRef: ByzFL's `Inf`.", "ByzFL's `Inf`"),
         ("Do.\n\nOwn attack.", "own"),
         ("No attack: nothing.", "the baseline"),
