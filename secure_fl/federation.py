@@ -13,6 +13,8 @@ from secure_fl import models, seeds
 from secure_fl.data import FederatedData
 from secure_fl.data.arrays import arrays_hash, from_arrays
 from secure_fl.errors import InputError, require
+from secure_fl.extensions import is_own, load_extensions
+from secure_fl.installed import resolve
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Federation:
             root: (x, y), the validators' public rows: for root directions and calibration.
             validators: one (x, y) a validator.
             test: (x, y), which only the final metrics see.
-            model: a name (`secure-fl list`), a `Model`, any `torch.nn.Module` that maps rows to
-                logits (`secure_fl.models.TorchModule`), or one module a hospital, all equal.
+            model: a name (`secure-fl list`; `module:name` is thereby permitted), a `Model`, any
+                `torch.nn.Module` that maps rows to logits (`secure_fl.models.TorchModule`), or one
+                module a hospital, all equal.
             model_params: of a named model, e.g. {"hidden": (64, 32)}.
             class_names, scale: see `secure_fl.data.arrays.from_arrays`, and what is refused there.
 
@@ -97,7 +100,9 @@ class Federation:
 def _network(model: Any, data: FederatedData, params: dict[str, Any]) -> models.Model:
     """A model by name, or the one given, held to the data."""
     if isinstance(model, str):
-        return models.build(model, data.feature_shape, data.classes, params)
+        name = resolve("model", model, models.names())
+        own = load_extensions([name] if is_own(name) else [])
+        return models.build(name, data.feature_shape, data.classes, params, own)
     require(not params, "model_params", "empty unless model is a name", params)
     if isinstance(model, list | tuple):
         rule = f"one module, or one a hospital, {len(data.hospitals)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ledger.files import printable
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`secure-fl list` has no options of its own."""
@@ -14,6 +16,7 @@ def command(options: argparse.Namespace) -> int:
     import attacks
     from secure_fl import aggregation, data, models
     from secure_fl.descriptions import first_line
+    from secure_fl.installed import GROUPS, installed, why_refused
     from secure_fl.settings.config import presets
 
     sections = {
@@ -32,4 +35,18 @@ def command(options: argparse.Namespace) -> int:
         for name, line in names.items():
             print(f"  {name:<{width}}  {line}")
         print()
+    shipped = {
+        "attack": attacks.names(),
+        "rule": aggregation.rule_names(),
+        "stage": list(aggregation.stage_factories()),
+        "dataset": data.names(),
+        "model": models.names(),
+    }
+    found = [each for kind in GROUPS for each in installed(kind)]
+    if found:
+        print("of installed packages, which nothing here has looked into")
+    for each in found:
+        flaw = why_refused(each, shipped[each.kind])
+        told = f"refused: it {flaw}" if flaw else f"{each.target}, of {each.package}"
+        print(f"  {each.kind} {printable(each.name)}  {printable(told)}")
     return 0

@@ -14,7 +14,7 @@ from typing import Any
 from eval.jobs.run_lock import only_writer
 from eval.jobs.single import plan_run
 from eval.jobs.sweep import KEYS, Group, Row, claim, group_results
-from secure_fl.aggregation import build_rule
+from secure_fl.aggregation import build_rule, resolve_rule
 from secure_fl.errors import SecureFLError, require
 from secure_fl.federation import Federation
 from secure_fl.settings.objects import attack_config, defence_config
@@ -51,7 +51,7 @@ def bare_rule(name: str, params: Mapping[str, Any] | None = None) -> DefenceConf
     given = dict(params or {})
     return DefenceConfig(
         name=name,
-        rule=name,
+        rule=resolve_rule(name),
         params=given,
         reference=build_rule(name, **given).uses_reference,
         minimum_hospitals=1,

@@ -10,7 +10,14 @@ from secure_fl.aggregation.pipeline import (
     stage,
     stage_factories,
 )
-from secure_fl.aggregation.rules import build_rule, describe_rule, make_rule, rule, rule_names
+from secure_fl.aggregation.rules import (
+    build_rule,
+    describe_rule,
+    make_rule,
+    resolve_rule,
+    rule,
+    rule_names,
+)
 
 __all__ = [
     "Context",
@@ -24,6 +31,7 @@ __all__ = [
     "describe_rule",
     "make_rule",
     "make_stage",
+    "resolve_rule",
     "rule",
     "rule_names",
     "stage",

@@ -31,6 +31,7 @@ from secure_fl.checks import check_name
 from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import is_own
 from secure_fl.files import write_atomic
+from secure_fl.installed import resolve
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
@@ -47,6 +48,8 @@ _REGISTERED: dict[str, Callable[[], list[str]]] = {
 }
 # Parameters of attacks that came after records were made without them, at their default.
 _LATER = {"source_class": None}
+# Kind of what a name given for a group stands for.
+_KINDS = {"data": "dataset", "model": "model", "attack": "attack"}
 ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
 
 
@@ -91,7 +94,7 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
     Raises:
         ConfigError: a key, type, value or name that does not exist or is out of range.
     """
-    parsed = parse_settings(overrides)
+    parsed = [_resolved(setting) for setting in parse_settings(overrides)]
     chosen = {o.key: o.value for o in parsed if o.key in GROUPS}
     own = [o for o in parsed if o.key.split(".")[0] in ITEM_KINDS]
     values = [o for o in parsed if o.key not in GROUPS and o not in own]
@@ -117,6 +120,35 @@ def load_config(overrides: Sequence[str] = (), allow: Sequence[str] = ()) -> Exp
     config: ExperimentConfig = _built(tree)
     config.permit(permit([*config.own_names, *allow]))
     return config
+
+
+def _resolved(setting: Setting) -> Setting:
+    """A setting as typed, with `module:name` for what installed packages register."""
+    group = setting.key.removesuffix(".name")
+    if group in ("data", "model") and isinstance(setting.value, str):
+        return Setting(setting.key, resolve(_KINDS[group], setting.value, _REGISTERED[group]()))
+    return Setting(setting.key, _meant_below(setting.key, setting.value))
+
+
+def _meant(kind: str, name: str, presets: list[str]) -> str:
+    """What the name of an attack or a defence stands for."""
+    if kind == "attack":
+        return resolve("attack", name, attacks.names())
+    return name if name in presets else str(aggregation.resolve_rule(name))
+
+
+def _meant_below(key: str, value: Any) -> Any:
+    """The same within a setting: a defence's rule, or the attacks of a mixture."""
+    if key == "defence.rule":
+        return aggregation.resolve_rule(value)
+    if key == "attack.mixture" and isinstance(value, list):
+        return [
+            {**each, "name": _meant("attack", each["name"], [])}
+            if isinstance(each, dict) and isinstance(each.get("name"), str)
+            else each
+            for each in value
+        ]
+    return value
 
 
 def load_defence(name: str) -> DefenceConfig:
@@ -213,10 +245,12 @@ def _entries(kind: str, listed: Any, own: list[Setting]) -> list[Any]:
 def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
     """Resolve one entry of a list: preset, then its own mapping, then `kind.KEY=VALUE`."""
     mapping = dict(entry) if isinstance(entry, dict) else {"name": entry}
-    name = mapping.get("name")
-    if not isinstance(name, str):
+    written = mapping.get("name")
+    if not isinstance(written, str):
         raise ConfigError(f"{kind} must be a name or a mapping with a name; got {entry!r}")
     shipped = _preset_names(kind)
+    name = _meant(kind, written, shipped)
+    mapping = {key: _meant_below(f"{kind}.{key}", value) for key, value in mapping.items()}
     if name in shipped:
         tree = _typed(ITEM_KINDS[kind], _compose(f"{kind}/{name}")[kind])
     elif kind == "attack":

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from attacks import is_attack
 from secure_fl import imports
 from secure_fl.extensions import Extensions, load_extensions
+from secure_fl.installed import resolve_permitted
 
 
 def kind_of(thing: object) -> str | None:
@@ -18,9 +19,11 @@ def permit(names: Iterable[str]) -> Extensions:
     """Import what a person permitted: attacks, rules, stages, data sets and models.
 
     Args:
-        names: "module:name" each, looked for on Python's path, then in the current directory.
+        names: "module:name" each, looked for on Python's path, then in the current directory; or a
+            name that an installed package registers.
 
     Raises:
         ConfigError: a name that is malformed, cannot be imported, or names something unmarked.
     """
-    return load_extensions(names, kind=kind_of)
+    meant = [each for name in names for each in resolve_permitted(name)]
+    return load_extensions(meant, kind=kind_of)

@@ -12,12 +12,13 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from secure_fl.aggregation.pipeline import Pipeline, Stage, from_config
+from secure_fl.aggregation.pipeline import Pipeline, Stage, from_config, stage_factories
 from secure_fl.checks import check_types
 from secure_fl.descriptions import first_line
 from secure_fl.errors import ConfigError, near
 from secure_fl.extensions import NONE, Extensions, is_own, load_extensions, own_names
 from secure_fl.imports import mark
+from secure_fl.installed import resolve, resolve_stages
 
 # Wide enough for most uses.
 DEFAULT_MAX_ABS = 128.0
@@ -89,18 +90,33 @@ def _builder(name: str, extensions: Extensions) -> Builder:
     return known[name]
 
 
+def resolve_rule(spec: Any) -> Any:
+    """A rule as a person wrote it, with `module:name` for what installed packages register.
+
+    Args:
+        spec: a name, a pipeline as data, or anything else, which is returned as it is.
+
+    Raises:
+        ConfigError: a registered name that cannot be (`secure_fl.installed.resolve`).
+    """
+    if isinstance(spec, str):
+        return resolve("rule", spec, rule_builders())
+    return resolve_stages(spec, stage_factories()) if isinstance(spec, Mapping) else spec
+
+
 def build_rule(spec: str | Mapping[str, Any] | Pipeline | Stage, **params: Any) -> Pipeline:
     """Return a pipeline, for a caller who wrote `spec`: the names in it are thereby permitted.
 
     Args:
-        spec: a rule's name, "module:function" for one of your own marked `@rule`, a pipeline as
-            data (`pipeline.from_config`), a single stage, or a pipeline, which is returned as it
-            is.
+        spec: a rule's name, that of one which an installed package registers, "module:function"
+            for one of your own marked `@rule`, a pipeline as data (`pipeline.from_config`), a
+            single stage, or a pipeline, which is returned as it is.
         params: the rule's parameters; only with a name.
 
     Raises:
         ConfigError: unknown name or parameter; the message lists the choices.
     """
+    spec = resolve_rule(spec)
     return make_rule(spec, params, load_extensions(own_names(spec)))
 
 
