@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from secure_fl import models, seeds
-from secure_fl.data import FederatedData
+from secure_fl.data import FederatedData, Split
 from secure_fl.data.arrays import arrays_hash, from_arrays
 from secure_fl.errors import InputError, require
 from secure_fl.extensions import is_own, load_extensions
@@ -26,14 +26,14 @@ class Federation:
         model: the network.
         initial: float32 (d,), the model before round 1.
         data_sha256: hash of the data set as loaded (`data_hash`).
-        rows: number of rows that each hospital has, before classes were balanced.
+        class_counts: rows of each class that each hospital has, before classes were balanced.
     """
 
     data: FederatedData
     model: models.Model
     initial: torch.Tensor
     data_sha256: str
-    rows: tuple[int, ...]
+    class_counts: tuple[tuple[int, ...], ...]
 
     @classmethod
     def from_arrays(
@@ -78,13 +78,18 @@ class Federation:
         """
         data = from_arrays(hospitals, root, validators, test, class_names, scale)
         network = _network(model, data, dict(model_params or {}))
-        rows = tuple(len(split) for split in data.hospitals)
+        counts = class_counts(data.hospitals, data.classes)
         initial = network.init(seeds.torch_generator(0, "model"))
-        return cls(data, network, initial, arrays_hash(data), rows)
+        return cls(data, network, initial, arrays_hash(data), counts)
 
     def at(self, seed: int) -> Federation:
         """The same parties with the initial model that a seed draws."""
         return replace(self, initial=self.model.init(seeds.torch_generator(seed, "model")))
+
+    @property
+    def rows(self) -> tuple[int, ...]:
+        """Number of rows that each hospital has, before classes were balanced."""
+        return tuple(sum(counts) for counts in self.class_counts)
 
     @property
     def hospitals(self) -> int:
@@ -95,6 +100,12 @@ class Federation:
         """Logits (m, classes) of one model (d,) on rows (m, *features)."""
         with torch.no_grad():
             return self.model.logits(params.float().unsqueeze(0), x.unsqueeze(0))[0]
+
+
+def class_counts(splits: Sequence[Split], classes: int) -> tuple[tuple[int, ...], ...]:
+    """Rows of each class in each split."""
+    counts = (torch.bincount(split.y, minlength=classes) for split in splits)
+    return tuple(tuple(each.tolist()) for each in counts)
 
 
 def _network(model: Any, data: FederatedData, params: dict[str, Any]) -> models.Model:

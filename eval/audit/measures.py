@@ -19,6 +19,7 @@ from attacks.base import trigger_moves
 from eval.audit.records import CellRecords, Finding, guarded, result_of, strange_keys
 from eval.audit.triggers import check_learned, recorded, relearned
 from eval.jobs import cell_row, starting
+from eval.jobs.environment import PARTIES, parties
 from eval.jobs.evaluate import Judge
 from eval.jobs.plan import Cell
 from eval.results.records import BY_CLASS, read_object
@@ -99,12 +100,17 @@ def measure(
     except SecureFLError as error:
         report.skipped.append(("measures", str(error)))
         return
-    stated = read_object(run / starting.ENVIRONMENT).get(starting.DATA_HASH)
+    begun = read_object(run / starting.ENVIRONMENT)
+    stated = begun.get(starting.DATA_HASH)
     if stated != federation.data_sha256:
         fault = f"is {stated}; the data here have {federation.data_sha256}"
         report.findings.append(Finding(f"{starting.ENVIRONMENT}, {starting.DATA_HASH}", fault))
         report.skipped.append(("measures", "the data here are not those of the record"))
         return
+    # Records of before do not say who holds what.
+    if PARTIES in begun and begun[PARTIES] != parties(federation):
+        fault = "is not what the settings make of the data"
+        report.findings.append(Finding(f"{starting.ENVIRONMENT}, {PARTIES}", fault))
     records = {cell.folder.name: cell for cell in cells}
     with torch_threads(config.threads):
         for cell in planned:

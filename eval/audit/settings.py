@@ -14,7 +14,7 @@ from typing import Any
 from eval.audit.openings import check_openings
 from eval.audit.records import CellRecords, Finding, Row, check_row, differences, strange_keys
 from eval.jobs import starting
-from eval.jobs.environment import environment
+from eval.jobs.environment import PARTIES, environment
 from eval.jobs.plan import Cell
 from ledger.audit.report import AuditReport
 from ledger.members.members import ADMINISTRATOR, COORDINATOR, HOSPITAL, NODE, ROLE_NAMES, VALIDATOR
@@ -161,7 +161,7 @@ def check_environment(
         starting.CONFIG_HASH: sha256((run / "config.yaml").read_bytes()),
     }
     yield from differences(starting.ENVIRONMENT, found, expected, "the settings", 0.0)
-    written = {*environment(config, ""), "run", starting.CONFIG_HASH, starting.DATA_HASH}
+    written = {*environment(config, ""), "run", starting.CONFIG_HASH, starting.DATA_HASH, PARTIES}
     yield from strange_keys(starting.ENVIRONMENT, found, written)
     data = found.get(starting.DATA_HASH)
     for cell in cells:

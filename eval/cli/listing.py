@@ -15,6 +15,7 @@ def command(options: argparse.Namespace) -> int:
     """Print every name that a setting can take, with one line each."""
     import attacks
     from secure_fl import aggregation, data, models
+    from secure_fl.data.schemes import SCHEMES
     from secure_fl.descriptions import first_line
     from secure_fl.installed import GROUPS, installed, why_refused
     from secure_fl.settings.config import presets
@@ -26,6 +27,7 @@ def command(options: argparse.Namespace) -> int:
             n: aggregation.describe_rule(n) for n in aggregation.rule_names()
         },
         "data sets (data=)": {n: data.describe(n) for n in data.names()},
+        "partitions (data.partition=)": {n: first_line(way) for n, way in SCHEMES.items()},
         "models (model=)": {n: models.describe(n) for n in models.names()},
         "experiments (experiment=)": presets("experiment"),
     }

@@ -22,6 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from eval.figures.parties import who_holds_what
 from eval.figures.plotting import (
     WIDTH,
     defence_axis,
@@ -315,6 +316,7 @@ FIGURES: dict[str, Callable[..., bytes | None]] = {
     "accuracy_over_rounds": accuracy_over_rounds,
     "success_over_rounds": success_over_rounds,
     "reputation": reputation_over_rounds,
+    "who_holds_what": who_holds_what,
     "round_time": round_time,
     "traffic": traffic,
 }

@@ -10,7 +10,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from secure_fl.federation import Federation, class_counts
 from secure_fl.settings.schema import ExperimentConfig
+
+# In the record of how a run began: how many rows of each class every party holds.
+PARTIES = "parties"
 
 # Packages whose versions decide on the bytes of a figure or a page.
 DRAWING = ("secure-fl-crypten", "matplotlib", "pillow", "numpy", "jinja2", "pyyaml")
@@ -39,6 +43,19 @@ def environment(config: ExperimentConfig, command: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": config.threads,
         "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+def parties(federation: Federation) -> dict[str, Any]:
+    """Names of the classes, and rows of each that every party holds, before any was repeated."""
+    data = federation.data
+    root, holdout, test = class_counts([data.root, data.holdout, data.test], data.classes)
+    return {
+        "classes": list(data.class_names),
+        "hospitals": [list(counts) for counts in federation.class_counts],
+        "root": list(root),
+        "holdout": list(holdout),
+        "test": list(test),
     }
 
 

@@ -6,8 +6,9 @@ import shlex
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
-from eval.jobs.environment import environment
+from eval.jobs.environment import PARTIES, environment, parties
 from eval.jobs.plan import plan
 from eval.jobs.run_lock import refuse_second_writer
 from eval.results.records import read_object
@@ -84,8 +85,9 @@ def write_start(
 ) -> None:
     """Write what a run began with into its new folder."""
     save_config(config, folder / "config.yaml")
-    begun = {"run": folder.resolve().name}
+    begun: dict[str, Any] = {"run": folder.resolve().name}
     begun |= {CONFIG_HASH: config_hash(folder), DATA_HASH: federation.data_sha256}
+    begun |= {PARTIES: parties(federation)}
     write_json(folder / ENVIRONMENT, environment(config, shlex.join(command)) | begun)
 
 

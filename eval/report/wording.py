@@ -27,6 +27,11 @@ READING = {
         "median: the two colours should part, with blue above. Where they do not, the screen has "
         "not told the attackers from the others."
     ),
+    "who_holds_what": (
+        "Each bar is one hospital's training rows, coloured by class: bars of unequal length hold "
+        "unequal amounts, bars of unequal colour unequal mixtures. Where a setting repeats rows of "
+        "rarer classes, a hospital trains on the same number of each class that it has."
+    ),
     "round_time": (
         "The bars show where the seconds of a round go, so the price of each layer can be read "
         "off against local training."

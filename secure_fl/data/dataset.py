@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
 
-from secure_fl.errors import InputError, require
+from secure_fl.errors import InputError, near, require
 
 Kind = Literal["tabular", "image"]
+# Site of each row, int64 (N,), and the names that the numbers stand for.
+Sites = tuple[np.ndarray, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Dataset:
         feature_names: one name per column; empty for images.
         class_names: name of each class.
         categories: categorical columns only, name -> the categories its indices stand for.
+        site: int64 (N,), where each row comes from, of data that tell it apart from their columns.
+        site_names: name of each site.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Dataset:
     feature_names: tuple[str, ...]
     class_names: tuple[str, ...]
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    site: np.ndarray | None = None
+    site_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         rows = len(self.x)
@@ -53,6 +59,37 @@ class Dataset:
         if self.kind == "tabular":
             names = self.feature_names
             require(self.x.shape[1:] == (len(names),), "feature_names", "one per column", names)
+        if self.site is not None:
+            require(self.site.shape == (rows,), "site", f"of shape ({rows},)", self.site.shape)
+            sites_ok = self.site.min() >= 0 and self.site.max() < len(self.site_names)
+            require(sites_ok, "site", f"in 0..{len(self.site_names) - 1}", np.unique(self.site))
+
+    def sites(self, column: str | None = None) -> Sites:
+        """Where each row comes from: the data's own sites, or else a column of categories.
+
+        Missing values are a site of their own.
+
+        Raises:
+            InputError: the data have no sites and no such column, or it holds numbers.
+        """
+        if self.site is not None:
+            return self.site, self.site_names
+        if column is None or column not in self.categories:
+            listed = ", ".join(self.categories) or "none here"
+            raise InputError(
+                f"data.site must be a column of categories of {self.name} ({listed}); got "
+                f"{column!r}{near(column, self.categories)}"
+            )
+        names = self.categories[column]
+        coded = self.x[:, self.feature_names.index(column)]
+        missing = np.isnan(coded)
+        codes = np.where(missing, len(names), coded).astype(np.int64)
+        return codes, (*names, "missing") if missing.any() else names
+
+    def take(self, rows: np.ndarray) -> Dataset:
+        """The data set of these rows alone, int (m,)."""
+        site = None if self.site is None else self.site[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], group=self.group[rows], site=site)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from secure_fl.checks import (
     positive,
 )
 from secure_fl.counts import share_count
+from secure_fl.data.schemes import SCHEMES
 from secure_fl.extensions import NONE, Extensions, check_form, is_own
 from secure_fl.faults import build_faults, check_places
 from secure_fl.hospital.options import TrainOptions
@@ -30,6 +31,9 @@ from secure_fl.settings.ledger import LedgerConfig
 MAX_MALICIOUS = 0.5
 # Name of data or of a model that somebody handed over in Python: no name leads back to them.
 OBJECT = "object"
+# Settings of the data that came after records were made without them: hashes leave them out at
+# their default.
+LATER_DATA = ("partition", "classes_per_hospital", "site")
 # Most cells of a job: every defence without attack, and under every attack at every share.
 MAX_CELLS = 10_000
 
@@ -42,7 +46,11 @@ class DataConfig:
         name: data set; `secure-fl list` shows them; or `module:function`.
         path: where the user keeps the official files, for data sets that are not shipped.
         hospitals: number of hospitals.
-        alpha: concentration of the Dirichlet distribution over classes; small is uneven.
+        partition: how patients are divided among hospitals (`secure_fl.data.schemes`): `dirichlet`
+            by class, `quantity` by size, `classes` (so many a hospital), `column` by site, `iid`.
+        alpha: concentration of the Dirichlet distribution, for the first two; small is uneven.
+        classes_per_hospital: for `classes` alone.
+        site: column that tells where a row comes from, for `column` alone.
         test_fraction: share of the patients set aside for the final test.
         validation_fraction: share of the patients that the validators hold.
         validators: number of validators among whom those patients are divided.
@@ -55,7 +63,10 @@ class DataConfig:
     name: str = "support2"
     path: str | None = None
     hospitals: int = 20
+    partition: str = "dirichlet"
     alpha: float = 0.3
+    classes_per_hospital: int | None = None
+    site: str | None = None
     test_fraction: float = 0.2
     validation_fraction: float = 0.1
     validators: int = 5
@@ -70,7 +81,17 @@ class DataConfig:
         elif self.name != OBJECT:
             check_name("data.name", self.name, data.names())
         check(1 <= self.hospitals <= 500, "data.hospitals", "from 1 to 500", self.hospitals)
+        check_name("data.partition", self.partition, list(SCHEMES))
         check(positive(self.alpha), "data.alpha", "> 0 and finite", self.alpha)
+        for key, scheme, rule in (
+            ("classes_per_hospital", "classes", "at least 1"),
+            ("site", "column", "the name of a column"),
+        ):
+            value, needed = getattr(self, key), self.partition == scheme
+            good = value is not None and value != "" and value != 0
+            check(not needed or good, f"data.{key}", f"{rule} with partition {scheme}", value)
+            rule = f"null unless data.partition is {scheme}"
+            check(needed or value is None, f"data.{key}", rule, value)
         for key in ("test_fraction", "validation_fraction"):
             value = getattr(self, key)
             check(0 < value < 1, f"data.{key}", "between 0 and 1, both excluded", value)

@@ -10,7 +10,7 @@ import numpy as np
 from secure_fl import data, models, seeds
 from secure_fl.data import Dataset
 from secure_fl.errors import ConfigError, NotPermitted
-from secure_fl.federation import Federation
+from secure_fl.federation import Federation, class_counts
 from secure_fl.files import canonical_json
 from secure_fl.settings.schema import OBJECT, ExperimentConfig
 
@@ -39,8 +39,11 @@ def prepare(config: ExperimentConfig) -> Federation:
         seeds.integer(seed, "partition"),
         minimum_rows=settings.minimum_rows,
         root_patients=settings.root_patients,
+        scheme=settings.partition,
+        classes_per_hospital=settings.classes_per_hospital,
+        site=settings.site,
     )
-    rows = tuple(len(split) for split in federated.hospitals)
+    counts = class_counts(federated.hospitals, federated.classes)
     if settings.balance:
         balanced = [
             data.balance_classes(split, seeds.torch_generator(seed, "balance", i))
@@ -69,15 +72,17 @@ def prepare(config: ExperimentConfig) -> Federation:
             f"model {config.model.name!r} with params {config.model.params}: {error}"
         ) from error
     initial = model.init(seeds.torch_generator(seed, "model"))
-    return Federation(federated, model, initial, data_hash(loaded), rows)
+    return Federation(federated, model, initial, data_hash(loaded), counts)
 
 
 def data_hash(dataset: Dataset) -> str:
     """SHA-256 over a data set's arrays and names, as 64 hexadecimal digits.
 
-    Over canonical JSON of the names, types and shapes, then the bytes of x, y and group.
+    Over canonical JSON of the names, types and shapes, then the bytes of x, y and group, and of the
+    sites where the data have any.
     """
-    arrays = (dataset.x, dataset.y, dataset.group)
+    arrays = [dataset.x, dataset.y, dataset.group]
+    arrays += [] if dataset.site is None else [dataset.site]
     head = {
         "name": dataset.name,
         "kind": dataset.kind,
@@ -85,6 +90,7 @@ def data_hash(dataset: Dataset) -> str:
         "features": list(dataset.feature_names),
         "classes": list(dataset.class_names),
         "categories": {name: list(values) for name, values in dataset.categories.items()},
+        **({} if dataset.site is None else {"sites": list(dataset.site_names)}),
     }
     digest = hashlib.sha256(canonical_json(head).encode())
     for array in arrays:
@@ -101,4 +107,4 @@ def _sample(dataset: Dataset, rows: int | None, seed: int) -> Dataset:
     order = rng.permutation(len(groups))
     enough = int(np.searchsorted(np.cumsum(sizes[order]), rows)) + 1
     kept = np.flatnonzero(np.isin(dataset.group, groups[order[:enough]]))
-    return replace(dataset, x=dataset.x[kept], y=dataset.y[kept], group=dataset.group[kept])
+    return dataset.take(kept)

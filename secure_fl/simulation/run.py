@@ -21,7 +21,12 @@ from secure_fl.server.samples import LARGEST_CLAIM
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.defence import NEUTRAL, DefenceConfig
 from secure_fl.settings.ledger import PLACES
-from secure_fl.settings.schema import ExperimentConfig, malicious_count
+from secure_fl.settings.schema import (
+    LATER_DATA,
+    DataConfig,
+    ExperimentConfig,
+    malicious_count,
+)
 from secure_fl.simulation.attack_round import poisoned_once
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
 from secure_fl.simulation.context import RunContext
@@ -104,6 +109,9 @@ class RunConfig:
         for key in ("name", "description", "attacks", "defences", "malicious"):
             del experiment[key]
         del experiment["data"]["path"]
+        for key in LATER_DATA:
+            if experiment["data"][key] == getattr(DataConfig(), key):
+                del experiment["data"][key]
         if experiment["train"]["device"] == "cpu":
             del experiment["train"]["device"]
         for key in PLACES:

@@ -169,6 +169,7 @@ def write(folder: Path, table: list[dict[str, Any]] | None = None) -> Path:
         "crypten": "0.4.1",
         "command": "secure-fl run seed=0",
         "processors": 2,
+        "parties": {"classes": ["survived", "died"], "hospitals": [[90, 10], [20, 30], [5, 0]]},
     }
     (folder / "environment.json").write_text(json.dumps(environment), encoding="utf-8")
     summary = {"rows": table, "created": "2026-01-02T03:04:05Z", "config_sha256": "ef" * 32}

@@ -5,6 +5,7 @@ Whoever changes a run here knows the program: hashes, manifest and job chain are
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -118,6 +119,12 @@ def test_data_that_are_not_here_are_named_and_other_data_are_found(tmp_path: Pat
     assert audit_run(folder, data=path).outcome is Outcome.PASSED
     kept = path.rename(tmp_path / "kept.npz")
     assert audit_run(folder, data=kept).outcome is Outcome.PASSED
+    begun = json.loads((folder / "environment.json").read_text())
+    swapped = begun["parties"] | {"hospitals": begun["parties"]["hospitals"][::-1]}
+    edit(folder / "environment.json", parties=swapped)
+    told = places(audit_run(folder, data=kept))
+    assert "environment.json, parties" in told
+    edit(folder / "environment.json", parties=begun["parties"])
     gone = audit_run(folder, data=path)
     assert gone.outcome is Outcome.INCOMPLETE
     assert gone.unchecked[0].what == "measures"

@@ -12,7 +12,8 @@ import torch
 from secure_fl import data, seeds
 from secure_fl.data import preprocessing
 from secure_fl.data.dataset import Dataset, FederatedData, Split
-from secure_fl.data.partition import _top_up, split_rows
+from secure_fl.data.partition import split_rows
+from secure_fl.data.schemes import top_up
 from secure_fl.data.sets import lidc_nodules, support2
 from secure_fl.errors import InputError
 
@@ -243,10 +244,10 @@ def test_heavy_tails_are_divided(hospitals):
 
 def test_rows_in_lumps_are_dealt_anew_where_none_can_be_spared():
     sizes, rng = np.array([50, 50, 10, 10]), np.random.default_rng(0)
-    owners = _top_up(np.array([0, 0, 1, 1]), sizes, 2, 60, rng)
+    owners = top_up(np.array([0, 0, 1, 1]), sizes, 2, 60, rng)
     assert np.bincount(owners, weights=sizes).tolist() == [60, 60]
     with pytest.raises(InputError, match=r"2 hospitals must have at least 61 rows each; the 120"):
-        _top_up(np.array([0, 0, 1, 1]), sizes, 2, 61, rng)
+        top_up(np.array([0, 0, 1, 1]), sizes, 2, 61, rng)
 
 
 @pytest.mark.parametrize(

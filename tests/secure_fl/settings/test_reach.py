@@ -43,7 +43,9 @@ TOLD = {
     "data.name": "digits",
     "data.path": "/data",
     "data.hospitals": 8,
+    "data.partition": "column",
     "data.alpha": 0.5,
+    "data.site": "ward",
     "data.test_fraction": 0.3,
     "data.validation_fraction": 0.2,
     "data.validators": 4,
@@ -129,8 +131,8 @@ TOLD = {
     "defence.paper_method": "FedAvg",
     "defence.description": "my own",
 }
-# Simulation keys and a keystore exclude each other.
-APART = {"ledger.simulated_keys": True}
+# Simulation keys and a keystore exclude each other, as do sites and classes of a hospital.
+APART = {"ledger.simulated_keys": True, "data.classes_per_hospital": 2}
 PLACES = (
     "defence.keys=/elsewhere",
     "defence.timeout=9",
@@ -211,6 +213,8 @@ def test_every_setting_is_told_by_a_word_and_by_yaml(tmp_path: Path) -> None:
     assert read_config(tmp_path / "config.yaml") == config
     alone = load_config(["ledger=anvil", "ledger.simulated_keys=true"])
     assert alone.ledger.simulated_keys
+    alone = load_config(["data.partition=classes", "data.classes_per_hospital=2"])
+    assert alone.data.classes_per_hospital == 2
 
 
 def test_every_option_of_the_nodes_comes_from_a_setting() -> None:
