@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+
+# Files of tests run side by side, each in one thread: two that share a small product wait for each
+# other longer than it takes. Before torch is imported, and for the programs under test.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
