@@ -22,6 +22,7 @@ __all__ = [
     "Attack",
     "AttackView",
     "Misconduct",
+    "Testimony",
     "in_sight",
     "knows",
     "overrides",
@@ -43,6 +44,14 @@ class Misconduct(NamedTuple):
     rank: int
     kind: str
     node: int = 0
+
+
+class Testimony(NamedTuple):
+    """What a validator says of a model: accuracy, cross-entropy and F1."""
+
+    accuracy: float
+    loss: float
+    f1: float
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,36 @@ class Attack:
         """
         trigger = getattr(self, "trigger", None)
         return x.clone() if trigger is None else trigger(x)
+
+    def dishonest(self, validators: int) -> int:
+        """How many of so many validators belong to the attack, the first ones. Default: none."""
+        return 0
+
+    def poison_public(
+        self, x: torch.Tensor, y: torch.Tensor, view: AttackView
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Change public rows that the attack's validators give. Default: leave them.
+
+        Called once for half A, the root, and once for half B, the holdout; what validators test
+        on stays as it is.
+
+        Args:
+            x, y: as of `poison`, its validators' share of the half's rows, drawn at random.
+            view: of no round; `rng` is of the half.
+
+        Returns:
+            As many rows.
+        """
+        return x.clone(), y.clone()
+
+    def testify(self, measured: Testimony, seat: int) -> Testimony:
+        """Change what one of its validators signs. Default: what it measured.
+
+        Args:
+            measured: on a candidate or final model.
+            seat: of the validator.
+        """
+        return measured
 
     def misbehave(self, view: AttackView) -> Sequence[Misconduct]:
         """Breaches of the protocol to commit in this round. Default: none.

@@ -11,7 +11,10 @@ from attacks.base import Attack, overrides
 from attacks.registry import find, names
 from attacks.view import knowledge_of
 
-HOOKS = ("poison", "constrain", "project", "craft", "encode", "misbehave")
+HOOKS = (
+    *("poison", "constrain", "project", "craft", "encode", "misbehave"),
+    *("poison_public", "testify"),
+)
 _HEAD = """\
 # Attacks
 

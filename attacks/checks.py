@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from attacks.base import Attack, knows, trigger_moves
+from attacks.base import Attack, Testimony, knows, trigger_moves
 from attacks.memory import Memory, pack, unpack
 from attacks.registry import build
 from attacks.samples import (
@@ -248,6 +248,29 @@ def check_encode(attack: Attack) -> None:
         _insist(torch.equal(integers, before), "encode changed its input")
 
 
+def check_validators(attack: Attack) -> None:
+    """Validators' hooks keep shapes and inputs, and an attack has at most all validators."""
+    for validators in (1, 3, 5):
+        count = attack.dishonest(validators)
+        _insist(0 <= count <= validators, f"dishonest says {count} of {validators}")
+    for shape in SHAPES:
+        x, y = sample_rows(shape)
+        before = (x.clone(), y.clone())
+        one, two = (attack.poison_public(x, y, _public()) for _ in range(2))
+        _insist(all(map(torch.equal, one, two)), "poison_public draws from outside view.rng")
+        _insist(one[0].shape == x.shape, "poison_public changed the features' shape")
+        _insist(one[1].shape == y.shape, "poison_public changed the number of labels")
+        _insist(all(map(torch.equal, before, (x, y))), "poison_public changed its input")
+    said = attack.testify(Testimony(0.7, 0.5, 0.6), 0)
+    _insist(0 <= said.accuracy <= 1, "testify says an accuracy outside [0, 1]")
+    _insist(0 <= said.f1 <= 1, "testify says an F1 outside [0, 1]")
+    _insist(0 <= said.loss < float("inf"), "testify says a loss below 0 or without end")
+
+
+def _public() -> AttackView:
+    return AttackView(0, 1, 1, torch.Generator().manual_seed(3))
+
+
 def check_misbehave(attack: Attack) -> None:
     """`misbehave` names breaches that exist, by the attack's hospitals, and each share once."""
     for _, f in SIZES:
@@ -327,6 +350,7 @@ CHECKS: tuple[Callable[[Attack], None], ...] = (
     check_training_hooks,
     check_encode,
     check_misbehave,
+    check_validators,
     check_bad_parameters_refused,
     check_objective,
     check_current_trigger,

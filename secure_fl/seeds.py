@@ -26,6 +26,7 @@ PURPOSES = (
     "rows",
     "schedule",
     "attack",
+    "public",
 )
 
 

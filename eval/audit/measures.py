@@ -25,13 +25,13 @@ from eval.jobs.plan import Cell
 from eval.results.records import BY_CLASS, read_object
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
-from secure_fl.server.validation import validate
 from secure_fl.settings.schema import ExperimentConfig
+from secure_fl.simulation.attacked_validators import liars, with_public_rows
 from secure_fl.simulation.folder import model_path, read_model
-from secure_fl.simulation.parties import make_server
+from secure_fl.simulation.parties import make_server, make_validators
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import measured, model_hash
-from secure_fl.simulation.run import train_options
+from secure_fl.simulation.run import make_attackers, train_options
 from secure_fl.threads import torch_threads
 
 # Largest gap that passes: a few test cases at the threshold, or the last digits of a loss.
@@ -149,18 +149,24 @@ def measure_cell(
     if strange:
         report.skipped.append((f"measures of {records.place}", "its trigger is another"))
         return
+    public, lying = federation, None
+    if attack is not None:
+        attackers = make_attackers(cell.run, federation.rows)
+        public = with_public_rows(federation, attackers)
+        lying = liars(attackers, len(federation.data.validators))
+    validators = make_validators(federation.data.validators, lying=lying or ())
     for number, row in enumerate(records.rounds):
         model = read_model(model_path(records.folder, number))
         now = judge.observe(number, model, recorded(records, number))
         if row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]:
-            now |= measured(validate(federation, model))
+            now |= measured([each.judge(federation, model) for each in validators])
         place = f"{records.place}/rounds.jsonl line {number + 1}"
         report.compare(place, row, _known(now, unknown))
     final = read_model(records.folder / "models" / "final.npy")
     if records.closing["candidate_sha256"] == records.closing["model_sha256"]:
-        now = dict(measured(validate(federation, final)))
+        now = dict(measured([each.judge(federation, final) for each in validators]))
         report.compare(f"{records.place}/closing.json", records.closing, now)
-        yield from _check_finish(cell, records, final, federation)
+        yield from _check_finish(cell, records, final, public)
     memory = recorded(records, len(records.rounds) - 1)
     now = cell_row.measures(federation, judge, result_of(records, final, memory))
     place = f"{records.place}/cell.json"

@@ -28,6 +28,7 @@ from secure_fl.settings.schema import (
     malicious_count,
 )
 from secure_fl.simulation.attack_round import poisoned_once
+from secure_fl.simulation.attacked_validators import liars
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
 from secure_fl.simulation.context import RunContext
 from secure_fl.simulation.frame import rounds_frame
@@ -220,7 +221,10 @@ def make_context(
             malicious if attackers.cheats() else (),
         ),
         validators=make_validators(
-            federation.data.validators, contract, () if members is None else members.validators
+            federation.data.validators,
+            contract,
+            () if members is None else members.validators,
+            liars(attackers, len(federation.data.validators)),
         ),
     )
 

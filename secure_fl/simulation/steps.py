@@ -13,8 +13,9 @@ from secure_fl.backends.session import Backend
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import append_line, write_atomic, write_json
-from secure_fl.server.validation import validate
+from secure_fl.simulation.attacked_validators import with_public_rows
 from secure_fl.simulation.consortium import open_ledger
+from secure_fl.simulation.context import RunContext
 from secure_fl.simulation.folder import (
     TRIGGER_HASH,
     model_bytes,
@@ -23,7 +24,7 @@ from secure_fl.simulation.folder import (
     trigger_path,
 )
 from secure_fl.simulation.parties import keys_seed, make_server, signs
-from secure_fl.simulation.round import State, close, measured, model_hash, run_round
+from secure_fl.simulation.round import State, close, judge, measured, model_hash, run_round
 from secure_fl.simulation.round_ledger import Chain, Nobody
 from secure_fl.simulation.run import (
     Observe,
@@ -77,7 +78,10 @@ class RunSteps:
             contract, members = chain.contract, consortium.members
         self._context = make_context(config, federation, own, contract, members)
         self._server = make_server(
-            federation, config.defence, self._context.options, experiment.seed
+            with_public_rows(federation, self._context.attackers),
+            config.defence,
+            self._context.options,
+            experiment.seed,
         )
         self._folder, self._rounds = folder, experiment.rounds
         self._records = Records(folder, observe, report)
@@ -90,7 +94,7 @@ class RunSteps:
                 suspended=torch.zeros(federation.hospitals, dtype=torch.bool),
                 server=self._server.init(federation.initial),
             )
-            self._records.add(first_row(config, federation), [], self.state)
+            self._records.add(first_row(self._context, config), [], self.state)
         except BaseException:
             self.close()
             raise
@@ -244,9 +248,10 @@ class Records:
         return records_content(self.rows, self.openings)
 
 
-def first_row(config: RunConfig, federation: Federation) -> Row:
+def first_row(context: RunContext, config: RunConfig) -> Row:
     """The row of round 0: hashes of settings, data and initial model, before anybody trained."""
-    verdicts = validate(federation, federation.initial)
+    federation = context.federation
+    verdicts = judge(context, federation.initial)
     return {
         "round": 0,
         **measured(verdicts),

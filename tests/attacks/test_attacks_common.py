@@ -21,10 +21,11 @@ EXPECTED = {
     *("blended", "byzantine_gradient", "chameleon", "clean_label", "constrain_and_scale"),
     *("cosine_hugging", "dba", "edge_case", "equivocation", "fang_krum", "fang_trim"),
     *("free_rider", "full_information_backdoor", "inf_nan", "ipm", "label_flip"),
-    *("label_flip_all", "label_flip_dynamic", "malformed_shares", "mimic", "min_max", "min_sum"),
-    *("model_replacement", "mpaf", "neurotoxin", "none", "norm_hugging", "optimal_alie"),
-    *("optimal_ipm", "pgd_backdoor", "poisonedfl", "random_noise", "reputation_gaming"),
-    *("ring_wraparound", "sign_flip", "sybil", "tie_gaming", "withheld_shares"),
+    *("label_flip_all", "label_flip_dynamic", "lying_validator", "malformed_shares", "mimic"),
+    *("min_max", "min_sum", "model_replacement", "mpaf", "neurotoxin", "none", "norm_hugging"),
+    *("optimal_alie", "optimal_ipm", "pgd_backdoor", "poisonedfl", "random_noise"),
+    *("reputation_gaming", "ring_wraparound", "root_poisoning", "sign_flip", "sybil"),
+    *("tie_gaming", "withheld_shares"),
 }
 
 # Parameters of attacks that compute for long, which the contract does not depend on.

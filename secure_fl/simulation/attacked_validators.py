@@ -1,0 +1,95 @@
+"""Validators that belong to an attack: what they put among public rows, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from attacks import Attack, AttackView
+from attacks.base import Testimony, overrides
+from ledger.protocol.roles import ValidatorKey
+from secure_fl import seeds
+from secure_fl.data import Split
+from secure_fl.errors import InputError
+from secure_fl.federation import Federation
+from secure_fl.server.validation import Validator, Verdict
+from secure_fl.simulation.attackers import Attackers
+
+
+class LyingValidator(Validator):
+    """A validator that signs what an attack has it say.
+
+    Args:
+        rows, key: as of a `Validator`.
+        attack: whose it is.
+        seat: among all validators.
+    """
+
+    def __init__(self, rows: Split, key: ValidatorKey | None, attack: Attack, seat: int) -> None:
+        super().__init__(rows, key)
+        self._attack, self._seat = attack, seat
+
+    def judge(self, federation: Federation, model: torch.Tensor) -> Verdict:
+        """What it says of a model (d,), having tested it."""
+        measured = super().judge(federation, model)
+        return Verdict(*self._attack.testify(Testimony(*measured), self._seat))
+
+
+def liars(attackers: Attackers, validators: int) -> list[Attack | None]:
+    """The attack that each validator lies for, by seat; the first part's are the first ones."""
+    found: list[Attack | None] = []
+    for part in attackers.parts if attackers.count else ():
+        if overrides(part.attack, "testify"):
+            found += [part.attack] * part.attack.dishonest(validators)
+    return [*found, *[None] * validators][:validators]
+
+
+def with_public_rows(federation: Federation, attackers: Attackers) -> Federation:
+    """The federation as its server sees it: public rows as an attack's validators gave them.
+
+    Validators are taken to have given equal parts of both halves, root and holdout.
+
+    Raises:
+        InputError: the attack returned rows that do not fit.
+    """
+    data = federation.data
+    for index, part in enumerate(attackers.parts if attackers.count else ()):
+        attack = part.attack
+        if not overrides(attack, "poison_public"):
+            continue
+        share = attack.dishonest(len(data.validators)) / len(data.validators)
+        root, holdout = (
+            _poisoned(attack, split, share, attackers.seed, (index, half), data.classes)
+            for half, split in enumerate((data.root, data.holdout))
+        )
+        data = replace(data, root=root, holdout=holdout)
+    return federation if data is federation.data else replace(federation, data=data)
+
+
+def _poisoned(
+    attack: Attack, split: Split, share: float, seed: int, place: Sequence[int], classes: int
+) -> Split:
+    count = round(share * len(split))
+    if not count:
+        return split
+    rng = seeds.torch_generator(seed, "public", *place)
+    rows = torch.randperm(len(split), generator=rng)[:count]
+    view = AttackView(
+        round=0,
+        num_hospitals=1,
+        num_malicious=1,
+        rng=rng,
+        classes=classes,
+        attack=type(attack).__name__,
+    )
+    given_x, given_y = attack.poison_public(split.x[rows], split.y[rows], view)
+    if given_x.shape != split.x[rows].shape or given_y.shape != split.y[rows].shape:
+        raise InputError(
+            f"attack {attack} must return public rows of shape {tuple(split.x[rows].shape)} with a "
+            f"label each; got {tuple(given_x.shape)} and {tuple(given_y.shape)}"
+        )
+    x, y = split.x.clone(), split.y.clone()
+    x[rows], y[rows] = given_x, given_y
+    return Split(x, y)
