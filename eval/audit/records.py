@@ -18,6 +18,7 @@ import torch
 from attacks.memory import Memory
 from eval.jobs import cell_row
 from eval.jobs.plan import Cell
+from eval.metrics.detection import KEYS as DETECTION
 from eval.results.records import BY_CLASS, MALFORMED
 from ledger.audit.report import AuditReport
 from ledger.audit.round_record import RoundRecord
@@ -314,9 +315,12 @@ def check_row(cell: CellRecords, planned: Cell) -> Iterator[Finding]:
     yield from differences(place, cell.row, settings, "the settings", 0.0)
     if cell.rounds[0]["settings_sha256"] != run.sha256:
         yield Finding(f"{cell.place}/rounds.jsonl line 1", "the run had other settings")
-    costs = cell_row.costs(run.defence, run.experiment.privacy, result_of(cell, torch.empty(0)))
+    result = result_of(cell, torch.empty(0))
+    costs = cell_row.costs(run.defence, run.experiment.privacy, result)
+    if cell.row.keys() & set(DETECTION):  # rows that an earlier version wrote have none
+        costs |= cell_row.named(run, result)
     yield from differences(place, cell.row, costs, "the rounds", SAME_SUM)
-    written = {*settings, *costs, *cell_row.MEASURES, "objective", "seconds"}
+    written = {*settings, *costs, *cell_row.MEASURES, *DETECTION, "objective", "seconds"}
     # How many classes there are the data say: `eval.audit.measures` holds these to them.
     yield from strange_keys(place, cell.row, written | (cell.row.keys() & {BY_CLASS}))
 

@@ -10,6 +10,7 @@ from attacks import Attack
 from eval import metrics
 from eval.jobs.evaluate import Judge
 from eval.jobs.plan import Cell
+from eval.metrics.detection import detection, keyed
 from eval.results.participation import warnings
 from eval.results.records import BY_CLASS
 from secure_fl.errors import ConfigError
@@ -36,6 +37,7 @@ def describe(cell: Cell, federation: Federation, judge: Judge, result: RunResult
         identity(cell, result.malicious, cell.run.attack.build(cell.run.experiment.extensions))
         | measures(federation, judge, result)
         | costs(cell.run.defence, cell.run.experiment.privacy, result)
+        | named(cell.run, result)
     )
 
 
@@ -110,6 +112,15 @@ def costs(defence: DefenceConfig, privacy: PrivacyConfig, result: RunResult) -> 
         "final_model_sha256": result.closing["model_sha256"],
         "chain_head": result.chain_head,
     }
+
+
+def named(run: RunConfig, result: RunResult) -> dict[str, float | None]:
+    """What a row says of whom the rule named; nothing where its code is not here or permitted."""
+    try:
+        judges = run.defence.build(run.experiment.extensions).judges
+    except ConfigError:
+        return {}
+    return keyed(detection(result.rows, result.malicious, judges))
 
 
 def _epsilon(privacy: PrivacyConfig, rounds: int) -> float | None:

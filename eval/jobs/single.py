@@ -14,7 +14,7 @@ import torch
 from attacks import Attack
 from attacks.memory import Memory
 from eval.jobs.evaluate import Judge
-from eval.metrics.detection import detection
+from eval.metrics.detection import detection, keyed
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
@@ -183,9 +183,7 @@ class Planned:
             "attack_success_raw": None if success is None else success.raw,
             "attack_success_base": None if success is None else success.base,
             "attack_success_excess": None if success is None else success.excess,
-            "detection_precision": named.precision,
-            "detection_recall": named.recall,
-            "honest_named": named.honest_named,
+            **keyed(named),
             "rounds_run": len(result.rows) - 1,
             "seconds": time.perf_counter() - start_time,
             "model_sha256": result.closing["model_sha256"],

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 class Detection(NamedTuple):
     """Over all hospital-rounds of a run: a hospital in a round is named or not.
 
+    Who is malicious is so in every round, also in those in which a schedule lets it rest or, with
+    members drawn anew in each round, others attack.
+
     Attributes:
         precision: of those named, the share of malicious ones; None where nobody was named.
         recall: of malicious ones, the share named; None where nobody was malicious.
@@ -18,6 +21,15 @@ class Detection(NamedTuple):
     precision: float | None
     recall: float | None
     honest_named: float | None
+
+
+# Keys of a row that hold a `Detection`, in its order.
+KEYS = ("detection_precision", "detection_recall", "honest_named")
+
+
+def keyed(found: Detection) -> dict[str, float | None]:
+    """The figures as a row holds them."""
+    return dict(zip(KEYS, found, strict=True))
 
 
 def detection(

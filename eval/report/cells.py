@@ -75,6 +75,8 @@ def _cell(cell: Cell) -> dict[str, Any]:
         ("Malicious hospitals", ", ".join(str(h) for h in row.get("malicious") or []) or "none"),
         ("Rejected, honest", tables.percent(honest)),
         ("Rejected, malicious", tables.percent(malicious)),
+        ("Naming precision", tables.percent(row.get("detection_precision"))),
+        ("Naming recall", tables.percent(row.get("detection_recall"))),
         ("Rounds run", str(row.get("rounds_run") or tables.DASH)),
         ("Drift alarms", _drift_alarms(cell.rounds)),
         ("Backend", _backend(row)),

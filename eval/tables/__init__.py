@@ -2,6 +2,7 @@
 
 from eval.tables.cells import cells_sheet
 from eval.tables.cost import cost_sheet
+from eval.tables.detection import detection_sheet
 from eval.tables.paper import paper_sheet
 from eval.tables.quality import (
     averages_note,
@@ -26,6 +27,7 @@ __all__ = [
     "cost_sheet",
     "decimals",
     "degradation_sheet",
+    "detection_sheet",
     "markdown_table",
     "megabytes",
     "paper_sheet",

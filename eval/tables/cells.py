@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from eval.metrics.detection import KEYS
 from eval.results.records import Row
 from eval.results.style import NO_ATTACK, attack_label, defence_label
 from eval.tables.averages import mean, subtract
+from eval.tables.detection import DETECTION_NOTE, NAMED
 from eval.tables.sheet import DASH, Sheet, decimals, percent, points
 
 
@@ -33,12 +35,14 @@ def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = (
                 percent(row.get("attack_success_raw")),
                 percent(row.get("attack_success_base")),
                 points(row.get("attack_success_excess")),
+                *(percent(row.get(key)) for key in KEYS),
                 str(row.get("rounds_run") or DASH),
                 DASH if row.get("seconds") is None else f"{row['seconds']:.1f}",
             ]
         )
     header = ["Method", "Attack", "Malicious", "Accuracy", "Precision", "Recall", "F1", "AUC"]
-    header += ["D_r", "Success", "Clean base", "Excess", "Rounds", "Seconds"]
+    header += ["D_r", "Success", "Clean base", "Excess", *NAMED, "Rounds", "Seconds"]
     for method, attack, share in missing:
         body.append([method, attack, share or DASH, *["missing"] * (len(header) - 3)])
-    return Sheet("All cells", header, body, "D_r: clean accuracy less accuracy under attack.")
+    note = f"D_r: clean accuracy less accuracy under attack. {DETECTION_NOTE}"
+    return Sheet("All cells", header, body, note)

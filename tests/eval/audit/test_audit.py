@@ -273,6 +273,7 @@ FORGERIES = {
         f"{CHAINED}/rounds.jsonl line 2, reputation",
     ),
     "traffic": (_both("mpc_bytes_online", 7, CHAINED), f"{CHAINED}/cell.json, mpc_bytes_online"),
+    "detection": (_both("honest_named", 0.9, CHAINED), f"{CHAINED}/cell.json, honest_named"),
     "malicious": (_both("malicious", [0, 1], CHAINED), f"{CHAINED}/cell.json, malicious"),
     "name": (_both("label", "ours", PLAIN), f"{PLAIN}/cell.json, label"),
     "settings": (_settings, f"{CHAINED}/rounds.jsonl line 1"),

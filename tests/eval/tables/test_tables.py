@@ -117,7 +117,7 @@ def test_several_seeds_are_averaged() -> None:
 def test_missing_and_null_values_become_dashes() -> None:
     bare = [{"defence": "mean", "attack": "none", "malicious_fraction": 0.0, "accuracy": 0.5}]
     assert tables.quality_sheet(bare).body == [["Mean", "50.0%", *[tables.DASH] * 4]]
-    assert tables.cells_sheet(bare).body[0].count(tables.DASH) == 11
+    assert tables.cells_sheet(bare).body[0].count(tables.DASH) == 14
     assert [sheet.title for sheet in tables.sheets(bare)] == [
         "Quality without attack",
         "Cost of a round",
@@ -224,3 +224,25 @@ def test_repeatable_secrets_are_said_below_the_first_table() -> None:
     assert "epeatable" not in tables.quality_sheet(rows).note
     rows[3]["repeatable_secrets"] = True
     assert "Repeatable secrets: " in tables.quality_sheet(rows).note
+
+
+def test_detection_is_averaged_over_the_attacks_of_each_method() -> None:
+    rows = sample_run.rows((0.1, 0.3), ("none", "backdoor", "sign_flip"))
+    assert tables.detection_sheet(rows).body == []  # nobody names anybody
+    for row in rows:
+        row |= dict.fromkeys(("detection_precision", "detection_recall", "honest_named"))
+    for attack, share, values in (
+        ("none", 0.0, (0.0, None, 0.9)),
+        ("backdoor", 0.1, (0.9, 0.9, 0.9)),
+        ("backdoor", 0.3, (0.5, 1.0, 0.25)),
+        ("sign_flip", 0.3, (None, 0.0, 0.0)),
+    ):
+        row = find(rows, "guarded", attack, share)
+        row |= zip(("detection_precision", "detection_recall", "honest_named"), values, strict=True)
+    sheet = tables.detection_sheet(rows)
+    assert "30 %" in sheet.title
+    named = [cell(sheet, "Full framework (guarded)", name) for name in sheet.header[1:]]
+    assert named == ["50.0%", "50.0%", "12.5%"]
+    assert cell(sheet, "FedAvg", "Naming recall") == tables.DASH
+    whole = tables.cells_sheet([find(rows, "guarded", "backdoor", 0.3)])
+    assert whole.body[0][-5:-2] == ["50.0%", "100.0%", "25.0%"]
