@@ -7,7 +7,7 @@ its name. `load`, `names` and `describe` find them.
 from secure_fl.data.dataset import Dataset, FederatedData, Split
 from secure_fl.data.partition import partition
 from secure_fl.data.preprocessing import balance_classes
-from secure_fl.data.registry import describe, load, names, shipped
+from secure_fl.data.registry import describe, load, names, options_of, shipped
 
 __all__ = [
     "Dataset",
@@ -17,6 +17,7 @@ __all__ = [
     "describe",
     "load",
     "names",
+    "options_of",
     "partition",
     "shipped",
 ]

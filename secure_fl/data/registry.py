@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import secure_fl.data.sets as package
 from secure_fl.data.dataset import Dataset
@@ -45,27 +46,43 @@ def shipped(name: str) -> bool:
     return hasattr(_module(name), "SHA256")
 
 
-def load(name: str, path: str | Path | None = None, extensions: Extensions = NONE) -> Dataset:
+def load(
+    name: str,
+    path: str | Path | None = None,
+    extensions: Extensions = NONE,
+    **options: Any,
+) -> Dataset:
     """Load a data set by name.
 
     Args:
         name: one of `names()`, or `module:function` marked `@dataset`.
         path: where the user keeps the files, for data sets that are not shipped.
         extensions: code of one's own that was permitted.
+        options: what its module names in `OPTIONS`, such as the column of labels.
 
     Raises:
-        InputError: unknown name, missing files, or altered content.
+        InputError: unknown name, missing files, altered content, or an option that is not its own.
         NotPermitted: code of somebody's own that is not among the extensions.
         ConfigError: it returned no `Dataset`.
     """
-    loader: Loader = extensions.get("dataset", name) if is_own(name) else _module(name).load
+    loader: Callable[..., Any]
+    loader = extensions.get("dataset", name) if is_own(name) else _module(name).load
+    for key in options:
+        takers = [each for each in names() if key in options_of(each)]
+        rule = f"left out: it is for {', '.join(takers)}"
+        require(key in options_of(name), f"data.{key} with data.name {name}", rule, options[key])
     if path is not None:
         plain = Path(path).is_file() or Path(path).is_dir()  # no pipe, no device without an end
         require(plain, "data.path", "an existing file or folder", str(path))
-    loaded = loader(None if path is None else Path(path))
+    loaded = loader(None if path is None else Path(path), **options)
     if not isinstance(loaded, Dataset):
         raise ConfigError(f"data {name!r} must return a Dataset; got {type(loaded).__name__}")
     return loaded
+
+
+def options_of(name: str) -> tuple[str, ...]:
+    """Names of the options that a data set's `load` takes beside the path."""
+    return () if is_own(name) else tuple(getattr(_module(name), "OPTIONS", ()))
 
 
 def _module(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Read CSV tables of published data sets from a folder of the user's."""
+"""Read CSV tables, of published data sets or of the user's own, chunk by chunk."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from secure_fl.errors import InputError
 
 CHUNK_ROWS = 1_000_000
+CHUNK_CELLS = 5_000_000
+# What stands for a missing value in a table of somebody's own.
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 # Columns for what a line has after its last one. Two, since a number with a decimal comma is often
 # there twice, as text and as number.
 BEYOND = ("(beyond)", "(beyond) 2")
@@ -142,6 +147,37 @@ def refuse_missing(wanted: pd.Series, table: pd.DataFrame, name: str, by: str) -
         )
 
 
+def header_of(path: Path) -> list[str]:
+    """Names of a CSV file's columns, as its first line has them.
+
+    Raises:
+        InputError: no such line, or one that is not separated by commas.
+    """
+    with _reading(path):
+        first = pd.read_csv(path, dtype="str", header=None, nrows=1, keep_default_na=False)
+    names = [str(name) for name in first.iloc[0]]
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
+        raise InputError(f"{path.name} must be separated by commas; its first line is {names[0]!r}")
+    return names
+
+
+def read_text(path: Path, columns: Sequence[str], most: int) -> pd.DataFrame:
+    """Read columns of a CSV file as text; only `MISSING` and what a line lacks are missing.
+
+    Raises:
+        InputError: more than `most` values, or whatever `read_chunks` refuses.
+    """
+    types = dict.fromkeys(columns, "str")
+    rows = max(1, CHUNK_CELLS // max(1, len(columns)))
+    chunks, cells = [], 0
+    for chunk in _named_chunks(path, types, rows, keep_default_na=False, na_values=list(MISSING)):
+        cells += chunk.size
+        if cells > most:
+            raise InputError(f"{path.name} must have at most {most:,} values; it has more")
+        chunks.append(chunk)
+    return pd.concat(chunks, ignore_index=True)
+
+
 def read_chunks(
     path: Path, columns: Mapping[str, str], rows: int = CHUNK_ROWS
 ) -> Iterator[pd.DataFrame]:
@@ -157,23 +193,42 @@ def read_chunks(
             header, or the file is damaged or cut short. Cut exactly between two lines, a file that
             is not compressed looks whole; further fields that are empty are not seen.
     """
+    actual = {name.upper(): name for name in header_of(path)}
+    missing = [name for name in columns if name.upper() not in actual]
+    if missing:
+        raise InputError(f"{path.name} lacks the columns {', '.join(missing)}")
+    types = {actual[name.upper()]: kind for name, kind in columns.items()}
+    for chunk in _named_chunks(path, types, rows):
+        chunk.columns = [str(name).upper() for name in chunk.columns]
+        yield chunk[[name.upper() for name in columns]]
+
+
+def _named_chunks(
+    path: Path, types: Mapping[str, str], rows: int, **how: Any
+) -> Iterator[pd.DataFrame]:
+    """Columns under their own names, `rows` rows at a time; lines are held to the header's length.
+
+    Args:
+        how: further arguments of `pandas.read_csv`.
+    """
+    fields = len(header_of(path))
+    wanted = {**types, **dict.fromkeys(BEYOND, "str")}
+    with (
+        _reading(path),
+        Tail(path, BEYOND) as content,
+        pd.read_csv(content, usecols=list(wanted), dtype=wanted, chunksize=rows, **how) as reader,
+    ):
+        for chunk in reader:
+            _refuse_longer(chunk, path.name, fields)
+            yield chunk[list(types)]
+        content.check_end(path.name, fields)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn what reading a damaged file raises into a refusal that names it."""
     try:
-        header = pd.read_csv(path, nrows=0).columns
-        actual = {str(name).upper(): str(name) for name in header}
-        missing = [name for name in columns if name.upper() not in actual]
-        if missing:
-            raise InputError(f"{path.name} lacks the columns {', '.join(missing)}")
-        types = {actual[name.upper()]: kind for name, kind in columns.items()}
-        types |= dict.fromkeys(BEYOND, "str")
-        with (
-            Tail(path, BEYOND) as content,
-            pd.read_csv(content, usecols=list(types), dtype=types, chunksize=rows) as reader,
-        ):
-            for chunk in reader:
-                _refuse_longer(chunk, path.name, len(header))
-                chunk.columns = [str(name).upper() for name in chunk.columns]
-                yield chunk[[name.upper() for name in columns]]
-            content.check_end(path.name, len(header))
+        yield
     except (OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, InputError):
             raise

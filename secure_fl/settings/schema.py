@@ -33,7 +33,7 @@ MAX_MALICIOUS = 0.5
 OBJECT = "object"
 # Settings of the data that came after records were made without them: hashes leave them out at
 # their default.
-LATER_DATA = ("partition", "classes_per_hospital", "site")
+LATER_DATA = ("partition", "classes_per_hospital", "site", "label", "patient", "drop", "side")
 # Most cells of a job: every defence without attack, and under every attack at every share.
 MAX_CELLS = 10_000
 
@@ -45,6 +45,11 @@ class DataConfig:
     Attributes:
         name: data set; `secure-fl list` shows them; or `module:function`.
         path: where the user keeps the official files, for data sets that are not shipped.
+        label: column of classes, of a table of one's own.
+        patient: column or array that tells whose a row is; of images, what ends the patient in a
+            file's name.
+        drop: columns to leave out.
+        side: pixels along each side that images of one's own are scaled to; null: 32.
         hospitals: number of hospitals.
         partition: how patients are divided among hospitals (`secure_fl.data.schemes`): `dirichlet`
             by class, `quantity` by size, `classes` (so many a hospital), `column` by site, `iid`.
@@ -62,6 +67,10 @@ class DataConfig:
 
     name: str = "support2"
     path: str | None = None
+    label: str | None = None
+    patient: str | None = None
+    drop: list[str] = field(default_factory=list)
+    side: int | None = None
     hospitals: int = 20
     partition: str = "dirichlet"
     alpha: float = 0.3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from secure_fl.data import Dataset
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.federation import Federation, class_counts
 from secure_fl.files import canonical_json
-from secure_fl.settings.schema import OBJECT, ExperimentConfig
+from secure_fl.settings.schema import OBJECT, DataConfig, ExperimentConfig
 
 
 def prepare(config: ExperimentConfig) -> Federation:
@@ -27,7 +28,7 @@ def prepare(config: ExperimentConfig) -> Federation:
             "data and model were handed over in Python (data.name, model.name: object): these "
             "settings do not lead back to them"
         )
-    loaded = data.load(settings.name, settings.path, config.extensions)
+    loaded = data.load(settings.name, settings.path, config.extensions, **_options(settings))
     dataset = _sample(loaded, settings.rows, seed)
     federated = data.partition(
         dataset,
@@ -73,6 +74,18 @@ def prepare(config: ExperimentConfig) -> Federation:
         ) from error
     initial = model.init(seeds.torch_generator(seed, "model"))
     return Federation(federated, model, initial, data_hash(loaded), counts)
+
+
+def _options(settings: DataConfig) -> dict[str, Any]:
+    """What the loader is told beside the path: the settings that were given."""
+    given = {
+        key: getattr(settings, key)
+        for key in ("label", "patient", "drop", "side")
+        if getattr(settings, key) not in (None, [])
+    }
+    if settings.site is not None and "site" in data.options_of(settings.name):
+        given["site"] = settings.site
+    return given
 
 
 def data_hash(dataset: Dataset) -> str:

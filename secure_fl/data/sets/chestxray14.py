@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from secure_fl.data.dataset import Dataset
+from secure_fl.data.pixels import read_image
 from secure_fl.data.prepared import is_prepared, restore
 from secure_fl.data.tables import read_table
 from secure_fl.errors import InputError
@@ -65,7 +65,7 @@ def load(path: Path | None = None) -> Dataset:
             "not to be read elsewhere"
         )
     with ThreadPoolExecutor() as pool:
-        pixels = list(pool.map(lambda name: read_image(images[name]), listed))
+        pixels = list(pool.map(lambda name: read_image(images[name], SIDE, grey=True), listed))
     return Dataset(
         name="chestxray14",
         kind="image",
@@ -85,21 +85,3 @@ def find_images(folder: Path) -> dict[str, Path]:
             # Plain files alone: a pipe would be waited for.
             found.update({path.name: path for path in directory.glob("*.png") if path.is_file()})
     return found
-
-
-def read_image(path: Path) -> np.ndarray:
-    """One image reduced to 32 x 32: uint8, of 255 for the largest value that its kind can hold.
-
-    Raises:
-        InputError: the file is not a whole image.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16 bits, which `convert` would cut off at 255
-                grey = Image.fromarray(np.asarray(image, np.float32) / np.float32(257))
-            else:
-                grey = image.convert("L")
-            small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
-            return np.rint(np.asarray(small)).astype(np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise InputError(f"image {path} cannot be read: {error}") from error
