@@ -17,6 +17,7 @@ from attacks.view import knowledge_of
 OBJECTIVES = ("none", "untargeted", "label_flip", "backdoor")
 
 T = TypeVar("T", bound="type[Attack]")
+B = TypeVar("B")
 
 # What `@attack` marked, by id; holding the class keeps its id its own.
 _MARKED: dict[int, object] = {}
@@ -112,9 +113,18 @@ def load(name: str, params: Mapping[str, Any] | None = None) -> Attack:
 
 def build(cls: type[Attack], params: Mapping[str, Any] | None = None, name: str = "") -> Attack:
     """Build an attack from its class; see `load`."""
+    return build_fields(cls, params, name)
+
+
+def build_fields(cls: type[B], params: Mapping[str, Any] | None = None, name: str = "") -> B:
+    """Build a frozen dataclass from values for its fields, each held to its annotated type.
+
+    Raises:
+        ValueError: unknown parameter, wrong type, or value out of range.
+    """
     name = name or cls.__name__
     hints = typing.get_type_hints(cls)
-    allowed = [f.name for f in fields(cls) if f.init]
+    allowed = [f.name for f in fields(cls) if f.init]  # type: ignore[arg-type]
     checked = {}
     for key, value in (params or {}).items():
         listed = ", ".join(allowed) or "none (it has no parameters)"

@@ -71,10 +71,11 @@ def test_a_minority_of_liars_moves_no_median_past_honest_figures() -> None:
     assert medians(judge(make_context(run, federation), federation.initial)) == (1.0, 0.0, 1.0)
 
 
-def test_a_majority_of_liars_stops_all_progress(played: Path) -> None:
+def test_a_majority_of_liars_blinds_the_contract(played: Path) -> None:
     rows = read_lines(played / "cells" / "guarded--lying_validator" / "rounds.jsonl")
     assert all(row["accuracy"] == 0.0 for row in rows)
     assert all(row["loss"] == 100.0 for row in rows)
+    assert [row["status"] for row in rows] == ["initial", "accepted", "accepted"]
 
 
 def test_a_poisoned_root_plants_the_backdoor_though_all_hospitals_are_honest(played: Path) -> None:
