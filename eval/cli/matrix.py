@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +50,8 @@ def command(options: argparse.Namespace) -> int:
     """
     import attacks
     from eval.jobs import matrix
+    from eval.jobs.groups import NO_ATTACK, run_groups
+    from eval.jobs.progress import GroupLines
     from eval.report.matrix_page import write_matrix
     from eval.results.matrix import averaged
     from secure_fl.aggregation import build_rule, rule_names
@@ -62,7 +63,7 @@ def command(options: argparse.Namespace) -> int:
     require(1 <= options.seeds <= 1000, "--seeds", "from 1 to 1000", options.seeds)
     require(1 <= options.jobs <= 256, "--jobs", "from 1 to 256", options.jobs)
     config = load_config(options.settings, options.allow)
-    names = options.attacks or [name for name in attacks.names() if name != matrix.NO_ATTACK]
+    names = options.attacks or [name for name in attacks.names() if name != NO_ATTACK]
     rules = rule_names() if options.rules is None else options.rules
     for name in rules:
         build_rule(name)
@@ -71,15 +72,7 @@ def command(options: argparse.Namespace) -> int:
     seeds = range(options.seeds)
     plan = matrix.plan_matrix(federation, names, listed, options.malicious, seeds, config)
     print(f"{plan.cells} cells, {len(plan.refused)} that cannot be, in {shown(options.out)}")
-    begun = time.monotonic()
-
-    def told(done: int, cells: int, rows: list[matrix.Row]) -> None:
-        passed = time.monotonic() - begun
-        left = passed / done * (cells - done)
-        rule, seed = rows[0]["defence"], rows[0]["seed"]
-        print(f"[{done}/{cells}] {rule}, seed {seed}; about {_minutes(left)} left", flush=True)
-
-    rows = matrix.run_matrix(federation, plan, options.out, options.jobs, told)
+    rows = run_groups(plan, options.jobs, options.out, lenient=True, tell=GroupLines())
     write_json(options.out / "matrix.json", rows)
     made = averaged(rows)
     page = write_matrix(made, options.out)
@@ -111,7 +104,3 @@ def worst_cases(matrix: Matrix) -> str:
         lines.append(f"{rule:<22}{a:>7}{b:>8}  {least:<24}{c:>8}  {most:<24}{d:>10}{e:>8}")
     note = "Percent. Success: over the clean base rate. Precision, recall: means over all attacks."
     return "\n".join([*lines, note])
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

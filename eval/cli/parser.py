@@ -13,7 +13,19 @@ from eval.bench import ledger as bench_ledger
 from eval.bench import mpc as bench_mpc
 from eval.bench import rules as bench_rules
 from eval.bench import training as bench_training
-from eval.cli import audit, compare, keys, listing, matrix, new, prepare, privacy, report, run
+from eval.cli import (
+    audit,
+    compare,
+    keys,
+    listing,
+    matrix,
+    new,
+    prepare,
+    privacy,
+    report,
+    run,
+    sweep,
+)
 from eval.cli.status import BAD_INPUT, OK
 
 # As `pyproject.toml` names it.
@@ -79,6 +91,7 @@ COMMANDS = (
     _Command("report", report, "draw a run's figures and HTML report again"),
     _Command("keys", keys, "make keys and certificates for nodes and dealer"),
     _Command("privacy", privacy, "what attackers read out of updates, aggregates and models"),
+    _Command("sweep", sweep, "any settings, attacks and defences, side by side", imports=True),
     _Command("matrix", matrix, "every attack against every rule, as heat maps", imports=True),
     _Command(
         "audit",

@@ -8,7 +8,7 @@ from typing import Any
 
 from attacks import Attack
 from eval import metrics
-from eval.jobs.evaluate import Judge
+from eval.jobs.evaluate import Judge, success_columns
 from eval.jobs.plan import Cell
 from eval.metrics.detection import detection, keyed
 from eval.results.participation import warnings
@@ -83,9 +83,7 @@ def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[st
         **quality._asdict(),
         **({} if each is None else {BY_CLASS: each}),
         "threshold": judge.calibration(result.model).threshold,
-        "attack_success_raw": None if success is None else success.raw,
-        "attack_success_base": None if success is None else success.base,
-        "attack_success_excess": None if success is None else success.excess,
+        **success_columns(success),
         "drift": metrics.model_drift(result.model, federation.initial),
     }
 

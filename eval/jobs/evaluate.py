@@ -127,3 +127,12 @@ class Judge:
             "test_accuracy": self.quality(model).accuracy,
             "attack_success": None if success is None else success.raw,
         }
+
+
+def success_columns(success: metrics.AttackSuccess | None) -> dict[str, float | None]:
+    """What a row says of an attack's success; None without an attack."""
+    return {
+        "attack_success_raw": None if success is None else success.raw,
+        "attack_success_base": None if success is None else success.base,
+        "attack_success_excess": None if success is None else success.excess,
+    }

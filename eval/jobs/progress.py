@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -62,6 +63,33 @@ def cell_line(row: dict[str, Any]) -> str:
 def failed_line(name: str, reason: str) -> str:
     """One failed cell on one line."""
     return f"{name:<36}  FAILED: {reason}"
+
+
+def time_left(started: float, done: int, total: float) -> str:
+    """An estimate from what is done since `started` (`time.monotonic`): "about 40 s left"."""
+    seconds = (time.monotonic() - started) / done * (total - done)
+    told = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+    return f"about {told} left"
+
+
+class GroupLines:
+    """One line a group of cells that is done (`eval.jobs.groups`), with the time left.
+
+    Args:
+        named: columns that name a group beside its defence and seed.
+    """
+
+    def __init__(self, named: Sequence[str] = ()) -> None:
+        self.named = named
+        self.started = time.monotonic()
+
+    def __call__(self, done: int, cells: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Print the line."""
+        first = rows[0]
+        told = [f"{first['defence']}, seed {first['seed']}"]
+        told += [f"{name}={first[name]}" for name in self.named]
+        line = f"[{done}/{cells}] {', '.join(told)}; {time_left(self.started, done, cells)}"
+        print(line, flush=True)
 
 
 class PlainLines:
@@ -156,6 +184,5 @@ class LiveView:
         self.done += 1
         self.bars.advance(self.job)
         total = self.bars.tasks[0].total or 0
-        left = (time.monotonic() - self.started) / self.done * (total - self.done)
-        self.bars.update(self.job, note=f"about {left:.0f} s left")
+        self.bars.update(self.job, note=time_left(self.started, self.done, total))
         self.console.print(line, markup=False, highlight=False)

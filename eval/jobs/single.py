@@ -13,13 +13,13 @@ import torch
 
 from attacks import Attack
 from attacks.memory import Memory
-from eval.jobs.evaluate import Judge
+from eval.jobs.evaluate import Judge, success_columns
 from eval.metrics.detection import detection, keyed
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
-from secure_fl.settings.objects import experiment
-from secure_fl.settings.schema import malicious_fractions
+from secure_fl.settings.objects import experiment, one_cell
+from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
 from secure_fl.simulation.run import ObserveModel, Report, RunConfig, RunResult
 from secure_fl.simulation.single import opened, run_settings
 from secure_fl.simulation.steps import RunSteps
@@ -179,10 +179,9 @@ class Planned:
         success = None if clean is None else judge.against(result.model, clean, result.memory)
         judges = self.config.defence.build(self.config.experiment.extensions).judges
         named = detection(result.rows, result.malicious, judges)
-        row = judge.quality(result.model)._asdict() | {
-            "attack_success_raw": None if success is None else success.raw,
-            "attack_success_base": None if success is None else success.base,
-            "attack_success_excess": None if success is None else success.excess,
+        row = {
+            **judge.quality(result.model)._asdict(),
+            **success_columns(success),
             **keyed(named),
             "rounds_run": len(result.rows) - 1,
             "seconds": time.perf_counter() - start_time,
@@ -213,6 +212,21 @@ def plan_run(
         [defence],
         **choices,
     )
+    return _planned(settings)
+
+
+def plan_cell(
+    config: ExperimentConfig, *, attack: Any, defence: Any, malicious: float, seed: int
+) -> Planned:
+    """One cell with the settings of a job: its attack, defence, share and seed in their place.
+
+    Raises:
+        SecureFLError: a name, type or value that does not fit.
+    """
+    return _planned(one_cell(config, attack, defence, malicious, seed))
+
+
+def _planned(settings: ExperimentConfig) -> Planned:
     acting = settings.attacks[0] if settings.attacks else AttackConfig()
     (fraction,) = malicious_fractions(settings.malicious)
     return Planned(RunConfig(settings, settings.defences[0], acting, fraction))

@@ -1,33 +1,50 @@
-"""Sweeps from Python: attacks, defences, shares and seeds on one federation, side by side."""
+"""Sweeps: attacks, defences, shares, seeds and any other setting, side by side.
+
+`secure-fl sweep` is this function with words for arguments.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.jobs.single import Planned, drawn, plan_run
+from eval.jobs.groups import (
+    KEYS,
+    MAX_JOBS,
+    NO_ATTACK,
+    Plan,
+    Row,
+    Tell,
+    check_portable,
+    plan_groups,
+    run_groups,
+)
+from eval.jobs.single import plan_cell, plan_run
 from eval.results.intervals import interval
-from secure_fl.errors import InputError, SecureFLError, require
+from secure_fl.errors import InputError, require
 from secure_fl.federation import Federation
-from secure_fl.files import canonical_json, read_json, sha256, write_atomic, write_json
-from secure_fl.imports import look_in
-from secure_fl.settings.schema import malicious_fractions
-from secure_fl.simulation.folder import model_bytes, read_model
+from secure_fl.files import canonical_json
+from secure_fl.settings.config import load_config
+from secure_fl.settings.overrides import parse_settings, swept_settings
+from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
+from secure_fl.simulation.prepare import prepare
 
 if TYPE_CHECKING:
     import pandas
 
-Row = dict[str, Any]
-MAX_JOBS = 256
-KEYS = ("defence", "attack", "malicious", "seed")
+TABLE = "runs"
+# Measures that a row has unless its run failed.
+MEASURED = ("accuracy", "attack_success_excess")
+# Columns of a row that are neither a measure nor what was run.
+_TEXTS = ("model_sha256", "refused")
+# What settings call the lists that a sweep has of its own: values of these are entries of those.
+_LISTS: Mapping[str, str] = {"attack": "attacks", "defence": "defences", "malicious": "malicious"}
 
 
 @dataclass(frozen=True)
@@ -36,9 +53,11 @@ class Sweep:
 
     Attributes:
         rows: one a cell, in the order asked for: of each seed and defence the clean one first.
+        swept: names of the settings that differ, beside defence, attack, malicious and seed.
     """
 
     rows: list[Row]
+    swept: tuple[str, ...] = ()
 
     @property
     def frame(self) -> pandas.DataFrame:
@@ -60,240 +79,193 @@ class Sweep:
         Raises:
             InputError: no such measure or method, or a confidence out of range.
 
-        Columns: defence, attack, malicious, seeds (how many), mean, low, high. With one seed there
-        is no interval: low and high are NaN.
+        Columns: defence, attack, malicious, settings that differ, seeds (how many), mean, low,
+        high. With one seed there is no interval: low and high are NaN.
         """
         import pandas
 
-        known = [key for key in self.rows[0] if key not in KEYS and key != "model_sha256"]
+        names = (*KEYS[:-1], *self.swept)
+        columns = dict.fromkeys((*MEASURED, *(key for row in self.rows for key in row)))
+        known = [key for key in columns if key not in (*KEYS, *self.swept, *_TEXTS)]
         require(measure in known, "measure", f"one of {', '.join(known)}", measure)
         groups: dict[tuple[Any, ...], list[float]] = {}
         for row in self.rows:
-            values = groups.setdefault(tuple(row[key] for key in KEYS[:-1]), [])
-            values += [] if row[measure] is None else [float(row[measure])]
+            values = groups.setdefault(tuple(row[key] for key in names), [])
+            values += [] if row.get(measure) is None else [float(row[measure])]
         lines = []
         for group, values in groups.items():
             mean, low, high = interval(values, confidence, method)
             told = {"seeds": len(values), "mean": mean, "low": low, "high": high}
-            lines.append(dict(zip(KEYS[:-1], group, strict=True)) | told)
+            lines.append(dict(zip(names, group, strict=True)) | told)
         return pandas.DataFrame(lines)
 
-
-@dataclass(frozen=True)
-class Group:
-    """Cells of one seed and defence: they share a clean run, from which they take base rates.
-
-    Attributes:
-        clean: the run without attack.
-        attacked: name of the attack, share and run of each other cell.
-    """
-
-    seed: int
-    defence: str
-    clean: Planned
-    attacked: list[tuple[str, float, Planned]] = field(default_factory=list)
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write `frame` as `runs.csv` into a folder, and as `runs.parquet` if pyarrow is there."""
+        frame, place = self.frame, Path(folder)
+        written = [place / f"{TABLE}.csv"]
+        frame.to_csv(written[0], index=False)
+        if find_spec("pyarrow") is not None:
+            written.append(place / f"{TABLE}.parquet")
+            frame.to_parquet(written[1], index=False)
+        return written
 
 
 def sweep(
-    federation: Federation,
-    attacks: Sequence[Any] = (),
-    defences: Sequence[Any] = ("fedavg",),
-    malicious: float | Sequence[float] = 0.3,
-    seeds: Sequence[int] = range(5),
+    federation: Federation | Sequence[str],
+    attacks: Sequence[Any] | None = None,
+    defences: Sequence[Any] | None = None,
+    malicious: float | Sequence[float] | None = None,
+    seeds: Sequence[int] | None = None,
     jobs: int = 1,
     folder: str | Path | None = None,
+    *,
+    lenient: bool = False,
+    tell: Tell | None = None,
+    allow: Sequence[str] = (),
     **choices: Any,
 ) -> Sweep:
     """Run every defence without attack and under every attack at every share, with every seed.
 
     Args:
-        federation: data, model and parties.
-        attacks, defences: names or objects, as `secure_fl.run` takes them.
-        malicious: shares of malicious hospitals.
+        federation: data, model and parties; or settings as on the command line, of which any may
+            have several values: `["data=digits", "data.alpha=0.1,0.3", "rounds=5"]`. All
+            combinations of these are run.
+        attacks, defences: names or objects, as `secure_fl.run` takes them. With settings: names;
+            None: those of the settings. On a federation None stands for no attack, and for FedAvg.
+        malicious: shares of malicious hospitals; None: those of the settings, or 0.3.
         seeds: each draws malicious hospitals, batches and, but for a module of one's own, the
-            initial model.
+            initial model, on data divided alike. None: that of the settings, or 0 to 4. Settings
+            `seed=0,1` divide the data anew too.
         jobs: processes side by side. With more than one, the calling script needs
             `if __name__ == "__main__":`, and attacks of one's own stand in a file.
         folder: keeps each cell when it is done; a sweep that was interrupted goes on there. None
             keeps nothing.
-        choices: for every cell, as `secure_fl.run` takes them: rounds, backend, train, ...
+        lenient: a cell that fails holds the reason (`refused`), and others go on.
+        tell: called after each group, a defence with a seed: cells done, cells in all, its rows.
+        allow: with settings, further names of code of one's own.
+        choices: on a federation, for every cell, as `secure_fl.run` takes them: rounds, backend,
+            train, ...
 
     Raises:
-        InputError: nothing to run, two of one name, data of another sweep in the folder.
+        InputError: nothing to run, two of one name, data of another sweep in the folder, another
+            process that writes there.
         SecureFLError: a name, type or value that does not fit; nothing has run then.
     """
-    if not isinstance(federation, Federation):
-        raise InputError(f"federation must be a Federation; got {type(federation).__name__}")
     require(1 <= jobs <= MAX_JOBS, "jobs", f"from 1 to {MAX_JOBS}", jobs)
-    groups = _plan(federation, attacks, defences, malicious, seeds, choices)
-    place = None if folder is None else Path(folder)
-    if place is not None:
-        claim(place, federation)
+    plan, swept = plan_sweep(
+        federation, attacks, defences, malicious, seeds, allow=allow, **choices
+    )
     if jobs > 1:
-        _check_portable([federation, *attacks, *defences])
-    made = dict(group_results(federation, groups, jobs, place))
-    return Sweep([row for index in range(len(groups)) for row in made[index]])
+        check_portable([federation, *(attacks or ()), *(defences or ())])
+    place = None if folder is None else Path(folder)
+    return Sweep(run_groups(plan, jobs, place, lenient, tell), swept)
 
 
-def _plan(
-    federation: Federation,
-    attacks: Sequence[Any],
-    defences: Sequence[Any],
-    malicious: Any,
-    seeds: Sequence[int],
-    choices: Mapping[str, Any],
-) -> list[Group]:
-    """All cells, each checked as settings."""
-    for name, given in (("attacks", attacks), ("defences", defences), ("seeds", seeds)):
-        listed = isinstance(given, Sequence) and not isinstance(given, str)
-        require(listed, name, "a list", given)
-    require(len(defences) > 0, "defences", "a list of at least one", list(defences))
-    require(len(seeds) > 0, "seeds", "a list of at least one", list(seeds))
-    require(len(set(seeds)) == len(seeds), "seeds", "distinct", list(seeds))
-    shares = [share for share in malicious_fractions(malicious) if share > 0]
-    require(bool(shares) or not attacks, "malicious", "above 0 with attacks", malicious)
-    groups = []
-    for seed in seeds:
-        for defence in defences:
-            clean = plan_run(federation, attack=None, defence=defence, seed=seed, **choices)
-            group = Group(seed, clean.config.defence.name, clean)
-            runs = [
-                plan_run(federation, attack=a, defence=defence, malicious=s, seed=seed, **choices)
-                for a in attacks
-                for s in shares
-            ]
-            names = _attack_names([run.config.attack for run in runs[:: len(shares) or 1]])
-            for index, run in enumerate(runs):
-                attack, share = divmod(index, len(shares))
-                group.attacked.append((names[attack], shares[share], run))
-            groups.append(group)
-    found = [group.defence for group in groups[: len(defences)]]
-    require(len(set(found)) == len(found), "defences", "a list without repeated names", found)
-    return groups
+def plan_sweep(
+    federation: Federation | Sequence[str],
+    attacks: Sequence[Any] | None = None,
+    defences: Sequence[Any] | None = None,
+    malicious: float | Sequence[float] | None = None,
+    seeds: Sequence[int] | None = None,
+    *,
+    allow: Sequence[str] = (),
+    **choices: Any,
+) -> tuple[Plan, tuple[str, ...]]:
+    """All cells of a sweep, each checked as settings, and the names of settings that differ.
 
-
-def _attack_names(listed: Sequence[Any]) -> list[str]:
-    """Names of attacks; with their parameters where two have one name."""
-    counts = Counter(config.label for config in listed)
-    names = []
-    for config in listed:
-        params = ", ".join(f"{key}={value}" for key, value in sorted(config.params.items()))
-        names.append(f"{config.label}({params})" if counts[config.label] > 1 else config.label)
-    require(len(set(names)) == len(names), "attacks", "a list without repetitions", names)
-    return names
-
-
-def _check_portable(objects: Sequence[Any]) -> None:
-    """Refuse what another process could not be handed.
-
-    Raises:
-        InputError: it cannot be pickled, or its class is in a notebook or a terminal.
+    Args, Raises: see `sweep`.
     """
-    interactive = not hasattr(sys.modules["__main__"], "__file__")
-    for thing in objects:
-        place = f"{type(thing).__name__}, for jobs above 1,"
-        if interactive and type(thing).__module__ == "__main__":
-            raise InputError(f"{place} must stand in a file: other processes cannot see a notebook")
-        try:
-            pickle.dumps(thing)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise InputError(f"{place} must be one that can be pickled: {error}") from error
-
-
-def group_results(
-    federation: Federation,
-    groups: Sequence[Group],
-    jobs: int,
-    place: Path | None,
-    lenient: bool = False,
-) -> Iterator[tuple[int, list[Row]]]:
-    """Run groups side by side; yield each's index and rows when it is done (`run_group`)."""
-    if jobs == 1:
-        for index, group in enumerate(groups):
-            yield index, run_group(federation, group, place, lenient)
-        return
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    # A module of one's own is found in the current directory there as here.
-    places = ([os.getcwd()],)
-    with ProcessPoolExecutor(min(jobs, len(groups)), context, look_in, places) as pool:
-        waiting = {
-            pool.submit(run_group, federation, group, place, lenient): index
-            for index, group in enumerate(groups)
-        }
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def run_group(
-    federation: Federation, group: Group, place: Path | None, lenient: bool = False
-) -> list[Row]:
-    """Rows of a group's cells, those that the folder has read from it.
-
-    Args:
-        lenient: a cell that cannot be run holds the reason (`refused`), and others go on; without a
-            clean run an attack is measured by itself.
-    """
-    path = None if place is None else _cell(place, federation, group.clean)
-    kept = None if path is None else path.with_suffix(".npy")
-    model = read_model(kept) if kept is not None and kept.exists() else None
-
-    def clean() -> Row:
-        nonlocal model
-        row, model = group.clean.measure(federation, None)
-        if kept is not None:
-            write_atomic(kept, model_bytes(model))
-        return row
-
-    rows = [_row(path, (group.defence, "none", 0.0, group.seed), clean, lenient)]
-    for attack, share, run in group.attacked:
-        path = None if place is None else _cell(place, federation, run)
-
-        def attacked(run: Planned = run) -> Row:
-            return run.measure(federation, model)[0]
-
-        rows.append(_row(path, (group.defence, attack, share, group.seed), attacked, lenient))
-    return rows
-
-
-def _row(path: Path | None, told: tuple[Any, ...], run: Callable[[], Row], lenient: bool) -> Row:
-    """A cell's row, from its file or run and written there."""
-    if path is not None and path.exists():
-        return read_json(path)
-    try:
-        measured = run()
-    except SecureFLError as error:
-        if not lenient:
-            raise
-        measured = {"refused": str(error)}
-    row = dict(zip(KEYS, told, strict=True)) | measured
-    if path is not None:
-        write_json(path, row)
-    return row
-
-
-def claim(place: Path, federation: Federation) -> None:
-    """Make the folder of a sweep, or find that it belongs to these data.
-
-    Raises:
-        InputError: it holds something else, or a sweep on other data.
-    """
-    path, said = place / "sweep.json", {"data_sha256": federation.data_sha256}
-    if path.exists():
-        held = read_json(path)
-        require(held == said, f"{path}", "of a sweep on these data", held)
-        return
-    if place.exists():
-        require(
-            place.is_dir() and not any(place.iterdir()), "folder", "new or a sweep's", str(place)
+    if isinstance(federation, Federation):
+        if allow:
+            raise InputError("allow goes with settings; objects on a federation are permitted")
+        plan = plan_groups(
+            partial(plan_run, federation, **choices),
+            federation,
+            () if attacks is None else attacks,
+            ("fedavg",) if defences is None else defences,
+            _shares(0.3 if malicious is None else malicious),
+            range(5) if seeds is None else seeds,
         )
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(path, said)
+        return plan, ()
+    if isinstance(federation, str) or not isinstance(federation, Sequence):
+        raise InputError(
+            "federation must be a Federation or a list of settings; got "
+            f"{type(federation).__name__}"
+        )
+    if choices:
+        raise InputError(
+            f"{', '.join(sorted(choices))} go with a Federation; settings say it in their own list"
+        )
+    return _of_settings(federation, attacks, defences, malicious, seeds, allow)
 
 
-def _cell(place: Path, federation: Federation, run: Planned) -> Path:
-    """Where a cell is kept: by the hash of its settings and of the model that it begins with."""
-    initial = sha256(model_bytes(drawn(federation, run).initial))
-    return place / f"{sha256(canonical_json([run.config.sha256, initial]).encode())}.json"
+def _shares(malicious: Any) -> list[float]:
+    return [share for share in malicious_fractions(malicious) if share > 0]
+
+
+def _of_settings(
+    lines: Sequence[str],
+    attacks: Sequence[Any] | None,
+    defences: Sequence[Any] | None,
+    malicious: Any,
+    seeds: Sequence[int] | None,
+    allow: Sequence[str],
+) -> tuple[Plan, tuple[str, ...]]:
+    """The cells of all combinations of swept settings."""
+    single, swept = swept_settings(lines)
+    typed = {line.partition("=")[0] for line in lines}
+    for key, given in (("attacks", attacks), ("defences", defences), ("malicious", malicious)):
+        if given is not None:
+            said = sorted(typed & {key, *(word for word, name in _LISTS.items() if name == key)})
+            require(not said, key, f"said once, not by {'= and '.join(said)}= too", given)
+            single.append(f"{key}={_typed(key, given)}")
+    for word, key in _LISTS.items():
+        if word in swept:
+            values = [setting.value for setting in parse_settings(swept.pop(word))]
+            single.append(f"{key}={_typed(key, values)}")
+    require(seeds is None or "seed" not in swept, "seeds", "said once, not by seed= too", seeds)
+    plans: list[Plan] = []
+    known: dict[str, Federation] = {}
+    for chosen in itertools.product(*swept.values()):
+        config = load_config([*single, *chosen], allow)
+        told = {each.key: _column(each.value) for each in parse_settings(chosen)}
+        federation = _prepared(config, known)
+        plans.append(
+            plan_groups(
+                partial(plan_cell, config),
+                federation,
+                [attack for attack in config.attacks if attack.name != NO_ATTACK],
+                config.defences,
+                _shares(config.malicious),
+                [config.seed] if seeds is None else seeds,
+                {key: value for key, value in told.items() if key != "seed"},
+            )
+        )
+    names = tuple(key for key in swept if key != "seed")
+    return Plan([group for plan in plans for group in plan.groups]), names
+
+
+def _typed(key: str, given: Any) -> str:
+    """A list as it is typed on the command line.
+
+    Raises:
+        InputError: an object, which settings have no words for.
+    """
+    listed = list(given) if isinstance(given, list | tuple) else [given]
+    for entry in listed:
+        named = isinstance(entry, str) or key == "malicious"
+        require(named, key, "a list of names with settings; objects go with a Federation", entry)
+    return json.dumps(listed)
+
+
+def _column(value: Any) -> Any:
+    """A setting's value in a row."""
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _prepared(config: ExperimentConfig, known: dict[str, Federation]) -> Federation:
+    """The parties of a combination; those of one with the same data and model are taken again."""
+    key = canonical_json([asdict(config.data), asdict(config.model), config.seed])
+    if key not in known:
+        known[key] = prepare(config)
+    return known[key]

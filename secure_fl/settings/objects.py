@@ -88,7 +88,43 @@ def experiment(
         defences=defences,
         **built,
     )
-    # The caller wrote these names, or holds what they stand for.
+    return _permitted(config, objects)
+
+
+def one_cell(
+    config: ExperimentConfig, attack: Any, defence: Any, malicious: float, seed: int
+) -> ExperimentConfig:
+    """Settings of one cell of a job.
+
+    Args:
+        config: says all else.
+        attack: a name, an `Attack` or its settings; None: nobody is malicious.
+        defence: a name, a rule or a `DefenceConfig`.
+        malicious: share of malicious hospitals.
+        seed: of all draws that are not secret, but for how the data are divided.
+
+    Raises:
+        ConfigError: a name or value that does not exist or does not fit.
+        InputError: an attack or a defence of a type that is none.
+    """
+    made: list[AttackConfig] = []
+    own: dict[str, Any] = {}
+    if attack is not None:
+        acting, own = attack_config(attack)
+        made = [acting]
+    cell = replace(
+        config,
+        seed=seed,
+        malicious=malicious if made else 0.0,
+        attacks=made,
+        defences=[defence_config(defence)],
+    )
+    return _permitted(cell, {**config.extensions.objects, **own})
+
+
+def _permitted(config: ExperimentConfig, objects: dict[str, Any]) -> ExperimentConfig:
+    """The settings with all code of the caller's own: he wrote these names, or holds what they
+    stand for."""
     written = [name for name in config.own_names if name not in objects]
     imported = permit(written)
     config.permit(replace(imported, objects={**imported.objects, **objects}))

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep, Transformer
 from hydra.errors import OverrideParseException
 
 from secure_fl.errors import ConfigError
@@ -51,6 +51,40 @@ def parse_settings(lines: Sequence[str]) -> list[Setting]:
             setting = Setting(key, os.path.expanduser(setting.value))
         settings.append(setting)
     return settings
+
+
+def swept_settings(lines: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Settings of one value, and by key those of several, `key=a,b`, each written on its own.
+
+    A comma parts values here, of texts too; one within a value stands in quotes or brackets.
+
+    Raises:
+        ConfigError: a key that is swept twice.
+    """
+    single: list[str] = []
+    swept: dict[str, list[str]] = {}
+    for line in lines:
+        override = _sweep(line)
+        if override is None:
+            single.append(line)
+            continue
+        key = str(override.key_or_group)
+        if key in swept:
+            raise ConfigError(f"{key} is swept twice: give its values in one list")
+        encoded = override.sweep_iterator(transformer=Transformer.encode)
+        swept[key] = [f"{key}={value}" for value in encoded]
+    return single, swept
+
+
+def _sweep(line: str) -> Override | None:
+    """A line with several values; None for any other."""
+    try:
+        override = _hydra(line)
+    except OverrideParseException:
+        return None
+    plain = not (override.is_add() or override.is_force_add() or override.is_delete())
+    several = plain and isinstance(override.value(), ChoiceSweep | RangeSweep)
+    return override if several else None
 
 
 @cache

@@ -69,7 +69,9 @@ def test_the_same_command_reads_what_is_there(folder: Path, capsys: pytest.Captu
     assert run(folder, "--seeds", "2", "--malicious", "0.25") == 0
     assert "[18/18]" in capsys.readouterr().out
     again = json.loads((folder / lost).read_text())
-    assert again | {"seconds": 0} == held | {"seconds": 0}
+    for one in (again, held):
+        del one["measured"]["seconds"]
+    assert again == held
     for name, time in kept.items():
         assert name == lost or (folder / name).stat().st_mtime_ns == time
     (after, was) = (
@@ -151,7 +153,7 @@ def test_what_cannot_be_is_said_and_the_rest_goes_on(
         (["--seeds", "0"], "--seeds must be from 1 to 1000; got 0"),
         (["--jobs", "0"], "--jobs must be from 1 to 256; got 0"),
         (["--malicious", "0.6"], "malicious must be in (0, 0.5]; got 0.6"),
-        (["--rules", "mean", "mean"], "rules must be distinct"),
+        (["--rules", "mean", "mean"], "defences must be a list without repeated names"),
         (["--rules", "krmu"], "did you mean krum?"),
         (["--attacks", "sign_flpi"], "did you mean sign_flip?"),
     ],

@@ -66,7 +66,7 @@ def test_arrays_tensors_and_names_give_what_the_settings_give() -> None:
     )
     named = secure_fl.run(settings)
     handed = secure_fl.run(
-        replace(again, rows=prepared.rows),
+        replace(again, class_counts=prepared.class_counts),
         attack=SignFlip(),
         defence="fedavg",
         backend="fixed",

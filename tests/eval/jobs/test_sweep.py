@@ -12,7 +12,7 @@ from scipy import stats
 
 import secure_fl
 from attacks.sign_flip import SignFlip
-from eval.jobs import sweep as module
+from eval.jobs import single as module
 from eval.jobs.sweep import Sweep, sweep
 from eval.results.intervals import interval
 from secure_fl.errors import ConfigError, InputError

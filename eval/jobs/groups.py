@@ -1,0 +1,339 @@
+"""Cells side by side: planned in groups, run in several processes, each kept when it is done.
+
+A group is one defence with one seed: its cells share a clean run, from which they take base rates.
+`eval.jobs.sweep` and `secure-fl matrix` plan and run nothing else.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from eval.jobs.run_lock import only_writer
+from eval.jobs.single import Planned, drawn
+from secure_fl.data.arrays import arrays_hash
+from secure_fl.errors import InputError, SecureFLError, require
+from secure_fl.federation import Federation
+from secure_fl.files import canonical_json, read_json, sha256, write_atomic, write_json
+from secure_fl.imports import look_in
+from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.defence import DefenceConfig
+from secure_fl.simulation.folder import model_bytes, read_model
+
+Row = dict[str, Any]
+# Told cells done, cells in all, and the rows of the group that is done.
+Tell = Callable[[int, int, list[Row]], None]
+NO_ATTACK = "none"
+MAX_JOBS = 256
+KEYS = ("defence", "attack", "malicious", "seed")
+CLAIM = "sweep.json"
+
+
+class PlanCell(Protocol):
+    """Checks the settings of one cell."""
+
+    def __call__(self, *, attack: Any, defence: Any, malicious: float, seed: int) -> Planned:
+        """The cell; without an attack the share does not matter."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells of one seed and defence.
+
+    Attributes:
+        federation: data, model and parties.
+        told: further columns of its rows.
+        seed, defence: of all its cells.
+        clean: the run without attack.
+        attacked: name of the attack, share and run of each other cell.
+    """
+
+    federation: Federation
+    told: Row
+    seed: int
+    defence: str
+    clean: Planned
+    attacked: list[tuple[str, float, Planned]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        groups: in the order in which their rows stand.
+        refused: rows of the cells that cannot be.
+    """
+
+    groups: list[Group]
+    refused: list[Row] = field(default_factory=list)
+
+    @property
+    def cells(self) -> int:
+        """How many cells are to be run."""
+        return sum(1 + len(group.attacked) for group in self.groups)
+
+
+def plan_groups(
+    cell: PlanCell,
+    federation: Federation,
+    attacks: Sequence[Any],
+    defences: Sequence[Any],
+    shares: Sequence[float],
+    seeds: Sequence[int],
+    told: Row | None = None,
+    lenient: bool = False,
+) -> Plan:
+    """Every defence without attack and under every attack at every share, with every seed.
+
+    Args:
+        cell: checks the settings of one.
+        federation: data, model and parties.
+        attacks, defences: names or objects; attacks without "none".
+        shares: of malicious hospitals, above 0.
+        seeds: distinct.
+        told: further columns of all rows.
+        lenient: a cell that cannot be is refused by itself, and others go on.
+
+    Raises:
+        InputError: nothing to run, or two of one name.
+        SecureFLError: a cell that cannot be, unless `lenient`.
+    """
+    _check_lists(attacks, defences, seeds)
+    require(bool(shares) or not attacks, "malicious", "above 0 with attacks", list(shares))
+    groups: list[Group] = []
+    refused: list[Row] = []
+    told = told or {}
+    for seed in seeds:
+        for defence in defences:
+            label = _label(defence)
+            try:
+                clean = cell(attack=None, defence=defence, malicious=0.0, seed=seed)
+            except SecureFLError as error:
+                if not lenient:
+                    raise
+                cells = [(NO_ATTACK, 0.0), *((_label(a), s) for a in attacks for s in shares)]
+                refused += [_refused(label, *each, seed, told, error) for each in cells]
+                continue
+            group = Group(federation, told, seed, clean.config.defence.name, clean)
+            found: list[tuple[int, float, Planned]] = []
+            for index, attack in enumerate(attacks):
+                for share in shares:
+                    try:
+                        run = cell(attack=attack, defence=defence, malicious=share, seed=seed)
+                    except SecureFLError as error:
+                        if not lenient:
+                            raise
+                        refused.append(_refused(label, _label(attack), share, seed, told, error))
+                    else:
+                        found.append((index, share, run))
+            names = _attack_names({index: run.config.attack for index, _, run in found})
+            group.attacked.extend((names[index], share, run) for index, share, run in found)
+            groups.append(group)
+    names_of = [group.defence for group in groups if group.seed == seeds[0]]
+    distinct = len(set(names_of)) == len(names_of)
+    require(distinct, "defences", "a list without repeated names", names_of)
+    return Plan(groups, refused)
+
+
+def _check_lists(attacks: Any, defences: Any, seeds: Any) -> None:
+    for name, given in (("attacks", attacks), ("defences", defences), ("seeds", seeds)):
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        require(listed, name, "a list", given)
+    for name, given in (("defences", defences), ("seeds", seeds)):
+        require(len(given) > 0, name, "a list of at least one", list(given))
+    for name, given in (("attacks", attacks), ("seeds", seeds)):
+        rule = "distinct" if name == "seeds" else "a list without repetitions"
+        require(len(set(map(repr, given))) == len(given), name, rule, list(given))
+
+
+def _refused(
+    defence: str, attack: str, share: float, seed: int, told: Row, error: SecureFLError
+) -> Row:
+    named = dict(zip(KEYS, (defence, attack, share, seed), strict=True))
+    return named | told | {"refused": str(error)}
+
+
+def _label(given: Any) -> str:
+    """What an attack or a defence is called where its settings could not be made."""
+    if isinstance(given, AttackConfig):
+        return given.label
+    return given.name if isinstance(given, DefenceConfig) else str(given)
+
+
+def _attack_names(listed: Mapping[int, AttackConfig]) -> dict[int, str]:
+    """Names of attacks; with their parameters where two have one name."""
+    counts = Counter(config.label for config in listed.values())
+    names = {}
+    for index, config in listed.items():
+        params = ", ".join(f"{key}={value}" for key, value in sorted(config.params.items()))
+        names[index] = f"{config.label}({params})" if counts[config.label] > 1 else config.label
+    told = list(names.values())
+    require(len(set(told)) == len(told), "attacks", "a list without repetitions", told)
+    return names
+
+
+def check_portable(objects: Sequence[Any]) -> None:
+    """Refuse what another process could not be handed.
+
+    Raises:
+        InputError: it cannot be pickled, or its class is in a notebook or a terminal.
+    """
+    interactive = not hasattr(sys.modules["__main__"], "__file__")
+    for thing in objects:
+        place = f"{type(thing).__name__}, for jobs above 1,"
+        if interactive and type(thing).__module__ == "__main__":
+            raise InputError(f"{place} must stand in a file: other processes cannot see a notebook")
+        try:
+            pickle.dumps(thing)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise InputError(f"{place} must be one that can be pickled: {error}") from error
+
+
+def run_groups(
+    plan: Plan,
+    jobs: int = 1,
+    folder: Path | None = None,
+    lenient: bool = False,
+    tell: Tell | None = None,
+) -> list[Row]:
+    """Run what the folder does not hold yet.
+
+    Args:
+        plan: see `plan_groups`.
+        jobs: processes side by side.
+        folder: new, or of a sweep on the same data that was interrupted; None keeps nothing.
+        lenient: a cell that cannot be run holds the reason (`refused`), and others go on.
+        tell: told after each group.
+
+    Returns:
+        A row a cell, in the order of the plan; those that cannot be come last.
+
+    Raises:
+        InputError: the folder holds something else, or another process writes there.
+    """
+    require(1 <= jobs <= MAX_JOBS, "jobs", f"from 1 to {MAX_JOBS}", jobs)
+    if folder is not None:
+        _claim(folder, plan.groups)
+    done, made = 0, {}
+    with nullcontext() if folder is None else only_writer(folder):
+        for index, rows in _results(plan.groups, jobs, folder, lenient):
+            made[index] = rows
+            done += len(rows)
+            if tell is not None:
+                tell(done, plan.cells, rows)
+    return [row for index in sorted(made) for row in made[index]] + plan.refused
+
+
+def _results(
+    groups: Sequence[Group], jobs: int, place: Path | None, lenient: bool
+) -> Iterator[tuple[int, list[Row]]]:
+    """Index and rows of each group when it is done; those that the folder holds come first."""
+    paths = [_paths(group, place) for group in groups]
+    held = [all(path is not None and path.exists() for path in each) for each in paths]
+    missing = [index for index in range(len(groups)) if not held[index]]
+    here = [index for index in range(len(groups)) if held[index] or min(jobs, len(missing)) < 2]
+    for index in here:
+        yield index, _run_group(groups[index], paths[index], lenient)
+    if len(here) == len(groups):
+        return
+    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+    # A module of one's own is found in the current directory there as here.
+    places = ([os.getcwd()],)
+    with ProcessPoolExecutor(min(jobs, len(missing)), context, look_in, places) as pool:
+        waiting = {
+            pool.submit(_run_group, groups[index], paths[index], lenient): index
+            for index in missing
+        }
+        try:
+            for done in as_completed(waiting):
+                yield waiting[done], done.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run_group(group: Group, paths: Sequence[Path | None], lenient: bool) -> list[Row]:
+    """Rows of a group's cells, those that the folder has read from it.
+
+    Where `lenient`, an attack without a clean run is measured by itself.
+    """
+    kept = None if paths[0] is None else paths[0].with_suffix(".npy")
+    model = read_model(kept) if kept is not None and kept.exists() else None
+
+    def clean() -> Row:
+        nonlocal model
+        row, model = group.clean.measure(group.federation, None)
+        if kept is not None:
+            write_atomic(kept, model_bytes(model))
+        return row
+
+    rows = [_row(paths[0], group, (NO_ATTACK, 0.0), clean, lenient)]
+    for (attack, share, run), path in zip(group.attacked, paths[1:], strict=True):
+
+        def attacked(run: Planned = run) -> Row:
+            return run.measure(group.federation, model)[0]
+
+        rows.append(_row(path, group, (attack, share), attacked, lenient))
+    return rows
+
+
+def _paths(group: Group, place: Path | None) -> list[Path | None]:
+    """Where the cells of a group are kept: by the hash of a run's settings, of all parties' rows
+    and of the model that it begins with."""
+    runs = [group.clean, *(run for _, _, run in group.attacked)]
+    if place is None:
+        return [None] * len(runs)
+    split = arrays_hash(group.federation.data)
+    # All begin with the model that the seed draws.
+    initial = sha256(model_bytes(drawn(group.federation, group.clean).initial))
+    names = [canonical_json([run.config.sha256, split, initial]) for run in runs]
+    return [place / f"{sha256(name.encode())}.json" for name in names]
+
+
+def _row(
+    path: Path | None, group: Group, of: tuple[str, float], run: Callable[[], Row], lenient: bool
+) -> Row:
+    """A cell's row, from its file or run and written there."""
+    named = dict(zip(KEYS, (group.defence, *of, group.seed), strict=True)) | group.told
+    if path is not None and path.exists():
+        # The same run may stand in sweeps of other settings, which name it otherwise.
+        measured: Row = read_json(path)["measured"]
+        return named | measured
+    try:
+        measured = run()
+    except SecureFLError as error:
+        if not lenient:
+            raise
+        measured = {"refused": str(error)}
+    if path is not None:
+        write_json(path, {"cell": named, "measured": measured})
+    return named | measured
+
+
+def _claim(place: Path, groups: Sequence[Group]) -> None:
+    """Make the folder of a sweep, or find that it belongs to these data.
+
+    Raises:
+        InputError: it holds something else, or a sweep on other data.
+    """
+    hashes = sorted({group.federation.data_sha256 for group in groups})
+    path, said = place / CLAIM, {"data_sha256": hashes}
+    if path.exists():
+        held = read_json(path)
+        require(held == said, f"{path}", "of a sweep on these data", held)
+        return
+    if place.exists():
+        require(
+            place.is_dir() and not any(place.iterdir()), "folder", "new or a sweep's", str(place)
+        )
+    place.mkdir(parents=True, exist_ok=True)
+    write_json(path, said)
