@@ -13,6 +13,9 @@ from secure_fl.aggregation.ranges import Span, point
 from secure_fl.aggregation.secret import Secret, middle_ranks, of_fewest_rows
 from secure_fl.errors import require
 
+PRODUCT_BITS = 40
+"""Bits that products of secrets keep, unless fewer are wanted."""
+
 
 class ArrayOps(ABC):
     """What rules do with a number or a bit for each hospital, or for each pair of hospitals.
@@ -39,20 +42,29 @@ class ArrayOps(ABC):
         """
         return of_fewest_rows(self._subtract(a, b), a, b)
 
-    def multiply(self, a: Secret, b: Secret | float, most: float | None = None) -> Secret:
+    def multiply(
+        self,
+        a: Secret,
+        b: Secret | float,
+        most: float | None = None,
+        bits: int = PRODUCT_BITS,
+    ) -> Secret:
         """Return a * b; b may be a bit.
 
         Range: a public b has 17 to 30 significant bits. Factors that could leave the ring together
-        are rescaled first; of a product 40 bits are kept, rounded down.
+        are rescaled first; of a product `bits` bits are kept, rounded down.
         Reveals: nothing.  Cost: 1 round for a secret b, and some 8 for each rescaling; none for a
         public b of few bits.
 
         Args:
             most: a public bound on |a b| for a secret b, which the caller knows to be sharper than
                 the product of the ranges; the finer steps are then kept.
+            bits: of a product of two secrets; of 30 bits each, numbers are multiplied further
+                without being rescaled before.
         """
         require(most is None or most > 0, "most", "positive", most)
-        return of_fewest_rows(self._multiply(a, b, most), a, b)
+        require(1 <= bits <= PRODUCT_BITS, "bits", f"from 1 to {PRODUCT_BITS}", bits)
+        return of_fewest_rows(self._multiply(a, b, most, bits), a, b)
 
     def sum(self, a: Secret, axis: int = -1) -> Secret:
         """Sum over an axis; of bits, count those that are set.
@@ -123,6 +135,42 @@ class ArrayOps(ABC):
         """
         require(floor > 0, "floor", "positive", floor)
         return of_fewest_rows(self._inverse_root(a, floor), a)
+
+    def matmul(
+        self, a: Secret, b: Secret, most: float | None = None, bits: int = PRODUCT_BITS
+    ) -> Secret:
+        """Return the matrix product a b of (k, m) with (m, n), or with (m,): (k, n), or (k,).
+
+        Range: as in `multiply`, of m products added up.
+        Reveals: nothing.  Cost: 2 rounds, and some 8 for each rescaling; 8 m (k + n) bytes.
+
+        Args:
+            most: a public bound on each result.
+            bits: of a result, as in `multiply`.
+        """
+        shapes = a.shape, b.shape
+        good = len(a.shape) == 2 and 1 <= len(b.shape) <= 2 and a.shape[1] == b.shape[0]
+        require(good, "shapes to multiply", "(k, m) and (m, n) or (m,)", shapes)
+        require(most is None or most > 0, "most", "positive", most)
+        require(1 <= bits <= PRODUCT_BITS, "bits", f"from 1 to {PRODUCT_BITS}", bits)
+        return of_fewest_rows(self._matmul(a, b, most, bits), a, b)
+
+    def normalized(self, a: Secret, size: Secret, floor: float, most: float = 1.0) -> Secret:
+        """Return a 4^-e, with the whole e for which 4^(e-1) <= max(size, floor) < 4^e.
+
+        What only ratios of a matter for keeps its bits so, without a root.
+
+        Range: [-most, most].
+        Reveals: nothing.  Cost: some 15 rounds, and 8 for each rescaling.
+
+        Args:
+            size: a number (1,), at least 0.
+            floor: positive; in `fixed` and `mpc` 2^8 steps of size at least.
+            most: a public bound on |a| / max(size, floor).
+        """
+        require(size.shape == (1,), "shape of the size", "(1,)", size.shape)
+        require(floor > 0 and most > 0, "floor and most", "positive", (floor, most))
+        return of_fewest_rows(self._normalized(a, size, floor, most), a, size)
 
     # --- comparison ---
 
@@ -267,7 +315,7 @@ class ArrayOps(ABC):
     def _subtract(self, a: Secret, b: Secret | float) -> Secret: ...
 
     @abstractmethod
-    def _multiply(self, a: Secret, b: Secret | float, most: float | None) -> Secret: ...
+    def _multiply(self, a: Secret, b: Secret | float, most: float | None, bits: int) -> Secret: ...
 
     @abstractmethod
     def _sum(self, a: Secret, axis: int) -> Secret: ...
@@ -289,6 +337,12 @@ class ArrayOps(ABC):
 
     @abstractmethod
     def _inverse_root(self, a: Secret, floor: float) -> Secret: ...
+
+    @abstractmethod
+    def _matmul(self, a: Secret, b: Secret, most: float | None, bits: int) -> Secret: ...
+
+    @abstractmethod
+    def _normalized(self, a: Secret, size: Secret, floor: float, most: float) -> Secret: ...
 
     @abstractmethod
     def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]: ...

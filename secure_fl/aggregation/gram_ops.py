@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from secure_fl.aggregation.ops import Ops, Secret, Updates
+from secure_fl.aggregation.ranges import Span
 
-POWER_STEPS = 9
-_SLACK = 1.01  # for the rounding of what a public bound is known of
+SQUARINGS = 4
+FEW_BITS = 30
+"""Bits of numbers whose products fit the ring: enough for directions, and fewer rounds."""
+SLACK = 1.01
+"""What public bounds leave for rounding."""
 
 
 def squared_distances(ops: Ops, x: Updates) -> Secret:
@@ -31,11 +36,6 @@ def largest(ops: Ops, a: Secret) -> Secret:
     return ops.smallest(-a, 1)
 
 
-def times_vector(ops: Ops, a: Secret, v: Secret, most: float | None = None) -> Secret:
-    """Return a v, (m,), for a (m, m) and v (m,); `most` bounds each |a_ij v_j|."""
-    return ops.sum(ops.multiply(a, ops.expand(v, 0, a.shape[0]), most))
-
-
 def centered(ops: Ops, gram: Secret) -> Secret:
     """Return m^2 (x_i - v) . (x_j - v) for the mean v of all rows, (m, m), exactly."""
     m = gram.shape[0]
@@ -44,35 +44,42 @@ def centered(ops: Ops, gram: Secret) -> Secret:
     return (gram * float(m) - sides) * float(m) + ops.sum(rows)
 
 
-def of_unit_trace(ops: Ops, a: Secret) -> Secret:
-    """Return a (m, m), positive semidefinite, divided by about its trace: no entry is above 1.
+def normalized_by_trace(ops: Ops, a: Secret, most: float = math.inf) -> Secret:
+    """Return a (m, m), positive semidefinite, with a trace in [1/4, 1): no entry is above 1.
 
-    A trace below 2^-40 of the largest that its range allows counts as that.
+    It is multiplied by a power of 4: a root would cost many rounds more. 0 stays 0.
+
+    Args:
+        most: a public bound on the trace; the sharper, the more bits are left.
     """
     trace = ops.sum(ops.diagonal(a))  # (1,)
-    widest = trace.span.high
-    least = 2.0**-100 if math.isinf(widest) else max(widest * 2.0**-40, 4 * trace.unit)
-    root = ops.inverse_root(trace, least)
-    half = ops.multiply(a, root, most=math.sqrt(widest) * _SLACK)
-    return ops.multiply(half, root, most=_SLACK)
+    bounded = replace(trace, span=Span(0.0, min(trace.span.high, most)))
+    return ops.normalized(a, bounded, least_size(trace), most=SLACK)
 
 
-def top_direction(ops: Ops, a: Secret) -> Secret:
-    """Return nearly the top eigenvector of a (m, m), positive semidefinite and of trace at most 1.
+def least_size(size: Secret) -> float:
+    """Return below which a size counts as that: 2^-40 of its range, 2^8 steps if that is more."""
+    if math.isinf(size.span.high):  # floating point
+        return 2.0**-100
+    return max(size.span.high * 2.0**-40, size.unit * 2.0**9)
 
-    Nine steps of the power iteration from the column of the largest diagonal entry, of equal ones
-    the first: of all columns it cannot be short in that direction. Length 1, but for a = 0.
+
+def top_column(ops: Ops, a: Secret) -> Secret:
+    """Return nearly the top eigenvector, (m,), of a (m, m) out of `normalized_by_trace`.
+
+    It is the column of a^16 with the largest diagonal entry, of equal ones the first: of all
+    columns none is longer in that direction. That entry is in [1/4, 1) then, and no other exceeds
+    it; 0 for a = 0.
     """
-    m = a.shape[0]
-    column = ops.expand(largest(ops, ops.diagonal(a)), 0, m)
-    v = ops.sum(a * column)
-    for _ in range(POWER_STEPS // 2):
-        v = times_vector(ops, a, v, most=_SLACK)
-        # A step shortens by 1 / m at the most: the top eigenvalue is that at least.
-        root = ops.inverse_root(ops.sum(ops.multiply(v, v, most=_SLACK)), max(m**-4.0 / 2, 2**-38))
-        v = times_vector(ops, a, ops.multiply(v, root, most=_SLACK), most=_SLACK)
-    root = ops.inverse_root(ops.sum(ops.multiply(v, v, most=_SLACK)), max(m**-2.0 / 2, 2**-38))
-    return ops.multiply(v, root, most=_SLACK)
+    for _ in range(SQUARINGS):
+        squared = ops.matmul(a, a, most=SLACK, bits=FEW_BITS)  # of a trace below 1, too
+        a = normalized_by_trace(ops, squared, most=1 - 2.0**-FEW_BITS)
+    own = ops.diagonal(a)
+    first = largest(ops, own)
+    size = ops.sum(own * first)  # (1,), at least trace / m
+    return ops.normalized(
+        ops.matmul(a, first, most=SLACK, bits=FEW_BITS), size, 1 / (8 * a.shape[0]), most=SLACK
+    )
 
 
 def shares(ops: Ops, a: Secret, most: float, least: float) -> Secret:
@@ -82,5 +89,5 @@ def shares(ops: Ops, a: Secret, most: float, least: float) -> Secret:
     """
     root = ops.inverse_root(ops.sum(a), least)  # (1,)
     # a_i <= sum a: the first product is at most the root of a_i.
-    half = ops.multiply(a, root, most=math.sqrt(most) * _SLACK)
-    return ops.multiply(half, root, most=_SLACK)
+    half = ops.multiply(a, root, most=math.sqrt(most) * SLACK, bits=FEW_BITS)
+    return ops.multiply(half, root, most=SLACK)

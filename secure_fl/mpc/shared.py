@@ -83,6 +83,11 @@ class SharedRing(IntegerRing):
     ) -> ArithmeticSharedTensor:
         return _ring(self.protocols.product(_share(a), _share(b)))
 
+    def matmul(
+        self, a: ArithmeticSharedTensor, b: ArithmeticSharedTensor
+    ) -> ArithmeticSharedTensor:
+        return _ring(self.protocols.combine(self.protocols.masked(_share(b)), _share(a)))
+
     def floor_shift(self, a: ArithmeticSharedTensor, drop: int) -> ArithmeticSharedTensor:
         share = _share(a)
         flat = share.reshape(1, -1)

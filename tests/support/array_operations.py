@@ -118,6 +118,45 @@ ARRAY_OPERATIONS: dict[str, list[Operation]] = {
         )
         for unit in (2.0**-20, 2.0**-40)
     ],
+    "matmul": [
+        Operation(
+            lambda ops, x: ops.matmul(ops.gram(x), ops.smallest(scores(ops, x), 2)),
+            lambda x: x @ x.T @ lowest(squares(x), 2),
+            2.0**-26,
+        ),
+        Operation(
+            lambda ops, x: ops.matmul(ops.gram(x), distances(ops, x)),
+            lambda x: x @ x.T @ apart(x),
+            0.1,  # 2^20 at 40 bits
+        ),
+        # The ranges alone would leave 2^-20; the bound keeps more.
+        Operation(
+            lambda ops, x: ops.matmul(
+                ops.gram(x) * 0.001, ops.inverse_root(scores(ops, x), 2.0**-20), most=4.0
+            ),
+            lambda x: 0.001 * x @ x.T @ (1 / np.sqrt(np.maximum(squares(x), 2.0**-20))),
+            2.0**-12,
+        ),
+    ],
+    "normalized": [
+        Operation(
+            lambda ops, x, floor=floor: ops.normalized(  # type: ignore[misc]
+                ops.gram(x), ops.sum(scores(ops, x)) * 0.01, floor, most=100.0
+            ),
+            lambda x, floor=floor: (
+                x @ x.T * 4.0 ** -np.ceil(np.log2(max(squares(x).sum() * 0.01, floor)) / 2)  # type: ignore[misc]
+            ),
+            2.0**-20,
+        )
+        for floor in (2.0**-20, 0.01, 10.0)
+    ]
+    + [
+        # What is nothing stays nothing.
+        Operation(
+            lambda ops, x: ops.normalized(scores(ops, x) * 0.0, ops.sum(scores(ops, x)) * 0.0, 0.5),
+            lambda x: np.zeros(M),
+        ),
+    ],
     "inverse_root": [
         Operation(
             lambda ops, x, floor=floor: ops.inverse_root(scores(ops, x), floor),  # type: ignore[misc]

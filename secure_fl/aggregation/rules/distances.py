@@ -100,6 +100,12 @@ def dnc(
 
 
 @rule
+def caf(num_malicious: int | None = None, max_abs: float = WEIGHTS_MAX_ABS) -> Pipeline:
+    """Mean by weights of least spread, n <= 64 (CAF, Allouah et al., 2025); rejects nobody."""
+    return Pipeline((make_stage("caf", {"num_malicious": num_malicious}),), max_abs)
+
+
+@rule
 def mda(
     num_malicious: int | None = None, verdicts: bool = False, max_abs: float = NORM_MAX_ABS
 ) -> Pipeline:

@@ -30,6 +30,7 @@ LEFT_OUT = {
     "rules on updates cannot do: they see no network",
     "flare": "it compares hidden layers of every hospital's model on public rows, which rules on "
     "updates cannot do: they see no network",
+    "lasa": "it judges every layer of a network by itself, which rules on updates are not told of",
     "smea": "it wants the largest eigenvalue of the covariance of every subset of n - f updates, "
     "which are too many to compute with in secret",
 }

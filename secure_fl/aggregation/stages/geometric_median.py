@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from secure_fl.aggregation.gram_ops import shares, times_vector
+from secure_fl.aggregation.gram_ops import shares
 from secure_fl.aggregation.ops import Ops, Secret
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import require
@@ -55,7 +55,7 @@ def geometric_median(smoothing: float = 0.01, steps: int = 5, start: str = "mean
             squared = squared * (1 / (m * m))
         a = weights(ops, squared)
         for _ in range(steps - 1):
-            dots = times_vector(ops, gram, a)  # (m,)
+            dots = ops.matmul(gram, a)  # (m,)
             a = weights(ops, own - dots * 2.0 + ops.sum(a * dots))
         update = ops.row(ops.combine(x, a, rows=m, most=_SLACK), 0)
         return replace(context, update=update), state

@@ -41,6 +41,9 @@ class ClearRing(IntegerRing):
     def product(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return a * b
 
+    def matmul(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a @ b
+
     def floor_shift(self, a: torch.Tensor, drop: int) -> torch.Tensor:
         return a >> drop
 

@@ -45,6 +45,10 @@ class IntegerRing(ABC):
         """Return a*b modulo 2^64, elementwise with broadcasting."""
 
     @abstractmethod
+    def matmul(self, a: Numbers, b: Numbers) -> Numbers:
+        """Return the matrix product of (k, m) and (m, n), (k, n)."""
+
+    @abstractmethod
     def floor_shift(self, a: Numbers, drop: int) -> Numbers:
         """Return floor(a / 2^drop) of signed a, exactly."""
 

@@ -9,15 +9,20 @@ from fractions import Fraction
 import numpy as np  # its broadcast_shapes; torch's imports sympy, half a second
 import torch
 
+from secure_fl.aggregation.array_ops import PRODUCT_BITS
 from secure_fl.aggregation.ops import Ops, Secret
 from secure_fl.aggregation.ranges import MOST_STEPS, Span, point, within
-from secure_fl.aggregation.worlds.constants import is_power_of_two, public_factor, ratio
+from secure_fl.aggregation.worlds.constants import (
+    differences,
+    is_power_of_two,
+    public_factor,
+    ratio,
+)
 from secure_fl.aggregation.worlds.integer_ring import IntegerRing, Numbers
 from secure_fl.aggregation.worlds.roots import inverse_root
 from secure_fl.errors import require
 
 _LARGEST_FACTOR = 2.0**200
-_PRODUCT_BITS = 40  # that a product keeps
 _SHORT_BITS = 8  # of public factors whose products stay exact
 _ROOT_BITS = 30  # of the largest inverse root
 
@@ -93,7 +98,7 @@ class FixedNumbers(Ops):
         span = within(left.span.minus(right.span), left.unit, "a difference")
         return self._wrap(self.ring.minus(left.data, right.data), tuple(shape), left.unit, span)
 
-    def _multiply(self, a: Secret, b: Secret | float, most: float | None) -> Secret:
+    def _multiply(self, a: Secret, b: Secret | float, most: float | None, bits: int) -> Secret:
         if not isinstance(b, Secret):
             return self._times_public(self._number(a), b)
         if a.is_bit and not b.is_bit:
@@ -108,17 +113,19 @@ class FixedNumbers(Ops):
             span = Span(max(span.low, -most), min(span.high, most))
         within(span, a.unit * b.unit, "a product")
         product = self.ring.product(a.data, b.data)
-        return self._rounded(self._wrap(product, shape, a.unit * b.unit, span))
+        return self._rounded(self._wrap(product, shape, a.unit * b.unit, span), bits)
 
-    def _rounded(self, product: Secret) -> Secret:
-        """What has more bits than products keep, rounded down to those."""
-        drop = math.ceil(math.log2(max(product.span.size / product.unit, 1.0))) - _PRODUCT_BITS
+    def _rounded(self, product: Secret, bits: int = PRODUCT_BITS) -> Secret:
+        """What has more bits than a product keeps, rounded down to those."""
+        drop = math.ceil(math.log2(max(product.span.size / product.unit, 1.0))) - bits
         return product if drop <= 0 else self._in_unit(product, product.unit * 2.0**drop)
 
-    def _that_fit(self, a: Secret, b: Secret, most: float | None) -> tuple[Secret, Secret]:
-        """Two factors whose product fits: the longer one is rounded down first, to as many bits."""
+    def _that_fit(
+        self, a: Secret, b: Secret, most: float | None, terms: int = 1
+    ) -> tuple[Secret, Secret]:
+        """Factors of which `terms` products fit: the longer one is rounded down to as many bits."""
         steps = a.span.size / a.unit, b.span.size / b.unit
-        product = steps[0] * steps[1]
+        product = steps[0] * steps[1] * terms
         if most is not None:
             product = min(product, most / a.unit / b.unit)
         if not MOST_STEPS < product < math.inf:
@@ -131,6 +138,36 @@ class FixedNumbers(Ops):
         if excess > first:
             b = self._in_unit(b, b.unit * 2.0 ** (excess - first))
         return a, b
+
+    def _matmul(self, a: Secret, b: Secret, most: float | None, bits: int) -> Secret:
+        terms = a.shape[1]
+        a, b = self._that_fit(self._number(a), self._number(b), most, terms)
+        span = a.span.times(b.span).scaled(terms)
+        if most is not None:
+            span = Span(max(span.low, -most), min(span.high, most))
+        within(span, a.unit * b.unit, "a product of matrices")
+        column = self.ring.reshaped(b.data, (terms, math.prod(b.shape[1:])))
+        shape = (a.shape[0], *b.shape[1:])
+        product = self.ring.reshaped(self.ring.matmul(a.data, column), shape)
+        return self._rounded(self._wrap(product, shape, a.unit * b.unit, span), bits)
+
+    def _normalized(self, a: Secret, size: Secret, floor: float, most: float) -> Secret:
+        a, size = self._number(a), self._number(size)
+        require(is_power_of_two(size.unit), "unit of a size", "2^k", size.unit)
+        size = self._in_even_unit(size)
+        require(floor >= size.unit * 2.0**8, "floor", f"at least 2^8 of {size.unit:g}", floor)
+        least = _exponent(floor / size.unit)
+        top = max(_exponent(size.span.high / size.unit), least)
+        growth = 4.0**top * size.unit  # results are in steps of a's unit by this
+        excess = math.ceil(math.log2(most * growth / a.unit)) - 60
+        if excess > 0:
+            a = self._in_unit(a, a.unit * 2.0**excess)
+        # What is smaller than the floor grows as the floor does; nothing stays nothing.
+        growing = differences(4 ** (top - torch.arange(1, 32).clamp(least, top)))
+        factor = self.ring.weigh_last(self.ring.powers_of_four(size.data), growing)
+        unit = a.unit / growth
+        span = Span(-most if a.span.low < 0 else 0.0, most)
+        return self._rounded(self._wrap(self.ring.product(a.data, factor), a.shape, unit, span))
 
     def _times_public(self, a: Secret, b: float) -> Secret:
         require(abs(b) < _LARGEST_FACTOR, "a public factor", "below 2^200", b)
@@ -179,11 +216,7 @@ class FixedNumbers(Ops):
     def _inverse_root(self, a: Secret, floor: float) -> Secret:
         a = self.maximum(self._number(a), floor)
         require(is_power_of_two(a.unit), "unit of what a root is taken of", "2^k", a.unit)
-        odd = round(math.log2(a.unit)) % 2
-        # 4^k steps of at most 2^62; a coarser unit only where the finer one does not fit.
-        if odd or a.span.size / a.unit >= 2.0**62:
-            fits = odd and a.span.size / a.unit < 2.0**61
-            a = self._in_unit(a, a.unit * (0.5 if fits else 2.0 if odd else 4.0))
+        a = self._in_even_unit(a)
         require(floor >= a.unit, "floor", f"at least a step, {a.unit:g}", floor)
         root = inverse_root(self.ring, a.data)
         found = self.ring.product(root.y, root.shrink)  # 2^61 / sqrt(steps)
@@ -192,6 +225,14 @@ class FixedNumbers(Ops):
         if drop > 0:
             found, unit = self.ring.floor_shift(found, drop), unit * 2.0**drop
         return self._wrap(found, a.shape, unit, Span(0.0, largest * (1 + 2.0**-20)))
+
+    def _in_even_unit(self, a: Secret) -> Secret:
+        """A unit of 4^k and at most 2^62 steps; a coarser one only where the finer does not fit."""
+        odd = round(math.log2(a.unit)) % 2
+        if not odd and a.span.size / a.unit < 2.0**62:
+            return a
+        fits = odd and a.span.size / a.unit < 2.0**61
+        return self._in_unit(a, a.unit * (0.5 if fits else 2.0 if odd else 4.0))
 
     def _rescaled(self, a: Secret, factor: float) -> Secret:
         return self._wrap(a.data, a.shape, a.unit * factor, a.span.scaled(factor))
@@ -247,3 +288,8 @@ class FixedNumbers(Ops):
     def _below_zero(self, arrays: Sequence[Numbers], shape: tuple[int, ...]) -> list[Secret]:
         found = self.ring.are_negative(arrays)
         return [Secret(self, bits, shape, is_bit=True) for bits in found]
+
+
+def _exponent(steps: float) -> int:
+    """The least whole e, at least 1, with steps < 4^e."""
+    return max((math.frexp(steps)[1] + 1) // 2, 1)

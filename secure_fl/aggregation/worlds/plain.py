@@ -6,6 +6,7 @@ for each hospital or pair, and what is opened are float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -186,8 +187,15 @@ class PlainOps(Ops):
     def _subtract(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(_value(a) - _value(b))
 
-    def _multiply(self, a: Secret, b: Secret | float, most: float | None) -> Secret:
+    def _multiply(self, a: Secret, b: Secret | float, most: float | None, bits: int) -> Secret:
         return self._secret(_value(a) * _value(b))
+
+    def _matmul(self, a: Secret, b: Secret, most: float | None, bits: int) -> Secret:
+        return self._secret(_value(a) @ _value(b))
+
+    def _normalized(self, a: Secret, size: Secret, floor: float, most: float) -> Secret:
+        exponent = (math.frexp(max(float(_value(size)), floor))[1] + 1) // 2
+        return self._secret(_value(a) * math.ldexp(1.0, -2 * exponent))
 
     def _less_each(self, pairs: Sequence[tuple[Secret, Secret | float]]) -> list[Secret]:
         return [self._secret(_value(a) < _value(b), is_bit=True) for a, b in pairs]

@@ -108,15 +108,13 @@ def mda(x, reputation, root, num_malicious=None) -> Outcome:
     return _chosen(x, list(min(subsets, key=diameter)))
 
 
-def dnc(x, reputation, root, num_malicious=None, steps=9) -> Outcome:
+def dnc(x, reputation, root, num_malicious=None) -> Outcome:
     n = len(x)
     keep = n - _most(num_malicious, n, 2, 1)
     away = x - _mean(list(x))
     spread = np.array([[math.fsum(p * q) for q in away] for p in away])  # (n, n)
-    along = spread[:, max(range(n), key=lambda i: (spread[i, i], -i))]
-    for _ in range(steps - 1):
-        length = math.sqrt(math.fsum(along**2))
-        along = spread @ along / length if length > 0 else along
+    power = np.linalg.matrix_power(spread / max(np.trace(spread), 1e-300), 16)
+    along = spread @ power[:, max(range(n), key=lambda i: (power[i, i], -i))]
     scores = [float(v) ** 2 for v in along]
     kept = _first(scores, keep)
     left = [i for i in range(n) if i not in kept]
@@ -131,3 +129,39 @@ def dnc(x, reputation, root, num_malicious=None, steps=9) -> Outcome:
     outcome = _chosen(x, kept)
     outcome.margin = min(gaps, default=math.inf)
     return outcome
+
+
+def caf(x, reputation, root, num_malicious=None) -> Outcome:
+    n = len(x)
+    limit = n - 2 * _most(num_malicious, n, 2, 1)
+    weights, before = np.ones(n), np.zeros(n, bool)
+    best, least, margin = _mean(list(x)), math.inf, math.inf
+    while weights.sum() > limit:
+        mean = weights @ x / weights.sum()
+        away, scale = x - mean, np.sqrt(weights / weights.sum())
+        spread = scale[:, None] * (away @ away.T) * scale
+        size = np.trace(spread)
+        if size < 1e-12:  # all rows that are left are equal: rounding tells the rest
+            margin = min(margin, size * 1e9)
+            break
+        power = np.linalg.matrix_power(spread / size, 16)
+        longest = power.diagonal()
+        along = power[:, longest.argmax()]
+        value = (along @ spread @ along) / (along @ along)
+        margin = min(margin, abs(value / least - 1), _gap(longest, x))
+        if value < least:
+            best, least = mean, value
+        squared = np.where(before, 0, (away @ away.T @ (scale * along)) ** 2)
+        margin = min(margin, _gap(squared, x))
+        farthest = int(squared.argmax())
+        weights = weights * (1 - squared / squared[farthest])
+        before[farthest] = True
+        margin = min(margin, abs(weights.sum() - limit))
+    return Outcome(best, np.ones(n, bool), margin)
+
+
+def _gap(scores: np.ndarray, x: np.ndarray) -> float:
+    """By which share of the largest score another row's is less; equal rows do not count."""
+    first = scores.argmax()
+    others = [s for s, row in zip(scores, x, strict=True) if not np.array_equal(row, x[first])]
+    return 1 - max(others, default=0) / scores[first]
