@@ -22,7 +22,8 @@ class Alie(Attack):
     for the malicious ones to be in the majority with them:
     z = Phi^-1((n - f - k) / (n - f)), k = floor(n/2 + 1) - f.
     With one honest hospital v is its update; with none, m and s are those of the attackers' own.
-    Ref: Baruch, Baruch, Goldberg, NeurIPS 2019.
+    Ref: Baruch, Baruch, Goldberg, NeurIPS 2019. (ByzFL goes along +s, of the sample deviation, by a
+    fixed 1.5.)
 
     Attributes:
         z: the shift, in standard deviations; default from n and f by the formula.

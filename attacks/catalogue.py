@@ -25,6 +25,11 @@ an attack may know and change, [extending.md](extending.md) explains: one that k
 the rows and updates of its own hospitals alone. Each file has the formula, the parameters and what
 differs from its source.
 
+`ipm`, `optimal_ipm`, `mimic` with a victim and `inf_nan` send what ByzFL 0.0.11's attacks send, to
+1e-6. Its `SignFlipping` is `ipm` with epsilon 1; its `ALittleIsEnough` and the optimal one go along
++s where `alie` and `optimal_alie` go along -s, and its s is that of n - 1 for both
+(`tests/attacks/test_byzfl_attacks.py`).
+
 | Attack | What it does | Knows | Hooks | Success | Defaults | Source |
 |---|---|---|---|---|---|---|
 """

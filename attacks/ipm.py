@@ -20,8 +20,8 @@ class InnerProductManipulation(Attack):
     Ref: Xie, Koyejo, Gupta, UAI 2019.
 
     Attributes:
-        epsilon: > 0. Small values hide from distance rules; the default of 2 is ByzFL's
-            (its `FallOfEmpires(tau=3)` sends (1 - 3) m).
+        epsilon: > 0. Small values hide from distance rules; the default of 2 is ByzFL's,
+            whose `SignFlipping` is epsilon 1.
     """
 
     knowledge: ClassVar[str] = "omniscient"

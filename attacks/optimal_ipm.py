@@ -17,8 +17,8 @@ from attacks.registry import attack
 class OptimalIpm(Attack):
     """Inner product manipulation with its strength found by line search.
 
-    v = (1 - tau) m with the tau that maximises ||rule(honest, v) - m||; m is the honest mean, and
-    tau is 1 + epsilon of `ipm`. Ref: Allouah et al., AISTATS 2023; as ByzFL's
+    v = -tau m with the tau >= 0 that maximises ||rule(honest, v) - m||; m is the honest mean, and
+    tau is `epsilon` of `ipm`. Ref: Allouah et al., AISTATS 2023; as ByzFL's
     `Optimal_InnerProductManipulation`.
 
     Attributes:
@@ -43,7 +43,7 @@ class OptimalIpm(Attack):
         mean = seen.mean(dim=0)
 
         def sent(tau: float) -> torch.Tensor:
-            return ((1 - tau) * mean).repeat(len(own), 1)
+            return (-tau * mean).repeat(len(own), 1)
 
         def score(tau: float) -> float:
             update = view.simulate(torch.cat([seen, sent(tau)])).update

@@ -131,7 +131,7 @@ def trimmed_mean(updates):
     ("name", "sent"),
     [
         ("optimal_alie", lambda u, x: u.mean(0) - x * u.std(0, ddof=1)),
-        ("optimal_ipm", lambda u, x: (1 - x) * u.mean(0)),
+        ("optimal_ipm", lambda u, x: -x * u.mean(0)),
     ],
 )
 def test_optimal_attacks_search_against_the_rule(name, sent):
