@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from attacks import Attack
 from eval import metrics
+from eval.jobs.budget import budgets
 from eval.jobs.evaluate import Judge, success_columns
 from eval.jobs.plan import Cell
 from eval.metrics.detection import detection, keyed
@@ -15,7 +15,6 @@ from eval.results.participation import warnings
 from eval.results.records import BY_CLASS
 from secure_fl.errors import ConfigError
 from secure_fl.federation import Federation
-from secure_fl.hospital.privacy import DELTA, epsilon
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.schema import PrivacyConfig
 from secure_fl.simulation.run import RunConfig, RunResult
@@ -99,7 +98,7 @@ def costs(defence: DefenceConfig, privacy: PrivacyConfig, result: RunResult) -> 
 
     return {
         "rounds_run": len(played),
-        "epsilon": _epsilon(privacy, len(played)),
+        **budgets(defence, privacy, played, result.malicious),
         "mpc_seconds_online": total("seconds", "mpc_online"),
         "mpc_seconds_offline": total("seconds", "mpc_offline"),
         "mpc_rounds": total("mpc", "rounds"),
@@ -119,12 +118,3 @@ def named(run: RunConfig, result: RunResult) -> dict[str, float | None]:
     except ConfigError:
         return {}
     return keyed(detection(result.rows, result.malicious, judges))
-
-
-def _epsilon(privacy: PrivacyConfig, rounds: int) -> float | None:
-    """Budget of a hospital that sent in every round, at `DELTA`; None without noise, or where the
-    noise is so small that no number holds it."""
-    if privacy.noise_sigma == 0 or privacy.clip_norm is None:
-        return None
-    spent = epsilon(privacy.clip_norm, privacy.noise_sigma, rounds, DELTA)
-    return spent if math.isfinite(spent) else None

@@ -63,17 +63,29 @@ def class_sheet(rows: Sequence[Row]) -> Sheet | None:
 
 
 def privacy_note(rows: Sequence[Row]) -> str:
-    """The largest budget that a hospital's noise spends in any cell; empty without noise."""
+    """The largest budgets that hospitals' noise spends in any cell; empty without noise."""
     noisy = [row for row in rows if row.get("noise_sigma") and row.get("rounds_run")]
     if not noisy:
         return ""
     spent = max(math.inf if row.get("epsilon") is None else row["epsilon"] for row in noisy)
     rounds = max(int(row["rounds_run"]) for row in noisy)
     shown = "infinite" if math.isinf(spent) else f"{spent:.3g}"
-    return (
+    note = (
         f"Privacy: epsilon {shown} at delta {DELTA:g} after {rounds} rounds, for all rows of one "
         "hospital together, against whoever sees its noisy updates."
     )
+    means: dict[str, float] = {}
+    for row in noisy:
+        if row.get("epsilon_aggregate") is not None:
+            label = str(row.get("label") or row["defence"])
+            means[label] = max(means.get(label, 0.0), float(row["epsilon_aggregate"]))
+    if means:
+        listed = ", ".join(f"{value:.3g} under {label}" for label, value in means.items())
+        note += (
+            f" Against those who see no more than the opened means: {listed}, by the noise of "
+            "honest hospitals alone."
+        )
+    return note
 
 
 def repeatable_note(rows: Sequence[Row]) -> str:

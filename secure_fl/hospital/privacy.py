@@ -1,11 +1,17 @@
 """The privacy budget of the Gaussian noise that hospitals add to their clipped updates.
 
-What is accounted: one hospital against whoever sees its noisy updates, its whole data set being
-the secret. Two data sets of the hospital give clipped updates at most 2C apart, so each round is
-a Gaussian mechanism of sensitivity 2C and standard deviation sigma. Rounds compose by adding their
-Renyi divergences; there is no amplification by sampling, since every hospital takes part in every
-round. Noise of other hospitals in the sum, which would make the budget smaller, is not counted,
-because malicious hospitals need not add any.
+What is accounted: one hospital, its whole data set being the secret, against whoever sees
+
+- its noisy updates: in each round a Gaussian mechanism. Two data sets of the hospital give clipped
+  updates at most 2C apart, so its sensitivity is 2C, with standard deviation sigma;
+- only means of many noisy updates: the same with the noises of k hospitals on its sensitivity, of
+  standard deviation sigma sqrt(k). Who does not add noise, or tells it, must not be counted in k.
+
+Rounds compose exactly: Gaussian mechanisms of means mu_t are together one of sqrt(sum of mu_t^2)
+(Dong, Roth, Su, JRSS B 2022, corollary 3.3). The epsilon of that one is exact too (Balle and Wang,
+ICML 2018), computed by Google's dp-accounting. There is no amplification by sampling: who takes
+part in a round is public. Noise is taken for continuous; that updates are rounded to steps of 2^-16
+changes nothing for a hospital's own, which it rounds itself, and is neglected in sums of many.
 
 The noise itself is drawn from AES-128 in counter mode under a key of the hospital's own: whoever
 could repeat it could take it off.
@@ -15,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,56 +30,41 @@ from secure_fl.mpc.prg import Stream
 
 # Chance that the guarantee fails which a run's epsilon is stated for.
 DELTA = 1e-5
-ORDERS = tuple(1 + x / 10 for x in range(1, 100)) + tuple(float(x) for x in range(11, 513))
+# Ratio of noise to sensitivity below which epsilon, 5e23 there, says no more than infinity.
+_LEAST = 1e-12
 
 
-def round_rdp(clip_norm: float, noise_sigma: float, orders: Sequence[float]) -> list[float]:
-    """Renyi divergence of one round at each order a: a (2C)^2 / (2 sigma^2).
-
-    Ref: Mironov, CSF 2017, proposition 7.
-
-    Args:
-        clip_norm: C > 0.
-        noise_sigma: standard deviation on each coordinate, > 0.
-        orders: a > 1.
-    """
-    require(clip_norm > 0, "clip_norm", "> 0", clip_norm)
-    require(noise_sigma > 0, "noise_sigma", "> 0", noise_sigma)
-    require(all(a > 1 for a in orders), "orders", "> 1", orders)
-    ratio = 2 * clip_norm / noise_sigma
-    return [a * ratio * ratio / 2 for a in orders]
-
-
-def epsilon(
-    clip_norm: float,
-    noise_sigma: float,
-    rounds: int,
-    delta: float,
-    orders: Sequence[float] = ORDERS,
-) -> float:
-    """Budget spent after some rounds: the smallest epsilon that the orders give at this delta.
-
-    Each order a gives rounds * rdp(a) + log(1/delta) / (a - 1). Ref: Mironov, CSF 2017,
-    proposition 3.
+def epsilon(clip_norm: float, noise_sigma: float, noises: Sequence[float], delta: float) -> float:
+    """Budget spent over some rounds, exact for Gaussian noise.
 
     Args:
         clip_norm: C > 0.
-        noise_sigma: standard deviation on each coordinate; 0 gives infinity (no privacy).
-        rounds: number of noisy updates that the hospital has sent, >= 0.
+        noise_sigma: standard deviation on each coordinate, >= 0; 0 gives infinity (no privacy).
+        noises: one entry a round in which something of the hospital's was seen, > 0: how many
+            noises of its own size lay on its update there. 1: it was seen by itself.
         delta: in (0, 1).
-        orders: candidates a > 1.
 
     Returns:
         epsilon >= 0 of an (epsilon, delta) guarantee for the hospital's whole data set.
     """
     require(0 < delta < 1, "delta", "in (0, 1)", delta)
-    require(rounds >= 0, "rounds", ">= 0", rounds)
-    if rounds == 0:
+    require(clip_norm > 0, "clip_norm", "> 0", clip_norm)
+    require(noise_sigma >= 0, "noise_sigma", ">= 0", noise_sigma)
+    require(all(each > 0 for each in noises), "noises", "> 0", list(noises)[:8])
+    if not noises:
         return 0.0
-    if noise_sigma == 0:
-        return math.inf
-    rdp = round_rdp(clip_norm, noise_sigma, orders)
-    return min(rounds * r + math.log(1 / delta) / (a - 1) for r, a in zip(rdp, orders, strict=True))
+    exposure = math.sqrt(math.fsum(1 / each for each in noises))
+    ratio = noise_sigma / (2 * clip_norm * exposure)
+    return math.inf if ratio < _LEAST else _exact(ratio, delta)
+
+
+@lru_cache(maxsize=1024)
+def _exact(ratio: float, delta: float) -> float:
+    """Epsilon of one Gaussian mechanism whose noise is `ratio` times its sensitivity."""
+    from dp_accounting import get_epsilon_gaussian  # a second and a half, for runs with noise alone
+
+    with np.errstate(divide="ignore", invalid="ignore"):  # on its way to an exact answer
+        return float(get_epsilon_gaussian(ratio, delta))
 
 
 def gaussian(key: bytes, size: int) -> np.ndarray:

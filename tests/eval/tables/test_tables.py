@@ -215,6 +215,9 @@ def test_the_privacy_budget_is_the_largest_of_all_cells() -> None:
     for place, row in enumerate(rows):
         row |= {"noise_sigma": 0.1, "epsilon": 3.0 + place / 100}
     assert tables.privacy_note(rows).startswith("Privacy: epsilon 3.35 at delta 1e-05 after 8 ")
+    assert "means" not in tables.privacy_note(rows)
+    rows[1] |= {"epsilon_aggregate": 1.25, "label": "FedAvg"}
+    assert "no more than the opened means: 1.25 under FedAvg" in tables.privacy_note(rows)
     rows[4]["epsilon"] = None  # beyond any number
     assert tables.privacy_note(rows).startswith("Privacy: epsilon infinite at delta")
 
