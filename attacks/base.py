@@ -21,6 +21,7 @@ from attacks.view import AttackView, knowledge_of
 __all__ = [
     "Attack",
     "AttackView",
+    "Corruption",
     "Misconduct",
     "Testimony",
     "in_sight",
@@ -42,6 +43,20 @@ class Misconduct(NamedTuple):
     """
 
     rank: int
+    kind: str
+    node: int = 0
+
+
+class Corruption(NamedTuple):
+    """What a computing node of the attack does with one share.
+
+    Attributes:
+        hospital: seat of the hospital whose share it is.
+        kind: `denial` or `denial_without_receipt` (`secure_fl.faults`).
+        node: which.
+    """
+
+    hospital: int
     kind: str
     node: int = 0
 
@@ -186,6 +201,14 @@ class Attack:
         """
         trigger = getattr(self, "trigger", None)
         return x.clone() if trigger is None else trigger(x)
+
+    def corrupt(self) -> Sequence[Corruption]:
+        """What the attack's computing nodes do in every round in which it acts. Default: nothing.
+
+        They are told at their start: it depends on no round and no model. It needs nodes that
+        sign, as `misbehave` does.
+        """
+        return ()
 
     def dishonest(self, validators: int) -> int:
         """How many of so many validators belong to the attack, the first ones. Default: none."""

@@ -15,7 +15,7 @@ from attacks.view import knowledge_of
 
 HOOKS = (
     *("poison", "constrain", "project", "craft", "encode", "misbehave"),
-    *("poison_public", "testify"),
+    *("poison_public", "testify", "corrupt"),
 )
 _HEAD = """\
 # Attacks

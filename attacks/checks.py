@@ -28,6 +28,7 @@ SHAPES: tuple[tuple[int, ...], ...] = ((12,), (1, 8, 8))
 SIZES = tuple((n - f, f) for n in (1, 2, 3, 5, 10) for f in range(1, n + 1))
 FEW = SIZES[::5]
 DIM = 30
+NODE_KINDS = ("denial", "denial_without_receipt")
 KINDS = ("wrong_share", "useless_proof", "short_share", "withheld_share", "unsigned_share")
 
 
@@ -248,6 +249,17 @@ def check_encode(attack: Attack) -> None:
         _insist(torch.equal(integers, before), "encode changed its input")
 
 
+def check_corrupt(attack: Attack) -> None:
+    """`corrupt` names deeds of nodes that exist, and each share once."""
+    found = list(attack.corrupt())
+    for hospital, kind, node in found:
+        _insist(hospital >= 0, f"corrupt names hospital {hospital}")
+        _insist(node >= 0, f"corrupt names node {node}")
+        _insist(kind in NODE_KINDS, f"corrupt names {kind}, which is none of {NODE_KINDS}")
+    places = [(hospital, node) for hospital, _, node in found]
+    _insist(len(set(places)) == len(places), "corrupt names one share twice")
+
+
 def check_validators(attack: Attack) -> None:
     """Validators' hooks keep shapes and inputs, and an attack has at most all validators."""
     for validators in (1, 3, 5):
@@ -351,6 +363,7 @@ CHECKS: tuple[Callable[[Attack], None], ...] = (
     check_encode,
     check_misbehave,
     check_validators,
+    check_corrupt,
     check_bad_parameters_refused,
     check_objective,
     check_current_trigger,

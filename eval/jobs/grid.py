@@ -30,7 +30,7 @@ from secure_fl.files import write_json
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.folder import writing_cell
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes, signs
-from secure_fl.simulation.run import RunConfig
+from secure_fl.simulation.run import RunConfig, corruptions
 from secure_fl.simulation.secret import RunSecret
 from secure_fl.simulation.steps import run_rounds
 from secure_fl.threads import torch_threads
@@ -73,12 +73,13 @@ class Backends:
         """Return the backend that a cell runs on; cells of one job share it where they can."""
         defence = run.defence
         least = minimum_hospitals(defence, run.experiment, run.malicious)
+        corrupt = corruptions(run)
         key: tuple[Any, ...] = (defence.backend, least)
         if defence.backend == "mpc":
             key += (defence.nodes, defence.keys, defence.preprocessing, defence.timeout)
-            key += (defence.network_model(), defence.transcript, signs(defence))
+            key += (defence.network_model(), defence.transcript, signs(defence), corrupt)
         if key not in self._open:
-            opened = open_nodes(defence, run.experiment, self._secret, run.malicious)
+            opened = open_nodes(defence, run.experiment, self._secret, run.malicious, corrupt)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]
 

@@ -135,9 +135,15 @@ def minimum_hospitals(
 
 
 def backend_options(
-    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret, malicious: int = 0
+    defence: DefenceConfig,
+    experiment: ExperimentConfig,
+    secret: RunSecret,
+    malicious: int = 0,
+    corrupt: Sequence[Fault] = (),
 ) -> dict[str, Any]:
     """Options of the backend on which a defence runs, with so many malicious hospitals.
+
+    `corrupt` is what an attack has nodes do, beside the faults of the settings.
 
     Defences that agree in them share a backend. Nodes have keys where the defence signs: with one
     they would open no session without a contract.
@@ -146,6 +152,7 @@ def backend_options(
     if defence.backend != "mpc":
         return {"minimum_hospitals": least}
     signing = signs(defence)
+    planned = [fault for fault in experiment.faults if fault.kind in NODE_KINDS]
     rules = [each.build(experiment.extensions) for each in (defence, *experiment.defences)]
     return {
         "nodes": defence.nodes,
@@ -158,15 +165,19 @@ def backend_options(
         "transcript": defence.transcript,
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
         "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
-        "faults": tuple(f for f in experiment.faults if f.kind in NODE_KINDS) if signing else (),
+        "faults": (*planned, *corrupt) if signing else (),
     }
 
 
 def open_nodes(
-    defence: DefenceConfig, experiment: ExperimentConfig, secret: RunSecret, malicious: int = 0
+    defence: DefenceConfig,
+    experiment: ExperimentConfig,
+    secret: RunSecret,
+    malicious: int = 0,
+    corrupt: Sequence[Fault] = (),
 ) -> Backend:
-    """Open the backend on which a defence runs, with so many malicious hospitals."""
-    options = backend_options(defence, experiment, secret, malicious)
+    """Open the backend on which a defence runs; see `backend_options`."""
+    options = backend_options(defence, experiment, secret, malicious, corrupt)
     if options.get("transcript") is not None:
         options["transcript"] = _new_folder(Path(options["transcript"]))
     faults = options.pop("faults", ())

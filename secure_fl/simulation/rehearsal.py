@@ -11,6 +11,7 @@ import torch
 from attacks.base import Attack, overrides
 from secure_fl import seeds
 from secure_fl.errors import ConfigError, InputError, SecureFLError
+from secure_fl.faults import Fault, check_places
 from secure_fl.hospital.training import check_device
 from secure_fl.server.guard import RootDirections
 from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
@@ -35,12 +36,16 @@ def dry_run(context: RunContext) -> None:
     for part in attackers.parts:
         _check_classes(context, part.attack)
         signs = context.defence.backend == "mpc" and context.defence.ledger
-        if overrides(part.attack, "misbehave") and attackers.count and not signs:
+        breaks = overrides(part.attack, "misbehave") or overrides(part.attack, "corrupt")
+        if breaks and attackers.count and not signs:
             raise ConfigError(
                 f"attack {part.attack} breaks the protocol of nodes that sign: the defence must "
                 f"have backend: mpc and ledger: true; {context.defence.name} has backend: "
                 f"{context.defence.backend} and ledger: {str(context.defence.ledger).lower()}"
             )
+        if attackers.count:
+            deeds = [Fault(1, *deed) for deed in part.attack.corrupt()]
+            check_places(deeds, 1, context.federation.hospitals, context.defence.nodes)
     for index in attackers.idle():
         part = attackers.parts[index]
         warnings.warn(

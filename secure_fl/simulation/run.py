@@ -12,6 +12,7 @@ from attacks.base import overrides
 from attacks.memory import Memory
 from secure_fl.backends.session import Backend, Session
 from secure_fl.data import Split
+from secure_fl.faults import Fault, check_places
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, sha256
 from secure_fl.hospital.hospital import Hospital
@@ -152,6 +153,26 @@ def _attackers(run: RunConfig, rows: Sequence[int] | None, parts: tuple[Part, ..
     order = seat_order(experiment.seed, hospitals, attack.members, rows)
     moving = attack.members == "each_round"
     return Attackers(parts, order, run.malicious, experiment.seed, experiment.rounds, moving)
+
+
+def corruptions(run: RunConfig) -> tuple[Fault, ...]:
+    """What the attack's computing nodes do, over all rounds.
+
+    Raises:
+        ConfigError: a hospital or node that the run does not have.
+    """
+    if run.clean:
+        return ()
+    rounds, hospitals = run.experiment.rounds, run.experiment.data.hospitals
+    attackers = make_attackers(run, [0] * hospitals)  # whoever its hospitals are
+    found = [
+        Fault(number, *deed)
+        for number in range(1, rounds + 1)
+        for index in attackers.acting(number)
+        for deed in attackers.parts[index].attack.corrupt()
+    ]
+    check_places(found, rounds, hospitals, run.defence.nodes)
+    return tuple(found)
 
 
 def poisoned_splits(

@@ -22,6 +22,7 @@ from secure_fl.simulation.run import (
     Report,
     RunConfig,
     RunResult,
+    corruptions,
     make_context,
 )
 from secure_fl.simulation.secret import RunSecret
@@ -64,7 +65,8 @@ def opened(
         require(not target.exists(), "folder", "one that does not exist yet", str(target))
         target.mkdir(parents=True)
         secret = RunSecret(experiment)
-        with open_nodes(defence, experiment, secret, config.malicious) as backend:
+        corrupt = corruptions(config)
+        with open_nodes(defence, experiment, secret, config.malicious, corrupt) as backend:
             steps = RunSteps(config, federation, backend, target, secret, observe, report)
             with closing(steps):
                 yield steps

@@ -18,9 +18,9 @@ from secure_fl.settings.permitted import permit
 
 EXPECTED = {
     *("a3fl", "adaptive_backdoor", "alie", "alternating_minimisation", "backdoor", "bc_layers"),
-    *("blended", "byzantine_gradient", "chameleon", "clean_label", "constrain_and_scale"),
-    *("cosine_hugging", "dba", "edge_case", "equivocation", "fang_krum", "fang_trim"),
-    *("free_rider", "full_information_backdoor", "inf_nan", "ipm", "label_flip"),
+    *("blended", "byzantine_gradient", "chameleon", "cheating_node", "clean_label"),
+    *("constrain_and_scale", "cosine_hugging", "dba", "edge_case", "equivocation", "fang_krum"),
+    *("fang_trim", "free_rider", "full_information_backdoor", "inf_nan", "ipm", "label_flip"),
     *("label_flip_all", "label_flip_dynamic", "lying_validator", "malformed_shares", "mimic"),
     *("min_max", "min_sum", "model_replacement", "mpaf", "neurotoxin", "none", "norm_hugging"),
     *("optimal_alie", "optimal_ipm", "pgd_backdoor", "poisonedfl", "random_noise"),

@@ -14,8 +14,10 @@ from eval.jobs.progress import Silent
 from eval.results.records import read_object
 from secure_fl.errors import ConfigError
 from secure_fl.files import read_lines
+from secure_fl.settings.attackers import AttackConfig, ScheduleConfig
 from secure_fl.settings.permitted import permit
 from secure_fl.simulation.prepare import prepare
+from secure_fl.simulation.run import RunConfig, corruptions
 from tests.support import tiny_job
 
 REMEMBERING = (
@@ -30,7 +32,8 @@ REMEMBERING = (
 BREAKING = (
     "data.hospitals=6",
     "rounds=1",
-    "attacks=[equivocation, withheld_shares, malformed_shares]",
+    "attacks=[equivocation, withheld_shares, malformed_shares, {name: cheating_node,"
+    " params: {victims: [2], node: 1}}]",
     "defences=[{name: paper, rule: median, validation: none, reputation: false}]",
     "defence.backend=mpc",
 )
@@ -87,6 +90,30 @@ def test_attacks_that_break_the_protocol_cost_the_attackers_their_round(tmp_path
         assert row["accepted"] == [None if i == seat else True for i in range(6)], name
         assert row["unopened"] == [seat], name
         assert [ruling["at_fault"] for ruling in row["disputes"]] == at_fault, name
+
+    denied = read_lines(folder / "cells" / "paper--cheating_node" / "rounds.jsonl")[1]
+    assert denied["accepted"] == [True] * 6
+    (ruling,) = denied["disputes"]
+    assert (ruling["hospital"], ruling["node"], ruling["at_fault"]) == (2, 1, "node")
+
+
+@pytest.mark.parametrize(("victims", "node"), [([9], 0), ([0], 5)])
+def test_a_node_or_victim_that_is_not_there_is_refused(victims: list[int], node: int) -> None:
+    config = tiny_job.config(*BREAKING)
+    attack = AttackConfig("cheating_node", {"victims": victims, "node": node})
+    with pytest.raises(ConfigError, match="must be at most"):
+        corruptions(RunConfig(config, config.defences[0], attack, 0.25))
+
+
+def test_nodes_cheat_in_the_rounds_of_the_schedule() -> None:
+    config = tiny_job.config(*BREAKING, "rounds=5")
+    attack = AttackConfig("cheating_node", schedule=ScheduleConfig(start=2, every=2))
+    run = RunConfig(config, config.defences[0], attack, 0.25)
+    assert [(f.round, f.hospital, f.kind, f.node) for f in corruptions(run)] == [
+        (2, 0, "denial", 0),
+        (4, 0, "denial", 0),
+    ]
+    assert corruptions(RunConfig(config, config.defences[0], attack, 0.0)) == ()
 
 
 def test_where_nobody_signs_such_an_attack_is_refused(tmp_path: Path) -> None:
