@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +35,34 @@ BREAKING = (
     "data.hospitals=6",
     "rounds=1",
     "attacks=[equivocation, withheld_shares, malformed_shares, {name: cheating_node,"
-    " params: {victims: [2], node: 1}}]",
+    " params: {victims: [2], node: 1}}, ring_wraparound]",
     "defences=[{name: paper, rule: median, validation: none, reputation: false}]",
     "defence.backend=mpc",
 )
+
+
+ROOT = Path(__file__).parents[3]
+# A job that kills itself, as nobody can catch, at the end of round 3 of a cell.
+KILLED = f"""
+import os, signal, sys
+from pathlib import Path
+from eval.jobs import grid, starting
+from eval.jobs.progress import Silent
+from tests.support import tiny_job
+
+class Killer(Silent):
+    cell = ""
+    def cell_started(self, name, rounds):
+        self.cell = name
+    def round_done(self, row):
+        if self.cell == sys.argv[2] and row["round"] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+settings = tiny_job.config(*{REMEMBERING!r})
+folder = Path(sys.argv[1])
+federation = starting.start_job(settings, folder, ["secure-fl", "run"])
+grid.run_job(settings, federation, folder, Killer())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +76,23 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     return {row["cell"]: row for row in summary["rows"]}
 
 
-def test_a_cell_begun_again_ends_as_it_did(remembering: Path, tmp_path: Path) -> None:
+def test_after_kill_9_a_resumed_run_ends_as_it_would_have(
+    remembering: Path, tmp_path: Path
+) -> None:
     """A cell that was cut off starts anew: what an attack remembered follows from seed and data."""
-    folder = tmp_path / "run"
-    shutil.copytree(remembering, folder)
-    before = rows(folder)
-    for name in before:
-        if name != "paper--none":
-            shutil.rmtree(folder / "cells" / name)
+    folder, cut = tmp_path / "run", "paper--poisonedfl"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), cut], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [path.name for path in (folder / "cells").iterdir() if path.name[0] != "."] == [
+        "paper--none"
+    ]
+    partial = [path for path in (folder / "cells").iterdir() if path.name[0] == "."]
+    assert len(read_lines(partial[0] / "rounds.jsonl")) == 4
     config = starting.resume_job(folder)
     config.permit(permit(()))
     grid.run_job(config, prepare(config), folder, Silent())
     after = rows(folder)
-    for name, row in before.items():
+    for name, row in rows(remembering).items():
         assert after[name]["chain_head"] == row["chain_head"]
         assert after[name]["final_model_sha256"] == row["final_model_sha256"]
 
@@ -95,6 +125,11 @@ def test_attacks_that_break_the_protocol_cost_the_attackers_their_round(tmp_path
     assert denied["accepted"] == [True] * 6
     (ruling,) = denied["disputes"]
     assert (ruling["hospital"], ruling["node"], ruling["at_fault"]) == (2, 1, "node")
+    wrapped = read_lines(folder / "cells" / "paper--ring_wraparound" / "rounds.jsonl")[1]
+    assert wrapped["accepted"] == [True] * 6
+    clear = [*BREAKING, "attacks=[ring_wraparound]", "defence.backend=fixed"]
+    apart = tiny_job.run(tmp_path / "clear", clear) / "cells" / "paper--ring_wraparound"
+    assert wrapped["update_sha256"] == read_lines(apart / "rounds.jsonl")[1]["update_sha256"]
 
 
 @pytest.mark.parametrize(("victims", "node"), [([9], 0), ([0], 5)])
