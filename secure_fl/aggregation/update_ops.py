@@ -154,6 +154,21 @@ class UpdateOps(ArrayOps, ABC):
         Reveals: nothing.  Cost: as `squared_norms`, 8 m^2 bytes in all.
         """
 
+    def distances_to(self, x: Updates, index: int) -> Secret:
+        """Return ||x_i - x_index||^2, (m,), exactly: 0 at the public index itself.
+
+        Range, Reveals, Cost: as `gram`.
+        """
+        m = x.shape[0]
+        require(0 <= index < m, "index", f"from 0 to {m - 1}", index)
+        return self._distances_to(x, index)
+
+    def _distances_to(self, x: Updates, index: int) -> Secret:
+        gram, m = self.gram(x), x.shape[0]
+        own = self.diagonal(gram)
+        dots = self.take(gram, index * m + torch.arange(m))
+        return own + self.take(own, torch.tensor([index])) - dots * 2.0
+
     @abstractmethod
     def cosine(self, x: Updates, reference: torch.Tensor | Secret) -> Secret:
         """Return cos(x_i, reference), (m,), for a public or secret (d,); 0 for zero vectors.

@@ -115,6 +115,9 @@ OPERATIONS: dict[str, list[Operation]] = {
     # products
     "squared_norms": [Operation(scores, squares)],
     "gram": [Operation(lambda ops, x: ops.gram(x), lambda x: x @ x.T)],
+    "distances_to": [
+        Operation(lambda ops, x: ops.distances_to(x, 2), lambda x: ((x - x[2]) ** 2).sum(1))
+    ],
     "cosine": [
         Operation(
             lambda ops, x: ops.cosine(x, TORCH_G), lambda x: cosines(x, G[None])[:, 0], COSINE

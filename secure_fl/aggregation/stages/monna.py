@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
-from secure_fl.aggregation.gram_ops import squared_distances
 from secure_fl.aggregation.malicious import borne
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.aggregation.selection import mean_of_chosen, verdicts_opened
@@ -32,9 +29,8 @@ def monna(pivot: int = 0, num_malicious: int | None = None, verdicts: bool = Fal
         ops, rows = context.ops, context.x.shape[0]
         largest = [max(members) for members in context.members]  # of a group, or one hospital
         place = next((i for i, number in enumerate(largest) if number >= pivot), 0)
-        away = ops.take(squared_distances(ops, context.x), place * rows + torch.arange(rows))
         count = rows - bears.among(rows)
-        chosen = ops.smallest(away, count)  # (m,)
+        chosen = ops.smallest(ops.distances_to(context.x, place), count)  # (m,)
         return mean_of_chosen(context, chosen, count, verdicts), state
 
     return Stage(apply, opens=verdicts_opened(verdicts), needs=bears.needs)

@@ -24,6 +24,8 @@ from secure_fl.aggregation.ops import (
 from secure_fl.aggregation.secret import joined_rows, paired_rows
 from secure_fl.aggregation.worlds import comparators
 
+_BLOCK = 2**14  # coordinates whose differences stay in the processor's cache
+
 
 def encode(x: torch.Tensor) -> Updates:
     """Wrap float updates (m, d); types shorter than float32 become float32."""
@@ -80,6 +82,12 @@ class PlainOps(Ops):
 
     def gram(self, x: Updates) -> Secret:
         return self._scores(x.data @ x.data.T)
+
+    def _distances_to(self, x: Updates, index: int) -> Secret:
+        found = torch.zeros(x.shape[0], dtype=torch.float64)
+        for part in x.data.split(_BLOCK, dim=1):
+            found += (part - part[index]).square_().sum(dim=1)
+        return self._secret(found)
 
     def join(self, parts: Sequence[Updates]) -> Updates:
         data = torch.cat([part.data for part in parts])
@@ -179,7 +187,7 @@ class PlainOps(Ops):
 
     def _weighted_mean(self, x: Updates, weights: torch.Tensor, divisor: float | None) -> Secret:
         total = float(weights.sum()) if divisor is None else divisor
-        return self._secret(weights.to(x.data.dtype) @ x.data / total)
+        return self._secret((weights.to(x.data.dtype) @ x.data).div_(total))
 
     def _add(self, a: Secret, b: Secret | float) -> Secret:
         return self._secret(_value(a) + _value(b))
