@@ -42,7 +42,7 @@ def caf(num_malicious: int | None = None) -> Stage:
 
     Range: as `dnc`, for up to 64 rows.
     Reveals: nothing.
-    Cost: n^2 inner products; some 600 rounds in each of 2 f passes; n d products.
+    Cost: n^2 inner products; some 720 rounds in each of 2 f passes; n d products.
     """
     bears = borne(num_malicious)
 

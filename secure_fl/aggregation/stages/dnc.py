@@ -25,7 +25,7 @@ def dnc(num_malicious: int | None = None, columns: int = 10_000, verdicts: bool 
     Range: as `squared_norms` of the columns; rows that agree to 2^-20 of what max_abs allows are
     not told apart.
     Reveals: with `verdicts` accepted, one bit a hospital: who was averaged. Else nothing.
-    Cost: n^2 inner products of the columns, some 200 rounds, a selection among n numbers; n d
+    Cost: n^2 inner products of the columns, some 260 rounds, a selection among n numbers; n d
     products.
     """
     bears = borne(num_malicious)
