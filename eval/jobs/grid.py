@@ -77,8 +77,11 @@ class Backends:
         key: tuple[Any, ...] = (defence.backend, least)
         if defence.backend == "mpc":
             key += (defence.nodes, defence.keys, defence.preprocessing, defence.timeout)
-            key += (defence.network_model(), defence.transcript, signs(defence), corrupt)
+            key += (defence.network_model(), defence.transcript, defence.state, signs(defence))
+            key += (corrupt,)
         if key not in self._open:
+            if defence.backend == "mpc" and defence.state is not None:
+                self.close()  # one start of nodes uses a folder of memories at a time
             opened = open_nodes(defence, run.experiment, self._secret, run.malicious, corrupt)
             self._open[key] = self._stack.enter_context(opened)
         return self._open[key]

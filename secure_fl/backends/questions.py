@@ -17,6 +17,7 @@ from typing import Any
 
 from secure_fl.backends.processes import Process, failure, kill, stop_own
 from secure_fl.errors import ConfigError, InputError, NodeFailure, SecureFLError, require
+from secure_fl.fields import Rule, hold
 from secure_fl.nodes.answers import QUESTION, Failed
 from secure_fl.nodes.pulse import WORKING
 
@@ -114,13 +115,22 @@ class Questions:
         with self._turn(message["do"]):
             self._send(self._processes[1 + rank], message, *payload)
 
-    def first(self, process: Process) -> dict[str, Any]:
+    def first(self, process: Process, rules: Mapping[str, Rule]) -> dict[str, Any]:
         """Receive what a process says unasked when it starts.
 
+        Args:
+            process: who says it.
+            rules: what each field must be.
+
         Raises:
-            NodeFailure: it is gone or silent; all are stopped then.
+            NodeFailure: it is gone or silent, or says something else; all are stopped then.
         """
-        return self._receive(process)[0]
+
+        def check(header: Mapping[str, Any], size: int) -> None:
+            hold("what a party says when it starts", header, rules)
+            require(size == 0, "payload of what a party says when it starts", "0 bytes", size)
+
+        return self._receive(process, check)[0]
 
     def close(self) -> None:
         """Stop all processes, after the question under way in another thread."""

@@ -27,7 +27,6 @@ from secure_fl.types import AggregateResult
 
 BACKENDS = ("plain", "fixed", "mpc")
 # Where correlated randomness comes from: a process of its own, or CrypTen's TFP, inside node 0.
-PREPROCESSING = ("dealer", "first_party")
 # Longest time limit of a silent node, in seconds: sockets take no endless ones.
 LONGEST = 1_000_000
 

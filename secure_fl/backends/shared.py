@@ -20,7 +20,7 @@ from ledger.members.keys import Signer
 from secure_fl.aggregation.rules import build_rule
 from secure_fl.backends.processes import Process, failure, prepare, start, stop_own
 from secure_fl.backends.questions import Check, Questions
-from secure_fl.backends.session import LONGEST, PREPROCESSING, Backend, as_hospitals
+from secure_fl.backends.session import LONGEST, Backend, as_hospitals
 from secure_fl.backends.shared_session import MpcSession
 from secure_fl.errors import ConfigError, InputError, NodeFailure, require
 from secure_fl.extensions import load_extensions
@@ -30,6 +30,7 @@ from secure_fl.mpc.compat import import_crypten
 from secure_fl.mpc.handshakes import Reception, listen
 from secure_fl.mpc.planning import Network
 from secure_fl.mpc.tls import Tls, check_keys, make_keys
+from secure_fl.nodes.starting import LISTENING, PREPROCESSING, DealerStart, NodeStart, ready
 
 # How long the start may take at least: loading torch on a busy machine is no silence.
 _START_SECONDS = 60.0
@@ -192,20 +193,21 @@ class MpcBackend(Backend):
                 "port": server.getsockname()[1],
                 "nodes": self.nodes,
             }
-            self._processes.append(start("dealer", _DEALER, common))
+            dealer = DealerStart(**{name: common[name] for name in DealerStart._fields})
+            self._processes.append(start("dealer", _DEALER, dealer._asdict()))
             for rank in range(self.nodes):
-                options = {**common, "rank": rank, **own[rank]}
-                self._processes.append(self._start_node(rank, options))
+                told = NodeStart(**common, rank=rank, **own[rank])
+                self._processes.append(self._start_node(rank, told._asdict()))
             self._collect(reception, settings["start"])
-        ports = {p.name: self._questions.first(p)["port"] for p in self._processes}
+        ports = {p.name: self._questions.first(p, LISTENING)["port"] for p in self._processes}
         plan = {
             "ports": [route(ports[f"node {rank}"]) for rank in range(self.nodes)],
             "dealer_port": ports["dealer"],
         }
         for process in self.node_processes:
             process.channel.send(plan)
-        for process in self.node_processes:
-            self._questions.first(process)
+        for rank, process in enumerate(self.node_processes):
+            self._questions.first(process, ready(rank))
         for process in self._processes:
             process.channel.socket.settimeout(settings["timeout"])
 

@@ -31,16 +31,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from secure_fl.errors import NodeFailure
+from secure_fl.errors import InputError, NodeFailure
 from secure_fl.mpc.bit_slicing import WORD_BITS, unpack_bits, word_count
 from secure_fl.mpc.prg import Stream
+from secure_fl.mpc.requests import check_request
 from secure_fl.mpc.transport import Channel
 from secure_fl.mpc.wires import DealerGates, deal
 
@@ -102,6 +103,11 @@ class Dealer:
         self._gates = DealerGates(self._streams, send)
         self._kept: dict[int, np.ndarray] = {}
         self._requests = 0
+
+    @property
+    def kept(self) -> KeysView[int]:
+        """Numbers of the masks that later requests may name."""
+        return self._kept.keys()
 
     def _sum(self, shape: int | tuple[int, ...], skip_first: bool = False) -> np.ndarray:
         total = np.zeros(shape, np.int64)
@@ -372,10 +378,15 @@ def serve(dealer: Dealer, channel: Channel) -> None:
     """Answer node 0's requests until it says stop.
 
     Raises:
-        NodeFailure: node 0 went away without saying so.
+        NodeFailure: node 0 went away without saying so, or asked for what is no correlation.
     """
     while True:
         request, _ = channel.receive(limit=0)
         if request.get("kind") == "stop":
             return
+        try:
+            check_request(request, dealer.kept)
+        except InputError as error:
+            told = f"{channel.peer} asked for what is no correlation: {error}"
+            raise NodeFailure(told) from error
         dealer.answer(request)

@@ -14,21 +14,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from secure_fl.errors import InputError, require
+from secure_fl.errors import require
+from secure_fl.fields import Rule, hold, whole
 from secure_fl.nodes.combined import Asked, Combined, reasons_read, reasons_written
 from secure_fl.nodes.commands import Written
-from secure_fl.nodes.fields import (
-    AMOUNT,
-    HASH,
-    SIGNATURE,
-    TEXT,
-    Rule,
-    Short,
-    by_hospital,
-    distinct,
-    listed,
-    whole,
-)
+from secure_fl.nodes.fields import AMOUNT, HASH, SIGNATURE, TEXT, by_hospital, distinct, listed
 
 QUESTION = "question"
 """The field that `secure_fl.backends.questions` adds to every answer."""
@@ -261,10 +251,4 @@ def check_fields(kind: str, header: Mapping[str, Any], rules: Mapping[str, Rule]
     Raises:
         InputError: naming the field.
     """
-    for name in header:
-        if name not in rules and name != QUESTION:
-            raise InputError(f"an answer {kind} has no field {Short(name)!r}")
-    for name, rule in rules.items():
-        if name not in header:
-            raise InputError(f"an answer {kind} must have {name!r}")
-        rule.check(name, header[name])
+    hold(f"an answer {kind}", header, rules, also=QUESTION)

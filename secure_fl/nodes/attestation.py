@@ -23,10 +23,11 @@ from ledger.members.keys import Signature, Signer, recover
 from ledger.protocol.merkle import share_digest
 from ledger.protocol.messages import verdicts
 from secure_fl.errors import InputError, require
+from secure_fl.fields import Short
 from secure_fl.files import sha256
 from secure_fl.nodes.answers import Evidence, Statement
 from secure_fl.nodes.contract import Contract
-from secure_fl.nodes.fields import HASH, Short
+from secure_fl.nodes.fields import HASH
 from secure_fl.nodes.inbox import Checked, NodeSession
 from secure_fl.nodes.result_hash import openings, result_hash, update_hash, verdicts_on_hospitals
 from secure_fl.nodes.shares import SALT_BYTES, Delivery

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from secure_fl.aggregation.openings import UPDATE
+from secure_fl.fields import Rule
 from secure_fl.nodes.commands import Written
-from secure_fl.nodes.fields import AMOUNT, HASH, TEXT, Rule, by_hospital, flags
+from secure_fl.nodes.fields import AMOUNT, HASH, TEXT, by_hospital, flags
 from secure_fl.types import Cost, Opening
 
 DTYPES = ("<f8", "<i8", "|b1", "|u1")

@@ -11,14 +11,14 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from secure_fl.errors import NodeFailure
+from secure_fl.errors import InputError, NodeFailure
 from secure_fl.mpc.correlations import Dealer, serve
 from secure_fl.mpc.handshakes import Reception, connect, listen
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel
+from secure_fl.nodes.starting import DealerStart, read_start
 
 FAILED = 3
 
@@ -26,25 +26,25 @@ FAILED = 3
 def main() -> int:
     """Read the start-up line on standard input, serve one run, return the exit status."""
     try:
-        _serve(json.loads(sys.stdin.readline()))
-    except NodeFailure as failure:
+        _serve(read_start(DealerStart, json.loads(sys.stdin.readline())))
+    except (NodeFailure, InputError) as failure:
         print(f"dealer: {failure}", file=sys.stderr)
         return FAILED
     return 0
 
 
-def _serve(options: dict[str, Any]) -> None:
-    token, timeout = bytes.fromhex(options["token"]), float(options["start"])
-    tls = Tls(Path(options["keys"]), "dealer")
-    control = connect(options["port"], token, "dealer", timeout, "coordinator", tls)
+def _serve(told: DealerStart) -> None:
+    token, timeout = bytes.fromhex(told.token), float(told.start)
+    tls = Tls(Path(told.keys), "dealer")
+    control = connect(told.port, token, "dealer", timeout, "coordinator", tls)
     server = listen()
     control.send({"port": server.getsockname()[1]})
-    nodes = [f"node {rank}" for rank in range(options["nodes"])]
+    nodes = [f"node {rank}" for rank in range(told.nodes)]
     streams, channels = meet(server, token, timeout, tls, nodes)
     # Between two aggregations nothing is asked, for as long as hospitals train.
     channels[0].socket.settimeout(None)
-    if options["transcript"]:
-        channels[0].record(f"{options['transcript']}/dealer-from-node-0.bin")
+    if told.transcript is not None:
+        channels[0].record(f"{told.transcript}/dealer-from-node-0.bin")
     serve(Dealer(streams, channels[0].send_array), channels[0])
 
 

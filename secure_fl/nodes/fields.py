@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
-from secure_fl.errors import require
+from secure_fl.fields import Rule, is_whole, whole
 
 MOST_HOSPITALS = 1024
 """As many as a contract's words have bits for (`ledger.members.members.MAX_HOSPITALS`)."""
@@ -28,49 +27,9 @@ _LARGEST = sys.float_info.max
 _HOSPITAL = re.compile("0|[1-9][0-9]{0,5}")
 
 
-class Rule(NamedTuple):
-    """What a value must be.
-
-    Attributes:
-        words: how an error says it.
-        holds: whether a value, of any type that JSON has, is it.
-    """
-
-    words: str
-    holds: Callable[[Any], bool]
-
-    def check(self, name: str, value: Any) -> None:
-        """Hold a field to the rule.
-
-        Raises:
-            InputError: naming the field, the rule and the value, cut short.
-        """
-        if not self.holds(value):
-            require(False, name, self.words, Short(value))
-
-
-class Short:
-    """A value of any size, whose `repr` is short."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-
-    def __repr__(self) -> str:
-        return reprlib.repr(self._value)
-
-
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return type(value) is int and low <= value <= high
-
-
 def _is_number(value: Any, low: float, high: float) -> bool:
     """False for NaN and infinity, which JSON has by way of 1e999, if the bounds are finite."""
     return type(value) in (int, float) and low <= value <= high
-
-
-def whole(low: int, high: int) -> Rule:
-    """A whole number in a range, both ends included."""
-    return Rule(f"a whole number in {low}..{high}", lambda value: _is_whole(value, low, high))
 
 
 def numbers(count: int, high: float = _LARGEST) -> Rule:
@@ -103,6 +62,37 @@ TEXT = Rule(
 )
 
 
+PORT = whole(1, 65535)
+SECONDS = Rule(
+    "a finite number above 0", lambda value: _is_number(value, 0, _LARGEST) and value > 0
+)
+
+
+def or_null(rule: Rule) -> Rule:
+    """A value, or null."""
+    return Rule(f"null or {rule.words}", lambda value: value is None or rule.holds(value))
+
+
+def texts(most: int) -> Rule:
+    """A list of texts."""
+    return Rule(
+        f"a list of at most {most} texts",
+        lambda value: (
+            isinstance(value, list) and len(value) <= most and all(map(TEXT.holds, value))
+        ),
+    )
+
+
+def ports(count: int) -> Rule:
+    """A list of ports."""
+    return Rule(
+        f"{count} whole numbers in 1..65535",
+        lambda value: (
+            isinstance(value, list) and len(value) == count and all(map(PORT.holds, value))
+        ),
+    )
+
+
 def _is_hospital(text: str, hospitals: int) -> bool:
     return _HOSPITAL.fullmatch(text) is not None and int(text) < hospitals
 
@@ -125,7 +115,7 @@ def distinct(hospitals: int) -> Rule:
         f"hospitals in 0..{hospitals - 1}, each once, ascending",
         lambda value: (
             isinstance(value, list)
-            and all(_is_whole(one, 0, hospitals - 1) for one in value)
+            and all(is_whole(one, 0, hospitals - 1) for one in value)
             and all(one < following for one, following in pairwise(value))
         ),
     )
@@ -138,7 +128,7 @@ def flags(count: int) -> Rule:
         lambda value: (
             isinstance(value, list)
             and len(value) == count
-            and all(_is_whole(one, 0, 1) for one in value)
+            and all(is_whole(one, 0, 1) for one in value)
         ),
     )
 
@@ -175,8 +165,8 @@ def places(hospitals: int, nodes: int) -> Rule:
             and all(
                 isinstance(pair, list)
                 and len(pair) == 2
-                and _is_whole(pair[0], 0, hospitals - 1)
-                and _is_whole(pair[1], 0, nodes - 1)
+                and is_whole(pair[0], 0, hospitals - 1)
+                and is_whole(pair[1], 0, nodes - 1)
                 for pair in value
             )
         ),
@@ -213,7 +203,7 @@ RULE = Rule(
 def _is_contract(value: Any) -> bool:
     return (
         isinstance(value, Mapping)
-        and _is_whole(value.get("chain_id"), 0, (1 << 256) - 1)
+        and is_whole(value.get("chain_id"), 0, (1 << 256) - 1)
         and ADDRESS.holds(value.get("contract"))
         and isinstance(value.get("hospitals"), list)
         and len(value["hospitals"]) <= MOST_HOSPITALS

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from secure_fl.errors import InputError, require
+from secure_fl.fields import Rule, Short, whole
 from secure_fl.mpc.transport import Channel, UnreadableHeader
 from secure_fl.nodes.fields import (
     HASH,
@@ -20,12 +21,9 @@ from secure_fl.nodes.fields import (
     RULE,
     TIES,
     VECTOR_NAMES,
-    Rule,
-    Short,
     numbers,
     places,
     roots,
-    whole,
 )
 from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.shares import SALT_BYTES

@@ -26,6 +26,7 @@ from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings, public_seed
 from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
 from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
+from secure_fl.fields import hold
 from secure_fl.mpc.communicator import install
 from secure_fl.mpc.correlations import NodeSource
 from secure_fl.mpc.dealer_ring import DealerRing
@@ -66,6 +67,7 @@ from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.memory import Memory
 from secure_fl.nodes.messages import Message, Open, Refused, receive
 from secure_fl.nodes.pulse import Pulse
+from secure_fl.nodes.starting import STOP, NodeStart, meeting, read_start
 from secure_fl.types import AggregateResult, Cost
 
 if TYPE_CHECKING:  # a node without a key does not load what signs
@@ -284,19 +286,19 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def join(
-    options: dict[str, Any], control: Channel, token: bytes, tls: Tls
-) -> tuple[Mesh, Channel, bytes]:
+def join(told: NodeStart, control: Channel, token: bytes, tls: Tls) -> tuple[Mesh, Channel, bytes]:
     """Connect to the other nodes and the dealer; return both, and the key of our stream."""
-    rank, timeout, start = options["rank"], float(options["timeout"]), float(options["start"])
+    rank, start = told.rank, float(told.start)
     server = listen()
     control.send({"port": server.getsockname()[1]})
     header, _ = control.receive(limit=0)
-    if "ports" not in header:
+    if header == STOP:
         raise NodeFailure("stopped before the start")
-    lanes = options["network"]["lanes"]
-    mesh = connect_peers(rank, header["ports"], server, token, timeout, tls, lanes, start)
-    dealer = connect(header["dealer_port"], token, f"node {rank}", timeout, "dealer", tls)
+    hold("a meeting", header, meeting(told.nodes))
+    peers, lanes = header["ports"], told.network["lanes"]
+    mesh = connect_peers(rank, peers, server, token, float(told.timeout), tls, lanes, start)
+    port = header["dealer_port"]
+    dealer = connect(port, token, f"node {rank}", float(told.timeout), "dealer", tls)
     key = os.urandom(KEY_BYTES)
     dealer.send({}, key)
     return mesh, dealer, key
@@ -315,25 +317,27 @@ def serve_run(options: dict[str, Any], make: Callable[..., Node] = Node) -> int:
         make: makes the node, from the arguments of `Node`.
     """
     torch.set_num_threads(1)
+    name = "node"
     try:
-        _serve(options, make)
+        told = read_start(NodeStart, options)
+        name = f"node {told.rank}"
+        _serve(told, make)
     except NodeFailure as failure:
-        print(f"node {options['rank']}: {failure}", file=sys.stderr)
+        print(f"{name}: {failure}", file=sys.stderr)
         return FAILED
     except (SecureFLError, LedgerError) as error:
-        print(f"node {options['rank']}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _signer(options: dict[str, Any]) -> Signer | None:
-    """Take the node's ledger key out of its start-up line."""
-    given = options.pop("signer")
-    if given is None:
+def _signer(told: NodeStart) -> Signer | None:
+    """The node's ledger key."""
+    if told.signer is None:
         return None
     from secure_fl.nodes.attestation import read_signer
 
-    return read_signer(given)
+    return read_signer(told.signer)
 
 
 def _record(
@@ -355,32 +359,32 @@ def _record(
         )
 
 
-def _serve(options: dict[str, Any], make: Callable[..., Node]) -> None:
-    signer = _signer(options)
-    extensions = load_extensions(options["allow"], options["folders"], ALLOW_NODE)
-    memory = Memory(Path(options["state"]) / f"node-{options['rank']}.log")
-    token, rank = bytes.fromhex(options["token"]), options["rank"]
-    name, timeout = f"node {rank}", float(options["timeout"])
-    tls = Tls(Path(options["keys"]), name)
-    start = float(options["start"])
-    control = connect(options["port"], token, name, start, "coordinator", tls)
-    mesh, dealer, key = join(options, control, token, tls)
+def _serve(told: NodeStart, make: Callable[..., Node]) -> None:
+    signer = _signer(told)
+    extensions = load_extensions(told.allow, told.folders, ALLOW_NODE)
+    memory = Memory(Path(told.state) / f"node-{told.rank}.log")
+    token, rank = bytes.fromhex(told.token), told.rank
+    name, timeout = f"node {rank}", float(told.timeout)
+    tls = Tls(Path(told.keys), name)
+    start = float(told.start)
+    control = connect(told.port, token, name, start, "coordinator", tls)
+    mesh, dealer, key = join(told, control, token, tls)
     # Between two aggregations the control channel is silent for as long as hospitals train.
     control.socket.settimeout(None)
     communicator = install(mesh)
-    if options["transcript"]:
-        _record(Path(options["transcript"]), rank, key, control, dealer, mesh)
+    if told.transcript is not None:
+        _record(Path(told.transcript), rank, key, control, dealer, mesh)
     control.send({"ready": rank})
     source = NodeSource(Stream(key), dealer if rank == 0 else None)
-    network = Network(**options["network"])
+    network = Network(**told.network)
     ring: Ring = DealerRing(mesh, source, network, Nonces(key))
-    if options["preprocessing"] == "first_party":
+    if told.preprocessing == "first_party":
         ring = ProviderRing(network)
     else:
         communicator.silence()
     pulse = Pulse(control, timeout)
     try:
-        node = make(mesh, source, ring, memory, options["minimum"], signer, extensions)
+        node = make(mesh, source, ring, memory, told.minimum, signer, extensions)
         node.serve(control, pulse)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost

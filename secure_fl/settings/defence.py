@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from secure_fl import aggregation
-from secure_fl.backends.session import BACKENDS, LONGEST, PREPROCESSING
+from secure_fl.backends.session import BACKENDS, LONGEST
 from secure_fl.checks import (
     check,
     check_name,
@@ -19,12 +19,13 @@ from secure_fl.checks import (
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.extensions import NONE, Extensions, check_form, own_names
 from secure_fl.mpc.planning import Network
+from secure_fl.nodes.starting import PREPROCESSING
 from secure_fl.server.guard import GuardOptions
 
 VALIDATIONS = ("none", "rollback", "gate")
 # Settings of a defence that change no result: where its keys are, how long it waits, by which of
-# several equal circuits it computes, what it writes down.
-NEUTRAL = ("keys", "timeout", "network", "transcript")
+# several equal circuits it computes, what it writes down and where it remembers.
+NEUTRAL = ("keys", "timeout", "network", "transcript", "state")
 
 
 @dataclass
@@ -52,6 +53,9 @@ class DefenceConfig:
             (`secure_fl.mpc.planning.Network`), by which `mpc` chooses its circuits.
         transcript: folder in which the nodes record all they receive and send, for inspection:
             whoever reads it knows every update. Each start of nodes makes a folder in it.
+        state: folder in which each node remembers, beyond its end, what it took and signed for
+            (`secure_fl.nodes.memory`), so that no later start takes it again; one start of nodes
+            uses it at a time. null: a temporary one, which ends with the nodes.
         ledger: commit, record and validate on the chain.
         reference: train a public root direction each round and hand it to the rule.
         reputation: weight hospitals by their reputation on the chain; needs `ledger`.
@@ -81,6 +85,7 @@ class DefenceConfig:
     timeout: float = 120.0
     network: dict[str, Any] = field(default_factory=dict)
     transcript: str | None = None
+    state: str | None = None
     ledger: bool = False
     reference: bool = False
     reputation: bool = False

@@ -22,7 +22,7 @@ from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.schema import ExperimentConfig
 
 # Settings that are paths: a `~` at their begin is the home folder, since the shell leaves it.
-PATHS = ("data.path", "defence.keys", "defence.transcript", "ledger.keystore")
+PATHS = ("data.path", "defence.keys", "defence.transcript", "defence.state", "ledger.keystore")
 
 
 @dataclass(frozen=True)

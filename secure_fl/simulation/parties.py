@@ -8,7 +8,8 @@ in no record.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,7 @@ def backend_options(
         "timeout": defence.timeout,
         "network": defence.network_model(),
         "transcript": defence.transcript,
+        "state": defence.state,
         "signers": node_keys(experiment, defence.nodes, secret) if signing else (),
         "allow": tuple(dict.fromkeys(name for rule in rules for name in rule.own_stages)),
         "faults": (*planned, *corrupt) if signing else (),
@@ -180,6 +182,8 @@ def open_nodes(
     options = backend_options(defence, experiment, secret, malicious, corrupt)
     if options.get("transcript") is not None:
         options["transcript"] = _new_folder(Path(options["transcript"]))
+    if options.get("state") is not None:
+        options["state"] = _folder("defence.state", Path(options["state"]))
     faults = options.pop("faults", ())
     if faults:
         from secure_fl.simulation.cheating_backend import CheatingBackend  # needs CrypTen
@@ -194,11 +198,29 @@ def _new_folder(place: Path) -> Path:
     Raises:
         ConfigError: it cannot be made.
     """
-    try:
+    with _naming("defence.transcript", place):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="nodes-", dir=place))
+
+
+def _folder(key: str, place: Path) -> Path:
+    """A folder, made for its owner alone if it is not there.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    with _naming(key, place):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return place
+
+
+@contextmanager
+def _naming(key: str, place: Path) -> Iterator[None]:
+    """Name the setting of a folder that cannot be used."""
+    try:
+        yield
     except OSError as error:
-        raise ConfigError(f"defence.transcript {place}: {error.strerror}") from error
+        raise ConfigError(f"{key} {place}: {error.strerror}") from error
 
 
 def make_server(

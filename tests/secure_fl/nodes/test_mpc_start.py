@@ -35,8 +35,8 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     first = Questions.first
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
 
-        def watched(questions: Questions, process: Process) -> dict[str, Any]:
-            header = first(questions, process)
+        def watched(questions: Questions, process: Process, rules: Any) -> dict[str, Any]:
+            header = first(questions, process, rules)
             for _ in range(3 if "port" in header else 0):
                 stack.enter_context(socket.create_connection(("127.0.0.1", header["port"])))
             return header

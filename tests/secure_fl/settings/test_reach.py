@@ -114,6 +114,7 @@ TOLD = {
     "defence.timeout": 5.0,
     "defence.network": {"latency_ms": 20.0, "mbit": 100.0, "lanes": 2},
     "defence.transcript": "/transcripts",
+    "defence.state": "/memories",
     "defence.ledger": True,
     "defence.reference": True,
     "defence.reputation": True,
@@ -142,6 +143,7 @@ PLACES = (
     "defence.timeout=9",
     "defence.network={lanes: 2}",
     "defence.transcript=/elsewhere",
+    "defence.state=/elsewhere",
     "data.path=/elsewhere",
 )
 
@@ -224,11 +226,12 @@ def test_every_setting_is_told_by_a_word_and_by_yaml(tmp_path: Path) -> None:
 def test_every_option_of_the_nodes_comes_from_a_setting() -> None:
     config = told()
     options = backend_options(config.defences[0], config, RunSecret(config))
-    # Of tests: a slow link's port. Of whoever keeps nodes beyond a run: their memory's folder.
-    known = set(inspect.signature(MpcBackend).parameters) - {"route", "state"}
+    # Of tests: a slow link's port.
+    known = set(inspect.signature(MpcBackend).parameters) - {"route"}
     assert set(options) - {"faults"} == known
     assert options["network"] == Network(20.0, 100.0, 2)
     assert (options["timeout"], options["transcript"]) == (5.0, "/transcripts")
+    assert options["state"] == "/memories"
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -272,7 +275,12 @@ def test_nodes_write_down_what_they_receive_and_the_result_stays(tmp_path: Path)
     place = tmp_path / "transcripts"
     shared = [*tiny_job.SETTINGS, "defence=robust", "defence.backend=mpc", "rounds=1"]
     plain = run_settings([*shared, "attacks=[]"])
-    told = [f"defence.transcript={place}", "defence.network={latency_ms: 20, mbit: 50, lanes: 2}"]
+    state = tmp_path / "state"
+    told = [
+        f"defence.transcript={place}",
+        f"defence.state={state}",
+        "defence.network={latency_ms: 20, mbit: 50, lanes: 2}",
+    ]
     written = run_settings([*shared, "attacks=[]", *told])
     assert torch.equal(plain.model, written.model)
     assert plain.rows[0]["settings_sha256"] == written.rows[0]["settings_sha256"]
@@ -283,7 +291,12 @@ def test_nodes_write_down_what_they_receive_and_the_result_stays(tmp_path: Path)
     assert {"node-0-from-node-1.bin", "node-1-from-control.bin", "node-0.key"} <= names
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "node-0-from-node-1.bin").stat().st_size > 0
+    # The nodes remember each share that they took: a hospital's, at each node, in a round.
+    remembered = [path.read_text().count("share ") for path in sorted(state.iterdir())]
+    assert remembered == [written.rows[1]["accepted"].count(True)] * 2
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(ConfigError, match=f"defence.transcript {blocked}: {os.strerror(17)}"):
         run_settings([*shared, "attacks=[]", f"defence.transcript={blocked}"])
+    with pytest.raises(ConfigError, match=f"defence.state {blocked}: {os.strerror(17)}"):
+        run_settings([*shared, "attacks=[]", f"defence.state={blocked}"])
