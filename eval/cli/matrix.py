@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,24 +82,17 @@ def command(options: argparse.Namespace) -> int:
 
 def worst_cases(matrix: Matrix) -> str:
     """A line a rule: accuracy without attack and at worst, and the attack that succeeds most."""
-    from eval.results.matrix import MEASURES, NO_ATTACK
+    from eval.results.matrix import WORST_HEADER, worst_lines
 
-    accuracy, excess, precision, recall = MEASURES
-    lowest, highest = matrix.worst(accuracy), matrix.worst(excess)
+    body = [WORST_HEADER, *worst_lines(matrix)]
+    widths = [max(len(line[i]) for line in body) for i in range(len(WORST_HEADER))]
+    words = ("Rule", "Under", "Of")  # the other columns are numbers
     lines = [
-        f"{'rule':<22}{'clean':>7}{'lowest':>8}  {'under':<24}{'success':>8}  {'of':<24}"
-        f"{'precision':>10}{'recall':>8}"
+        "  ".join(
+            f"{text:<{width}}" if name in words else f"{text:>{width}}"
+            for name, text, width in zip(WORST_HEADER, line, widths, strict=True)
+        )
+        for line in body
     ]
-    for rule in matrix.rules:
-        least, most = lowest.get(rule, ""), highest.get(rule, "")
-        numbers = [
-            matrix.value(accuracy.key, rule, NO_ATTACK),
-            matrix.value(accuracy.key, rule, least) if least else math.nan,
-            matrix.value(excess.key, rule, most) if most else math.nan,
-            matrix.mean(precision, rule),
-            matrix.mean(recall, rule),
-        ]
-        a, b, c, d, e = ("-" if math.isnan(n) else f"{100 * n:.1f}" for n in numbers)
-        lines.append(f"{rule:<22}{a:>7}{b:>8}  {least:<24}{c:>8}  {most:<24}{d:>10}{e:>8}")
     note = "Percent. Success: over the clean base rate. Precision, recall: means over all attacks."
     return "\n".join([*lines, note])

@@ -5,27 +5,31 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-import numpy as np
-
 from eval.figures.matrix import draw_matrix
 from eval.report.pages import render_page
-from eval.results.matrix import MEASURES, NO_ATTACK, Matrix
+from eval.results.matrix import (
+    MEASURES,
+    NO_ATTACK,
+    WORST_HEADER,
+    Matrix,
+    percent,
+    worst_lines,
+)
 from eval.results.style import attack_label
 from secure_fl.files import write_atomic
 
 
 def write_matrix(matrix: Matrix, folder: Path) -> Path:
     """Write `matrix.html` and a PNG for every heat map; return the page's path."""
-    figures = draw_matrix(matrix)
-    for key, png in figures.items():
+    light, dark = draw_matrix(matrix), draw_matrix(matrix, dark=True)
+    for key, png in light.items():
         write_atomic(folder / f"matrix_{key}.png", png)
     page = folder / "matrix.html"
-    write_atomic(page, _page(matrix, figures).encode())
+    write_atomic(page, _page(matrix, light, dark).encode())
     return page
 
 
-def _page(matrix: Matrix, figures: dict[str, bytes]) -> str:
-    titles = {measure.key: measure.title for measure in MEASURES}
+def _page(matrix: Matrix, light: dict[str, bytes], dark: dict[str, bytes]) -> str:
     worst = {measure.key: matrix.worst(measure) for measure in MEASURES}
     rules = [
         {
@@ -37,6 +41,7 @@ def _page(matrix: Matrix, figures: dict[str, bytes]) -> str:
     attacks = [
         {
             "name": attack_label(attack),
+            "harms": attack != NO_ATTACK,
             "lines": [_line(matrix, worst, rule, attack, rule) for rule in matrix.rules],
         }
         for attack in matrix.attacks
@@ -46,9 +51,18 @@ def _page(matrix: Matrix, figures: dict[str, bytes]) -> str:
         malicious=f"{100 * matrix.malicious:.0f}",
         seeds=matrix.seeds,
         figures=[
-            {"title": titles[key], "png": base64.b64encode(png).decode()}
-            for key, png in figures.items()
+            {
+                "title": measure.title,
+                "framed": bool(measure.worst),
+                "light": base64.b64encode(light[measure.key]).decode(),
+                "dark": base64.b64encode(dark[measure.key]).decode(),
+            }
+            for measure in MEASURES
+            if measure.key in light
         ],
+        map_width=min(1100, 300 + 26 * len(matrix.attacks)),
+        worst_header=WORST_HEADER,
+        worst=worst_lines(matrix),
         columns=[measure.title for measure in MEASURES],
         rules=rules,
         attacks=attacks,
@@ -61,11 +75,7 @@ def _line(
     label = attack_label(name) if name == attack else name
     marked = attack != NO_ATTACK
     values = [
-        (_percent(matrix.value(m.key, rule, attack)), marked and worst[m.key].get(rule) == attack)
+        (percent(matrix.value(m.key, rule, attack)), marked and worst[m.key].get(rule) == attack)
         for m in MEASURES
     ]
     return {"name": label, "values": values, "refused": matrix.refused.get((rule, attack), "")}
-
-
-def _percent(value: float) -> str:
-    return "–" if np.isnan(value) else f"{100 * value:.1f}"

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eval.results.style import attack_label
+
 Row = Mapping[str, Any]
 NO_ATTACK = "none"
 
@@ -80,6 +82,40 @@ class Matrix:
         attacked = line[[attack != NO_ATTACK for attack in self.attacks]]
         found = attacked[~np.isnan(attacked)]
         return float(found.mean()) if len(found) else float("nan")
+
+
+WORST_HEADER = [
+    *("Rule", "Clean", "Lowest", "Under", "Success", "Of", "Precision", "Recall"),
+]
+
+
+def worst_lines(matrix: Matrix) -> list[list[str]]:
+    """A line a rule: accuracy without attack and at worst, the attack that succeeds most, and how
+    well it names attackers; in percent, "–" where there is no figure."""
+    accuracy, excess, precision, recall = MEASURES
+    lowest, highest = matrix.worst(accuracy), matrix.worst(excess)
+
+    def told(measure: Measure, rule: str, attack: str | None) -> str:
+        return percent(float("nan") if attack is None else matrix.value(measure.key, rule, attack))
+
+    return [
+        [
+            rule,
+            told(accuracy, rule, NO_ATTACK),
+            told(accuracy, rule, lowest.get(rule)),
+            attack_label(lowest[rule]) if rule in lowest else "–",
+            told(excess, rule, highest.get(rule)),
+            attack_label(highest[rule]) if rule in highest else "–",
+            percent(matrix.mean(precision, rule)),
+            percent(matrix.mean(recall, rule)),
+        ]
+        for rule in matrix.rules
+    ]
+
+
+def percent(value: float) -> str:
+    """A share in percent with one decimal; "–" for NaN."""
+    return "–" if np.isnan(value) else f"{100 * value:.1f}"
 
 
 def averaged(rows: Sequence[Row]) -> Matrix:

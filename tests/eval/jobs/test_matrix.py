@@ -14,7 +14,7 @@ from eval.cli.main import main
 from eval.figures.matrix import draw_matrix
 from eval.jobs.matrix import bare_rule
 from eval.report.matrix_page import write_matrix
-from eval.results.matrix import MEASURES, averaged
+from eval.results.matrix import MEASURES, averaged, worst_lines
 from secure_fl.settings.config import load_config
 from secure_fl.simulation.prepare import prepare
 
@@ -165,3 +165,36 @@ def test_refusals(
     assert run(folder, *arguments) == 2
     assert match in capsys.readouterr().err
     assert not folder.exists()
+
+
+def test_worst_cases_on_the_page_and_links_that_lead_somewhere(tmp_path: Path) -> None:
+    rows = rows_of(
+        {
+            ("a", "none"): [0.9],
+            ("a", "x"): [0.6],
+            ("a", "sign_flip"): [0.3],
+            ("b", "none"): [0.8],
+            ("b", "x"): [0.5],
+        }
+    )
+    for row in rows:
+        row["attack_success_excess"] = None if row["attack"] == "none" else 1 - row["accuracy"]
+        row["detection_precision"] = 0.75 if row["defence"] == "a" else None
+        row["detection_recall"] = 0.0 if row["defence"] == "a" else None
+    rows.append(
+        {"defence": "b", "attack": "sign_flip", "malicious": 0.3, "seed": 0, "refused": "<b>few"}
+    )
+    made = averaged(rows)
+    assert worst_lines(made) == [
+        ["a", "90.0", "30.0", "Sign flip", "70.0", "Sign flip", "75.0", "0.0"],
+        ["b", "80.0", "–", "–", "–", "–", "–", "–"],
+    ]
+    page = write_matrix(made, tmp_path).read_text()
+    assert "2 attacks against 2 rules" in page
+    assert page.count("<strong") == 4  # accuracy and success, on the rule's and the attack's side
+    assert "not run: &lt;b&gt;few" in page
+    assert "<script" not in page
+    linked = set(re.findall(r'href="#([\w-]+)"', page))
+    assert linked == set(re.findall(r'id="([\w-]+)"', page))
+    assert len(linked) == 4 + 2 + 3
+    assert page.count('prefers-color-scheme: dark)" srcset') == 4
