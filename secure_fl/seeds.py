@@ -27,6 +27,7 @@ PURPOSES = (
     "schedule",
     "attack",
     "public",
+    "participation",
 )
 
 

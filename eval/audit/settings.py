@@ -109,6 +109,11 @@ def _check_round(place: str, row: Row, run: RunConfig) -> Iterator[Finding]:
     hospitals, flags = run.experiment.data.hospitals, row["accepted"]
     if len(flags) != hospitals:
         yield Finding(f"{place}, accepted", f"is on {len(flags)} hospitals of {hospitals}")
+    present = run.experiment.participation.present(row["round"], hospitals, run.experiment.seed)
+    strange = {i for i, flag in enumerate(flags) if flag is not None} | set(row["unopened"])
+    if not strange <= set(present):
+        fault = f"has hospitals {sorted(strange - set(present))}, whom the settings keep out"
+        yield Finding(f"{place}, accepted", fault)
     kept_here = row["reputation"] is not None
     if kept_here != run.defence.ledger:
         yield Finding(f"{place}, reputation", f"must be null exactly without a ledger: {kept_here}")

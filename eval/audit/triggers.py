@@ -109,7 +109,7 @@ def _learned(
         accepted=last.get("accepted"),
         memories=(before,),
     )
-    active = taking_part(context, state)
+    active = taking_part(context, state, number)
     acting = begin(scene_of(context, state, number, active, lambda: None)) if active else []
     return next((part.memory for part in acting if part.index == 0), before)
 

@@ -85,6 +85,7 @@ def start(
     on_round: Report | None = None,
     train: Mapping[str, Any] | None = None,
     privacy: Mapping[str, Any] | None = None,
+    participation: Mapping[str, Any] | None = None,
     ledger: Mapping[str, Any] | None = None,
     repeatable_secrets: bool = False,
     threads: int = 1,
@@ -110,7 +111,7 @@ def start(
         clean: result of the same without an attack, whose model untargeted attacks are compared
             with; without it rows do not tell their success.
         observe, on_round: see `run`.
-        train, privacy, ledger: single settings, as in YAML: `train={"epochs": 1}`.
+        train, privacy, participation, ledger: single settings, as in YAML: `train={"epochs": 1}`.
         repeatable_secrets, threads: see `secure_fl.settings.schema.ExperimentConfig`.
 
     Raises:
@@ -128,6 +129,7 @@ def start(
         repeatable_secrets=repeatable_secrets,
         train=train,
         privacy=privacy,
+        participation=participation,
         ledger=ledger,
     )
     begun = drawn(federation, planned)

@@ -64,14 +64,15 @@ def check_job(config: ExperimentConfig) -> Federation:
         for cell in sorted(plan(config), key=lambda c: c.run.malicious)
     }
     for run in most.values():
-        check_defence(
-            run.defence,
-            config.privacy,
-            federation.hospitals,
-            federation.initial.numel(),
-            config.extensions,
-            minimum_hospitals(run.defence, config, run.malicious),
-        )
+        for hospitals in config.participation.sizes(federation.hospitals):
+            check_defence(
+                run.defence,
+                config.privacy,
+                hospitals,
+                federation.initial.numel(),
+                config.extensions,
+                minimum_hospitals(run.defence, config, run.malicious),
+            )
     acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
     for run in acting.values():
         dry_run(make_context(run, federation))

@@ -21,6 +21,7 @@ from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import named_attack, named_defence
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.ledger import LedgerConfig
+from secure_fl.settings.participation import ParticipationConfig
 from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import (
     OBJECT,
@@ -32,7 +33,12 @@ from secure_fl.settings.schema import (
 
 # Sections that can be given as mappings, by the keyword.
 _SECTIONS: Mapping[str, type] = MappingProxyType(
-    {"train": TrainOptions, "privacy": PrivacyConfig, "ledger": LedgerConfig}
+    {
+        "train": TrainOptions,
+        "privacy": PrivacyConfig,
+        "participation": ParticipationConfig,
+        "ledger": LedgerConfig,
+    }
 )
 
 
@@ -60,7 +66,7 @@ def experiment(
         malicious: share of malicious hospitals, or several.
         rounds, seed, threads, repeatable_secrets: see `ExperimentConfig`.
         backend: "plain", "fixed" or "mpc" for every defence; None: each defence's own.
-        sections: `train`, `privacy` and `ledger`, mappings of single settings.
+        sections: `train`, `privacy`, `participation` and `ledger`, mappings of single settings.
 
     Raises:
         ConfigError: a name or value that does not exist or does not fit.

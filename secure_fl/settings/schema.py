@@ -27,6 +27,7 @@ from secure_fl.hospital.options import TrainOptions
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.ledger import LedgerConfig
+from secure_fl.settings.participation import ParticipationConfig
 
 MAX_MALICIOUS = 0.5
 # Name of data or of a model that somebody handed over in Python: no name leads back to them.
@@ -206,6 +207,7 @@ class ExperimentConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainOptions = field(default_factory=TrainOptions)
     privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
+    participation: ParticipationConfig = field(default_factory=ParticipationConfig)
     ledger: LedgerConfig = field(default_factory=LedgerConfig)
     attacks: list[Any] = field(default_factory=list)
     defences: list[Any] = field(default_factory=list)
@@ -223,6 +225,7 @@ class ExperimentConfig:
         check(
             quorum <= validators, "ledger.quorum", f"at most data.validators, {validators}", quorum
         )
+        self.participation.check_places(self.data.hospitals)
         for fraction in malicious_fractions(self.malicious):
             count = malicious_count(fraction, self.data.hospitals)
             check(

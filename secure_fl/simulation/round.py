@@ -77,12 +77,14 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
-def taking_part(context: RunContext, state: State) -> list[int]:
-    """Hospitals that send in this round: those not suspended.
+def taking_part(context: RunContext, state: State, number: int) -> list[int]:
+    """Hospitals that send in round `number`: those drawn for it, not away and not suspended.
 
     Nobody does where so few are left that the nodes would refuse to combine them.
     """
-    active = [i for i, out in enumerate(state.suspended.tolist()) if not out]
+    config, hospitals = context.config, context.federation.hospitals
+    present = config.participation.present(number, hospitals, config.seed)
+    active = [i for i in present if not state.suspended[i]]
     least = minimum_hospitals(context.defence, context.config, context.attackers.count)
     return active if len(active) >= least else []
 
@@ -199,7 +201,7 @@ def run_round(
     clock = Clock()
     spent_before = ledger.cost_ms
     before = model_hash(state.model)
-    active = taking_part(context, state)
+    active = taking_part(context, state, number)
     with clock.phase("ledger"):
         ledger.open_round(number, before)
     directions = cache(partial(server.directions, state.model, number))

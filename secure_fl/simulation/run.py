@@ -114,6 +114,8 @@ class RunConfig:
         for key in LATER_DATA:
             if experiment["data"][key] == getattr(DataConfig(), key):
                 del experiment["data"][key]
+        if self.experiment.participation.idle:  # as before there was a choice
+            del experiment["participation"]
         if experiment["train"]["device"] == "cpu":
             del experiment["train"]["device"]
         for key in PLACES:

@@ -50,14 +50,15 @@ def opened(
         SecureFLError: a rule or an attack that cannot work here, a folder that exists.
     """
     experiment, defence = config.experiment, config.defence
-    check_defence(
-        defence,
-        experiment.privacy,
-        federation.hospitals,
-        federation.initial.numel(),
-        experiment.extensions,
-        minimum_hospitals(defence, experiment, config.malicious),
-    )
+    for hospitals in experiment.participation.sizes(federation.hospitals):
+        check_defence(
+            defence,
+            experiment.privacy,
+            hospitals,
+            federation.initial.numel(),
+            experiment.extensions,
+            minimum_hospitals(defence, experiment, config.malicious),
+        )
     dry_run(make_context(config, federation))
     check_numbers(experiment, defence, federation.model.num_parameters)
     with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:

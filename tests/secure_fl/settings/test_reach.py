@@ -68,6 +68,8 @@ TOLD = {
     "privacy.clip_norm": 2.0,
     "privacy.noise_sigma": 0.1,
     "privacy.bind_malicious": False,
+    "participation.sample": 0.5,
+    "participation.absences": [{"hospital": 3, "start": 2, "until": 3}],
     "ledger.initial": 0.9,
     "ledger.growth": 0.2,
     "ledger.rejection_keep": 0.6,
@@ -207,11 +209,13 @@ def test_the_list_of_settings_is_whole() -> None:
 def test_every_setting_is_told_by_a_word_and_by_yaml(tmp_path: Path) -> None:
     config = told()
     for key, value in TOLD.items():
-        if key not in ("faults", "attack.mixture"):
+        if key not in ("faults", "attack.mixture", "participation.absences"):
             assert value_of(config, key) == value, key
     assert [dataclasses.asdict(each) for each in config.attacks[0].mixture] == (
         TOLD["attack.mixture"]
     )
+    told_away = [dataclasses.asdict(each) for each in config.participation.absences]
+    assert told_away == TOLD["participation.absences"]
     (fault,) = config.faults
     assert (fault.round, fault.node, fault.kind, fault.hospital) == (1, 0, "denial", 1)
     assert type(config.train) is TrainOptions
