@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
-from attacks.base import Attack, AttackView, in_sight, require
-from attacks.line_search import maximise
+from attacks.line_search import Searched
 from attacks.registry import attack
 
 
 @attack
 @dataclass(frozen=True)
-class OptimalAlie(Attack):
+class OptimalAlie(Searched):
     """A little is enough with its shift found by line search.
 
     v = m - z s with the z that maximises ||rule(honest, v) - m||; m and s are the mean and the
@@ -27,27 +25,8 @@ class OptimalAlie(Attack):
         ratio: by which steps shrink, in (0.5, 1).
     """
 
-    knowledge: ClassVar[tuple[str, ...]] = ("honest", "rule")
-    evaluations: int = 20
-    delta: float = 10.0
-    ratio: float = 0.8
-
-    def __post_init__(self) -> None:
-        require(self.evaluations >= 1, "evaluations", ">= 1", self.evaluations)
-        require(self.delta > 0, "delta", "> 0", self.delta)
-        require(0.5 < self.ratio < 1, "ratio", "in (0.5, 1)", self.ratio)
-
-    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
-        """The same vector for every malicious hospital."""
-        seen = in_sight(honest, own).double()
+    def vector(self, seen: torch.Tensor, strength: float) -> torch.Tensor:
+        """m - z s; s is 0 of one update."""
         mean = seen.mean(dim=0)
         spread = seen.std(dim=0) if len(seen) > 1 else torch.zeros_like(mean)
-
-        def sent(z: float) -> torch.Tensor:
-            return (mean - z * spread).repeat(len(own), 1)
-
-        def score(z: float) -> float:
-            update = view.simulate(torch.cat([seen, sent(z)])).update
-            return float((update - mean).norm())
-
-        return sent(maximise(score, self.evaluations, self.delta, self.ratio)).to(own.dtype)
+        return mean - strength * spread
