@@ -105,13 +105,23 @@ def command(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+# Columns of the printed table, each with its measure.
+SHOWN = {
+    "accuracy": "accuracy",
+    "attack success over base": "attack_success_excess",
+    "naming precision": "detection_precision",
+    "naming recall": "detection_recall",
+}
+
+
 def means(found: Sweep) -> str:
-    """A line a combination: means over the seeds with their 95 % intervals, in percent."""
-    accuracy = found.intervals("accuracy")
-    success = found.intervals("attack_success_excess")
-    table = accuracy.drop(columns=["mean", "low", "high"])
-    for name, measured in (("accuracy", accuracy), ("attack success over base", success)):
-        numbers = measured[["mean", "low", "high"]].itertuples(index=False)
+    """A line a combination: means over the seeds with their 95 % intervals, in percent.
+
+    "-" where there is no figure, as the precision of a rule that names nobody.
+    """
+    table = found.intervals("accuracy").drop(columns=["mean", "low", "high"])
+    for name, measure in SHOWN.items():
+        numbers = found.intervals(measure)[["mean", "low", "high"]].itertuples(index=False)
         table[name] = [_interval(*each) for each in numbers]
     return str(table.to_string(index=False))
 
