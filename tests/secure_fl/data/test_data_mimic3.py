@@ -6,6 +6,7 @@ import csv
 import gzip
 import os
 import shlex
+import tracemalloc
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from secure_fl import data
 from secure_fl.data import tables
 from secure_fl.data.prepared import keep, restore
 from secure_fl.data.sets import mimic3, support2
+from secure_fl.data.tables import read_chunks
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config
 
@@ -424,3 +426,22 @@ def test_the_command_that_prepare_prints_loads_the_data(
     np.testing.assert_array_equal(
         data.load(settings.name, settings.path).x, data.load("mimic3", folder).x
     )
+
+
+def test_memory_is_that_of_a_piece_whatever_the_length(tmp_path: Path) -> None:
+    """Three times the rows in pieces of one size: the most memory held at once stays the same."""
+
+    def most(lines: int) -> int:
+        path = tmp_path / f"{lines}.csv"
+        body = "".join(f"{i},{i % 97},2110-01-01 05:00:00\n" for i in range(lines))
+        path.write_text("ITEMID,VALUENUM,CHARTTIME\n" + body)
+        columns = {"ITEMID": "int64", "VALUENUM": "float64"}
+        tracemalloc.start()
+        read = sum(len(chunk) for chunk in read_chunks(path, columns, rows=2_000))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert read == lines
+        return peak
+
+    most(2_000)  # what pandas keeps from its first time
+    assert most(60_000) < 1.2 * most(20_000)
