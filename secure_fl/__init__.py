@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eval.jobs.objects import run_job
     from eval.jobs.single import run, start
     from eval.jobs.sweep import Sweep, sweep
     from secure_fl.aggregation import build_rule
@@ -49,6 +50,7 @@ _HOME = {
     "model": "secure_fl.models.model",
     "open_backend": "secure_fl.backends.aggregate",
     "run": "eval.jobs.single",
+    "run_job": "eval.jobs.objects",
     "start": "eval.jobs.single",
     "sweep": "eval.jobs.sweep",
 }
@@ -73,6 +75,7 @@ __all__ = [
     "model",
     "open_backend",
     "run",
+    "run_job",
     "start",
     "sweep",
 ]

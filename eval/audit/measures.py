@@ -82,8 +82,11 @@ def measure(
     cells: Sequence[CellRecords],
     report: Measured,
     own_data: Path | None = None,
+    given: Federation | None = None,
 ) -> None:
     """Measure all models of all cells into the report.
+
+    Data and model that were handed over in Python are `given` again.
 
     Of data that are not shipped `own_data` says where they are. A path in the settings is not
     used: the folder may come from anybody, and would have any file read.
@@ -96,7 +99,9 @@ def measure(
         report.skipped.append(("measures", reason))
         return
     try:
-        federation = prepare(_with_data(config, own_data))
+        federation = (
+            prepare(_with_data(config, own_data)) if given is None else given.at(config.seed)
+        )
     except SecureFLError as error:
         report.skipped.append(("measures", str(error)))
         return

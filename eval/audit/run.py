@@ -50,6 +50,7 @@ from eval.jobs.run_lock import HOLDER, LOCK
 from ledger.audit.chain_file import audit
 from ledger.audit.report import AuditReport
 from secure_fl.errors import ConfigError, InputError, SecureFLError
+from secure_fl.federation import Federation
 from secure_fl.files import read_json, sha256
 from secure_fl.settings.config import read_config
 from secure_fl.settings.permitted import permit
@@ -72,6 +73,7 @@ def audit_run(
     replay: Replay = audit,
     allow: Sequence[str] = (),
     tell: Callable[[str], None] = lambda _: None,
+    federation: Federation | None = None,
 ) -> RunAudit:
     """Audit a run folder.
 
@@ -85,6 +87,7 @@ def audit_run(
         allow: code of somebody's own, "module:name" each, that may be imported to check a run
             made with it. The folder itself never decides what is imported.
         tell: takes a line for each step, while it goes on.
+        federation: data and model of a run that was handed them in Python.
 
     Raises:
         InputError: the folder is not that of a run.
@@ -113,7 +116,7 @@ def audit_run(
         report.unchecked.append(Unchecked("settings, measures and pages", "no settings to read"))
         return report
     config.extensions = extensions
-    report.unchecked += _unbuilt(config)
+    report.unchecked += unbuilt(config)
     if config.ledger.keystore is not None:
         report.keys = "Keys are not compared with anybody's, and the job chain's are simulated"
     report.findings += _check_settings(config, run, cells, report)
@@ -122,7 +125,9 @@ def audit_run(
         report.unchecked.append(Unchecked("measures", reason))
     elif measures:
         tell("measuring the models again")
-        report.findings += guarded("measures", _measure(config, run, cells, report, data))
+        report.findings += guarded(
+            "measures", _measure(config, run, cells, report, data, federation)
+        )
     else:
         report.unchecked.append(Unchecked("measures", "--no-measure"))
     tell("drawing pages and figures again")
@@ -130,14 +135,21 @@ def audit_run(
     return report
 
 
-def _unbuilt(config: ExperimentConfig) -> Iterator[Unchecked]:
+def unbuilt(config: ExperimentConfig) -> Iterator[Unchecked]:
     """What cannot be checked since an attack or a rule is not here, or nobody permitted it."""
     for what, items in (("success of attack", config.attacks), ("openings of", config.defences)):
         for item in items:
+            inside = [name for name in item.own_names if name.startswith("__main__:")]
             try:
                 item.build(config.extensions)
             except ConfigError as error:
-                yield Unchecked(f"{what} {item.name}", str(error))
+                reason = str(error)
+                if inside:
+                    reason = (
+                        f"{', '.join(inside)} is defined in the program or notebook that ran, "
+                        "which no audit can import: move it into a file and run it from there"
+                    )
+                yield Unchecked(f"{what} {item.name}", reason)
 
 
 def _check_files(run: Path, report: RunAudit) -> Iterator[Finding]:
@@ -315,9 +327,10 @@ def _measure(
     cells: Sequence[CellRecords],
     report: RunAudit,
     own_data: Path | None,
+    given: Federation | None,
 ) -> Iterator[Finding]:
     """Step 6."""
     report.measured = Measured()
-    measure(config, run, plan(config), cells, report.measured, own_data)
+    measure(config, run, plan(config), cells, report.measured, own_data, given)
     report.unchecked += [Unchecked(*each) for each in report.measured.skipped]
     yield from report.measured.findings

@@ -35,28 +35,39 @@ CONFIG_HASH = "config_sha256"
 DATA_HASH = "data_sha256"
 
 
-def start_job(config: ExperimentConfig, folder: Path, command: Sequence[str]) -> Federation:
+def start_job(
+    config: ExperimentConfig,
+    folder: Path,
+    command: Sequence[str],
+    given: Federation | None = None,
+) -> Federation:
     """Check everything that can be checked, then create the run folder.
+
+    Args:
+        config: the job.
+        folder: new.
+        command: that started it.
+        given: data and model handed over in Python; None: those of the settings.
 
     Raises:
         SecureFLError: data that are missing or do not fit, a rule or an attack that cannot work
             with them, or a folder that exists.
     """
     refuse_existing(folder)  # before the data are read
-    federation = check_job(config)
+    federation = check_job(config, given)
     create_run(folder)
     write_start(config, folder, command, federation)
     return federation
 
 
-def check_job(config: ExperimentConfig) -> Federation:
+def check_job(config: ExperimentConfig, given: Federation | None = None) -> Federation:
     """Check everything that can be checked before a folder is made; returns the data and model.
 
     Raises:
         SecureFLError: data that are missing or do not fit, a rule or an attack that cannot work
             with them.
     """
-    federation = prepare(config)
+    federation = prepare(config) if given is None else given
     check_chain(config)
     _check_keys(config)
     most = {
