@@ -16,6 +16,7 @@ from eval.cli import main as cli
 from eval.jobs.manifest import job_head
 from secure_fl import data
 from secure_fl.aggregation import rule_names
+from secure_fl.data.schemes import SCHEMES
 from secure_fl.settings.config import choices, load_config, presets
 from tests.support import cxr_files, tiny_job
 
@@ -188,7 +189,7 @@ def test_list_names_everything_with_a_line_each(capsys: Capture) -> None:
     lines = capsys.readouterr().out.splitlines()
     listed = {m[1]: m[2] for line in lines if (m := re.fullmatch(r"  (\w+) +(\S.*)", line))}
     expected = {*attacks.names(), *presets("defence"), *rule_names(), *data.names(), "mlp", "cnn"}
-    assert set(listed) == expected | set(presets("experiment"))
+    assert set(listed) == expected | set(presets("experiment")) | set(SCHEMES)
     assert all(len(text) > 10 for text in listed.values())
 
 
