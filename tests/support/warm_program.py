@@ -3,6 +3,8 @@
 What is imported here is what `secure-fl run`, `report` and `audit` import when they are needed.
 """
 
+# ruff: noqa: E402 - what must not be loaded is shut out before the imports
+
 from __future__ import annotations
 
 import json
@@ -14,12 +16,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
+# pandas loads it where it is installed, and it starts a thread, beside which nothing can be forked.
+sys.modules["pyarrow"] = None  # type: ignore[assignment]
+
 import attacks  # noqa: F401
 import eval.audit.run
 import eval.cli.main
 import eval.jobs.grid  # noqa: F401
 import secure_fl.backends.shared
 import secure_fl.settings.config  # noqa: F401
+
+del sys.modules["pyarrow"]
 
 
 def main() -> NoReturn:
