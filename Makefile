@@ -1,8 +1,9 @@
 # `make demo` and `make test` need nothing but Python 3.11 to 3.13 and a network package index.
 PYTHON ?= python3
 VENV := .venv
-# Tests run in this many processes side by side, a file of tests in one of them.
-JOBS ?= 2
+# Tests run in this many processes side by side, a file of tests in one of them: one more than most
+# machines have cores here, as tests of processes wait for them.
+JOBS ?= 3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

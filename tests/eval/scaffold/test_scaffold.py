@@ -21,16 +21,16 @@ TEMPLATES = Path(write.__file__).parent / "templates"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One of each kind, written by the command."""
-    place = tmp_path_factory.mktemp("own")
+    place = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         for kind in KINDS:
-            assert cli.main(["new", kind, f"own_{kind}"]) == 0
+            assert cli.main(["new", kind, f"made_{kind}"]) == 0
     return place
 
 
 def test_what_is_written(folder: Path) -> None:
-    names = [f"{test}own_{kind}.py" for kind in KINDS for test in ("", "test_")]
+    names = [f"{test}made_{kind}.py" for kind in KINDS for test in ("", "test_")]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     assert not re.search(r"my_|My[A-Z]", "".join((folder / name).read_text() for name in names))
     assert {path.name for path in TEMPLATES.glob("*.py")} == {
@@ -50,19 +50,19 @@ def test_they_run(
 ) -> None:
     """All four in one job, with the settings that the command prints."""
     monkeypatch.chdir(folder)
-    given = [KINDS[kind].format(name=f"own_{kind}", cls=f"Own{kind.title()}") for kind in KINDS]
+    given = [KINDS[kind].format(name=f"made_{kind}", cls=f"Made{kind.title()}") for kind in KINDS]
     settings = [s for line in given for s in line.split() if s != "attack=sign_flip"]
     assert cli.main(["run", *settings, "rounds=1", "--out", "job"]) == 0
-    row = json.loads(Path("job/cells/own_rule--OwnAttack/cell.json").read_text())
-    assert (row["attack"], row["defence"], row["hospitals"]) == ("OwnAttack", "own_rule", 4)
+    row = json.loads(Path("job/cells/made_rule--MadeAttack/cell.json").read_text())
+    assert (row["attack"], row["defence"], row["hospitals"]) == ("MadeAttack", "made_rule", 4)
     capsys.readouterr()
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "why"),
     [
-        ("attack", "own_attack", "own_attack.py is there already"),
-        ("rule", "own_attack", "own_attack.py is there already"),
+        ("attack", "made_attack", "made_attack.py is there already"),
+        ("rule", "made_attack", "made_attack.py is there already"),
         ("attack", "json", "none of Python's own modules"),
         ("attack", "attacks", "none of secure-fl's packages"),
         ("rule", "numpy", r"none of another module, as .*numpy"),

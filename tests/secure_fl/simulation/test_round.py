@@ -13,6 +13,7 @@ import torch
 
 import attacks
 from attacks import Attack, AttackView
+from attacks.optimal_ipm import OptimalIpm
 from secure_fl import seeds
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.data import Split
@@ -241,7 +242,9 @@ def test_every_attack_acts_whoever_is_suspended(name: str, federation: Federatio
         sent = handed_in(context, start(federation), 1, sorted(active))
         assert sent.isfinite().all() or not attack.finite
         assert torch.count_nonzero(sent[[i for i in range(N) if i not in active]]) == 0
-        assert (sent[active].norm(dim=1) > 0).all() or not attack.finite
+        # Too few of these hospitals weigh enough to be combined: no strength harms more than none.
+        idle = isinstance(attack, OptimalIpm)
+        assert (sent[active].norm(dim=1) > 0).all() or idle or not attack.finite
 
 
 @dataclass(frozen=True)
