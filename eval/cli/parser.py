@@ -87,7 +87,7 @@ COMMANDS = (
         prepare,
         "read a data set of your own files once and keep it as one file for data.path",
     ),
-    _Command("compare", compare, "one rule's result from the three backends, side by side"),
+    _Command("compare", compare, "runs over equal seeds; or one rule's three backends"),
     _Command("report", report, "draw a run's figures and HTML report again"),
     _Command("keys", keys, "make keys and certificates for nodes and dealer"),
     _Command("privacy", privacy, "what attackers read out of updates, aggregates and models"),

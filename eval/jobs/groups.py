@@ -14,12 +14,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from eval.jobs.run_lock import only_writer
 from eval.jobs.single import Planned, drawn
+from eval.results.entries import CLAIM, KEYS
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError, require
 from secure_fl.federation import Federation
@@ -34,8 +35,6 @@ Row = dict[str, Any]
 Tell = Callable[[int, int, list[Row]], None]
 NO_ATTACK = "none"
 MAX_JOBS = 256
-KEYS = ("defence", "attack", "malicious", "seed")
-CLAIM = "sweep.json"
 
 
 class PlanCell(Protocol):
@@ -276,13 +275,13 @@ def _run_group(group: Group, paths: Sequence[Path | None], lenient: bool) -> lis
             write_atomic(kept, model_bytes(model))
         return row
 
-    rows = [_row(paths[0], group, (NO_ATTACK, 0.0), clean, lenient)]
+    rows = [_row(paths[0], group, (NO_ATTACK, 0.0), group.clean, clean, lenient)]
     for (attack, share, run), path in zip(group.attacked, paths[1:], strict=True):
 
         def attacked(run: Planned = run) -> Row:
             return run.measure(group.federation, model)[0]
 
-        rows.append(_row(path, group, (attack, share), attacked, lenient))
+        rows.append(_row(path, group, (attack, share), run, attacked, lenient))
     return rows
 
 
@@ -300,9 +299,14 @@ def _paths(group: Group, place: Path | None) -> list[Path | None]:
 
 
 def _row(
-    path: Path | None, group: Group, of: tuple[str, float], run: Callable[[], Row], lenient: bool
+    path: Path | None,
+    group: Group,
+    of: tuple[str, float],
+    planned: Planned,
+    run: Callable[[], Row],
+    lenient: bool,
 ) -> Row:
-    """A cell's row, from its file or run and written there."""
+    """A cell's row, from its file or run and written there with settings and hash of the data."""
     named = dict(zip(KEYS, (group.defence, *of, group.seed), strict=True)) | group.told
     if path is not None and path.exists():
         # The same run may stand in sweeps of other settings, which name it otherwise.
@@ -315,7 +319,9 @@ def _row(
             raise
         measured = {"refused": str(error)}
     if path is not None:
-        write_json(path, {"cell": named, "measured": measured})
+        begun = {"data_sha256": group.federation.data_sha256}
+        settings = {"settings": asdict(planned.config.experiment)}
+        write_json(path, {"cell": named, "measured": measured, **begun, **settings})
     return named | measured
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.jobs.groups import (
-    KEYS,
     MAX_JOBS,
     NO_ATTACK,
     Plan,
@@ -26,6 +25,7 @@ from eval.jobs.groups import (
     run_groups,
 )
 from eval.jobs.single import plan_cell, plan_run
+from eval.results.entries import KEYS
 from eval.results.intervals import interval
 from secure_fl.errors import InputError, require
 from secure_fl.federation import Federation

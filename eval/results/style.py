@@ -65,6 +65,11 @@ def looks(rows: Iterable[Row]) -> list[Look]:
     return chosen
 
 
+def method_looks(names: Iterable[str]) -> list[Look]:
+    """One look for each name of a method, in their order."""
+    return [Look(name, name, *_LOOKS[index % len(_LOOKS)]) for index, name in enumerate(names)]
+
+
 def attack_names(rows: Iterable[Row]) -> list[str]:
     """Attacks in order of first appearance, without "none"."""
     return [name for name in dict.fromkeys(str(row["attack"]) for row in rows) if name != NO_ATTACK]

@@ -40,19 +40,34 @@ def console_table(rows: Iterable[Row], paper: bool = False) -> Group:
 
     Numbers never fold: on a console below 70 characters print it with `crop=False`.
     """
-    return Group(*(part for sheet in sheets(rows, paper) for part in _rich(sheet)))
+    return console_sheets(sheets(rows, paper))
+
+
+def console_sheets(listed: Iterable[Sheet], words: int = 1) -> Group:
+    """Sheets for the console, below each other; see `console_table`.
+
+    Args:
+        listed: the sheets.
+        words: how many of the first columns are texts, and stand on the left.
+    """
+    return Group(*(part for sheet in listed for part in _rich(sheet, words)))
 
 
 def markdown_table(rows: Iterable[Row], paper: bool = True) -> str:
     """Summary in GitHub's Markdown, one table a sheet, with its title and note."""
-    return "\n".join(_markdown(sheet) for sheet in sheets(rows, paper))
+    return markdown_sheets(sheets(rows, paper))
 
 
-def _rich(sheet: Sheet) -> list[RenderableType]:
+def markdown_sheets(listed: Iterable[Sheet], words: int = 1) -> str:
+    """Sheets in GitHub's Markdown; see `console_sheets`."""
+    return "\n".join(_markdown(sheet, words) for sheet in listed)
+
+
+def _rich(sheet: Sheet, words: int) -> list[RenderableType]:
     """Title, table and note; rich's own title and note would be as narrow as a narrow table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(sheet.header):
-        first = index == 0
+        first = index < words
         # On a narrow console headings fold, not numbers.
         table.add_column(
             escape(name),
@@ -67,10 +82,10 @@ def _rich(sheet: Sheet) -> list[RenderableType]:
     return [Text(sheet.title, style="bold"), table, Constrain(note, NOTE_WIDTH)]
 
 
-def _markdown(sheet: Sheet) -> str:
+def _markdown(sheet: Sheet, words: int) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
-    rule = "|---|" + "---:|" * (len(sheet.header) - 1)
+    rule = "|" + "---|" * words + "---:|" * (len(sheet.header) - words)
     parts = [f"**{sheet.title}**", "", line(sheet.header), rule, *map(line, sheet.body), ""]
     return "\n".join([*parts, sheet.note, ""] if sheet.note else parts)

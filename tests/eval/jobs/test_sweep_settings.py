@@ -13,6 +13,8 @@ import secure_fl
 from eval.cli.main import main
 from eval.jobs.run_lock import only_writer
 from eval.jobs.sweep import plan_sweep
+from eval.results.comparison import compare
+from eval.results.entries import read_entries
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.settings.overrides import swept_settings
 
@@ -47,6 +49,21 @@ def test_the_table_has_every_combination_once(folder: Path) -> None:
         for defence in ("mean", "median")
         for attack, share in (("none", "0.0"), ("sign_flip", "0.25"))
     ]
+
+
+def test_its_runs_are_compared_by_the_settings_that_differ(folder: Path) -> None:
+    found = compare(read_entries(folder), ["accuracy"], against="median")
+    assert found.methods == ("mean", "median")
+    assert found.circumstances == tuple(
+        f"{attack}, data.alpha={alpha}"
+        for attack in ("No attack", "Sign flip, 25 % malicious")
+        for alpha in ("0.3", "1.0")
+    )
+    told = {(each.circumstance, each.method): each.mean for each in found.lines}
+    for row in table(folder):
+        attack = "No attack" if row["attack"] == "none" else "Sign flip, 25 % malicious"
+        circumstance = f"{attack}, data.alpha={row['data.alpha']}"
+        assert told[circumstance, row["defence"]] == float(row["accuracy"])
 
 
 def test_a_row_is_what_the_run_of_its_settings_gives(folder: Path) -> None:
