@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 # Tests run in this many processes side by side, a file of tests in one of them: one more than most
-# machines have cores here, as tests of processes wait for them.
+# machines have cores here, as tests of processes wait for them. In the order
+# of tests/support/order.py.
 JOBS ?= 3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -17,10 +18,10 @@ quick: setup         ## the same job, smaller (under a minute)
 	$(BIN)/secure-fl run --quick
 
 test: setup lint types   ## install if needed, then lint, type check and run all tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 nightly: setup       ## the same tests on other random cases each time, and the long ones
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m '' --hypothesis-profile nightly
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m '' --hypothesis-profile nightly
 
 lint: setup
 	$(BIN)/ruff check .

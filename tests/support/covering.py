@@ -11,15 +11,33 @@ from pathlib import Path
 from types import FrameType
 
 import secure_fl
-from secure_fl.aggregation import rule_names, worlds
+from secure_fl.aggregation import Pipeline, build_rule, rule_names, worlds
 from tests.support.oracles import case
 
 _ARITHMETIC = str(Path(worlds.__file__).parent)
 
 
+# Rules that repeat the same steps, with as few repetitions as take every path.
+_REPETITIONS: dict[str, dict[str, int]] = {
+    "caf": {"num_malicious": 1},
+    "geometric_median": {"steps": 2},
+}
+
+
+def few_repetitions(rule: str) -> Pipeline:
+    """The rule, which repeats its steps no more often than it takes to see them all."""
+    return build_rule(rule, **_REPETITIONS.get(rule, {}))
+
+
 @cache
-def operations_of(rule: str) -> frozenset[str]:
-    """Functions of the integers' arithmetic, which shares have in common, that a rule calls."""
+def operations_of(name: str, few: bool = False) -> frozenset[str]:
+    """Functions of the integers' arithmetic, which shares have in common, that a rule calls.
+
+    Args:
+        name: of the rule.
+        few: with few repetitions.
+    """
+    rule = few_repetitions(name) if few else build_rule(name)
     called: set[str] = set()
 
     def watch(frame: FrameType, event: str, _: object) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from secure_fl.aggregation import build_rule, rule_names
 from secure_fl.backends.aggregate import open_backend
-from tests.support.covering import covering_rules, operations_of
+from tests.support.covering import covering_rules, few_repetitions, operations_of
 from tests.support.oracles import case
 from tests.support.recording import (
     DEALER,
@@ -150,7 +150,8 @@ def test_what_a_node_receives_is_uniform(recorded: Recorded, name: str, value: f
     """Fixed inputs, many runs: bytes are uniform, and no word in a message is fixed."""
     told_apart(recorded, name)
     x, root = np.full((N, D), value), np.full(D, -1.0)
-    runs = [recorded.aggregate(name, x, root)[1] for _ in range(RUNS)]
+    rule = few_repetitions(name)
+    runs = [recorded.aggregate(rule, x, root)[1] for _ in range(RUNS)]
     frames = [between_nodes(received, N, D) for received in runs]
     tables = [np.stack([frame[channel] for frame in frames]) for channel in frames[0]]
     assert len(tables) == recorded.backend.nodes * (recorded.backend.nodes - 1)
@@ -195,6 +196,7 @@ def test_the_statistic_sees_what_is_not_uniform() -> None:
 
 def test_few_rules_take_every_path() -> None:
     paths = {name: operations_of(name) for name in rule_names()}
+    assert all(operations_of(name, few=True) == paths[name] for name in paths)
     few = covering_rules()
     assert set().union(*(paths[name] for name in few)) == set().union(*paths.values())
     assert len(few) < len(paths) / 2
@@ -234,7 +236,7 @@ def test_sizes_and_counts_depend_on_public_parameters_alone(recorded: Recorded, 
     chosen = INPUTS if recorded.backend.nodes == 2 else INPUTS[1:3]
     for bad, scale, seed in chosen:
         x, root = inputs(bad, scale, seed)
-        result, received = recorded.aggregate(name, x, root)
+        result, received = recorded.aggregate(few_repetitions(name), x, root)
         flags = tuple(tuple(flag.tolist()) for flag in result.values.values())
         cost, asked = result.cost, relative(requests(received[DEALER]))
         for request in asked:
