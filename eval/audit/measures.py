@@ -6,7 +6,7 @@ The last digits may differ between processors, so that a gap up to `TOLERANCE` p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +18,11 @@ from attacks import Attack
 from attacks.base import trigger_moves
 from eval.audit.records import CellRecords, Finding, guarded, result_of, strange_keys
 from eval.audit.triggers import check_learned, recorded, relearned
-from eval.jobs import cell_row, starting
+from eval.jobs import cell_row, gains, starting
 from eval.jobs.environment import PARTIES, parties
 from eval.jobs.evaluate import Judge
 from eval.jobs.plan import Cell
+from eval.metrics.gain import KEYS as GAINS
 from eval.results.records import BY_CLASS, read_object
 from secure_fl.errors import SecureFLError
 from secure_fl.federation import Federation
@@ -64,8 +65,8 @@ class Measured:
                 self.compare(f"{place}, {key}", group, value)
                 continue
             self.figures += 1
-            if value is None or recorded is None:
-                close = value is recorded
+            if not isinstance(value, int | float) or not isinstance(recorded, int | float):
+                close = value == recorded
             else:
                 gap = abs(float(value) - float(recorded))
                 self.largest_gap = max(self.largest_gap, gap)
@@ -124,6 +125,23 @@ def measure(
                     f"cells/{cell.name}",
                     measure_cell(cell, records[cell.name], run, federation, report),
                 )
+        report.findings += guarded("summary.json", _measure_gains(run, records, federation, report))
+
+
+def _measure_gains(
+    run: Path, records: Mapping[str, CellRecords], federation: Federation, report: Measured
+) -> Iterator[Finding]:
+    """The gain retained in each of the summary's rows; rows of an earlier version have none."""
+    rows = read_object(run / "summary.json")["rows"]
+    if not any(row.keys() & set(GAINS) for row in rows):
+        return
+    done = [records[row["cell"]].row for row in rows]
+    kept = gains.gains(done, run, federation)
+    for number, row in enumerate(rows, start=1):
+        place = f"summary.json, row {number} ({row['cell']})"
+        now = kept.get(row["cell"], {})
+        report.compare(place, row, now)
+        yield from strange_keys(place, {k: row[k] for k in GAINS if k in row}, now)
 
 
 def _with_data(config: ExperimentConfig, path: Path | None) -> ExperimentConfig:

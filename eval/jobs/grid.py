@@ -16,6 +16,7 @@ from typing import Any
 
 from eval.jobs.cell_row import describe
 from eval.jobs.evaluate import Judge
+from eval.jobs.gains import gains
 from eval.jobs.manifest import write_manifest
 from eval.jobs.plan import Cell, plan
 from eval.jobs.progress import Reporter
@@ -106,6 +107,8 @@ def run_job(
     with only_writer(folder):
         check_data(folder, federation)
         rows, failed = _run_cells(config, federation, folder, reporter)
+        kept = gains(rows, folder, federation)
+        rows = [row | kept.get(row["cell"], {}) for row in rows]
         summary = summarise(config, folder, rows) | {"failed": failed}
         write_json(folder / "summary.json", summary)
         write_manifest(folder)

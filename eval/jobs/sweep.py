@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.jobs.gains import add_gains
 from eval.jobs.groups import (
     MAX_JOBS,
     NO_ATTACK,
@@ -158,7 +159,8 @@ def sweep(
     if jobs > 1:
         check_portable([federation, *(attacks or ()), *(defences or ())])
     place = None if folder is None else Path(folder)
-    return Sweep(run_groups(plan, jobs, place, lenient, tell), swept)
+    rows = run_groups(plan, jobs, place, lenient, tell)
+    return Sweep(add_gains(rows, ("seed", *swept)), swept)
 
 
 def plan_sweep(

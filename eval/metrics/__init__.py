@@ -13,6 +13,13 @@ from eval.metrics.calibration import (
     prevalence_threshold,
 )
 from eval.metrics.drift import drift_alarms, model_drift
+from eval.metrics.gain import (
+    GainRetained,
+    ResampledAUC,
+    gain_retained,
+    resample,
+    resampled_auc,
+)
 from eval.metrics.quality import (
     Classification,
     ClassQuality,
@@ -42,6 +49,8 @@ __all__ = [
     "Calibration",
     "ClassQuality",
     "Classification",
+    "GainRetained",
+    "ResampledAUC",
     "accuracy",
     "attack_success",
     "auc",
@@ -52,6 +61,7 @@ __all__ = [
     "classification",
     "drift_alarms",
     "f1",
+    "gain_retained",
     "label_flip_success",
     "log_loss",
     "log_odds",
@@ -62,6 +72,8 @@ __all__ = [
     "prevalence_threshold",
     "quality",
     "recall",
+    "resample",
+    "resampled_auc",
     "robustness_degradation",
     "untargeted_success",
 ]

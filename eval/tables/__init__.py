@@ -4,6 +4,7 @@ from eval.tables.cells import cells_sheet
 from eval.tables.comparison import comparison_notes, comparison_sheets, measure_title
 from eval.tables.cost import cost_sheet
 from eval.tables.detection import detection_sheet
+from eval.tables.gain import gain_sheet
 from eval.tables.paper import paper_sheet
 from eval.tables.quality import (
     averages_note,
@@ -38,6 +39,7 @@ __all__ = [
     "decimals",
     "degradation_sheet",
     "detection_sheet",
+    "gain_sheet",
     "markdown_sheets",
     "markdown_table",
     "measure_title",

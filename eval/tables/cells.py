@@ -9,6 +9,7 @@ from eval.results.records import Row
 from eval.results.style import NO_ATTACK, attack_label, defence_label
 from eval.tables.averages import mean, subtract
 from eval.tables.detection import DETECTION_NOTE, NAMED
+from eval.tables.gain import GAINED, KEPT, gain_note, interval
 from eval.tables.sheet import DASH, Sheet, decimals, percent, points
 
 
@@ -35,14 +36,17 @@ def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = (
                 percent(row.get("attack_success_raw")),
                 percent(row.get("attack_success_base")),
                 points(row.get("attack_success_excess")),
+                percent(row.get(KEPT)),
+                interval(row),
                 *(percent(row.get(key)) for key in KEYS),
                 str(row.get("rounds_run") or DASH),
                 DASH if row.get("seconds") is None else f"{row['seconds']:.1f}",
             ]
         )
     header = ["Method", "Attack", "Malicious", "Accuracy", "Precision", "Recall", "F1", "AUC"]
-    header += ["D_r", "Success", "Clean base", "Excess", *NAMED, "Rounds", "Seconds"]
+    header += ["D_r", "Success", "Clean base", "Excess", *GAINED, *NAMED, "Rounds", "Seconds"]
     for method, attack, share in missing:
         body.append([method, attack, share or DASH, *["missing"] * (len(header) - 3)])
-    note = f"D_r: clean accuracy less accuracy under attack. {DETECTION_NOTE}"
-    return Sheet("All cells", header, body, note)
+    degraded = "D_r: clean accuracy less accuracy under attack."
+    notes = [degraded, gain_note(rows), DETECTION_NOTE]
+    return Sheet("All cells", header, body, " ".join(note for note in notes if note))

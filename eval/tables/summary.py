@@ -14,6 +14,7 @@ from rich.text import Text
 from eval.results.records import Row, check_rows
 from eval.tables.cost import cost_sheet
 from eval.tables.detection import detection_sheet
+from eval.tables.gain import gain_sheet
 from eval.tables.paper import paper_sheet
 from eval.tables.quality import class_sheet, quality_sheet
 from eval.tables.sheet import Sheet
@@ -28,7 +29,8 @@ def sheets(rows: Iterable[Row], paper: bool = True) -> list[Sheet]:
     checked = check_rows(rows)
     each = class_sheet(checked)
     chosen = [quality_sheet(checked), *([] if each is None else [each])]
-    chosen += [attack_sheet(checked), detection_sheet(checked), cost_sheet(checked)]
+    chosen += [attack_sheet(checked), gain_sheet(checked), detection_sheet(checked)]
+    chosen.append(cost_sheet(checked))
     beside = paper_sheet(checked) if paper else None
     if beside is not None:
         chosen.append(beside)

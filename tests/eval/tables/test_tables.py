@@ -117,7 +117,7 @@ def test_several_seeds_are_averaged() -> None:
 def test_missing_and_null_values_become_dashes() -> None:
     bare = [{"defence": "mean", "attack": "none", "malicious_fraction": 0.0, "accuracy": 0.5}]
     assert tables.quality_sheet(bare).body == [["Mean", "50.0%", *[tables.DASH] * 4]]
-    assert tables.cells_sheet(bare).body[0].count(tables.DASH) == 14
+    assert tables.cells_sheet(bare).body[0].count(tables.DASH) == 16
     assert [sheet.title for sheet in tables.sheets(bare)] == [
         "Quality without attack",
         "Cost of a round",
