@@ -17,14 +17,13 @@ from secure_fl.federation import Federation
 from secure_fl.files import sha256, write_json
 from secure_fl.mpc.tls import check_keys
 from secure_fl.settings.config import read_config, save_config
-from secure_fl.settings.feasible import check_defence, check_numbers
+from secure_fl.settings.feasible import check_numbers
 from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.consortium import check_ledger
 from secure_fl.simulation.folder import check_folder, create_run, holds_run, refuse_existing
-from secure_fl.simulation.parties import minimum_hospitals
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.rehearsal import dry_run
+from secure_fl.simulation.rehearsal import check_rule, dry_run
 from secure_fl.simulation.run import make_context
 from secure_fl.simulation.secret import public_members_seed
 
@@ -75,18 +74,9 @@ def check_job(config: ExperimentConfig, given: Federation | None = None) -> Fede
         for cell in sorted(plan(config), key=lambda c: c.run.malicious)
     }
     for run in most.values():
-        for hospitals in config.participation.sizes(federation.hospitals):
-            check_defence(
-                run.defence,
-                config.privacy,
-                hospitals,
-                federation.initial.numel(),
-                config.extensions,
-                minimum_hospitals(run.defence, config, run.malicious),
-            )
-    acting = {(cell.run.attack.label, cell.run.fraction): cell.run for cell in plan(config)}
-    for run in acting.values():
-        dry_run(make_context(run, federation))
+        check_rule(run, federation)
+    for cell in plan(config):
+        dry_run(make_context(cell.run, federation))
     for defence in config.defences:
         check_numbers(config, defence, federation.model.num_parameters)
     return federation

@@ -1,4 +1,4 @@
-"""An attack tried on made-up updates, before anything runs."""
+"""A rule and an attack tried on made-up updates, before anything runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,33 @@ from attacks.base import Attack, overrides
 from secure_fl import seeds
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.faults import Fault, check_places
+from secure_fl.federation import Federation
 from secure_fl.hospital.training import check_device
 from secure_fl.server.guard import RootDirections
+from secure_fl.settings.feasible import check_defence
 from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
 from secure_fl.simulation.context import RunContext, State
+from secure_fl.simulation.parties import minimum_hospitals
 from secure_fl.simulation.round import scene_of
+from secure_fl.simulation.run import RunConfig
+
+
+def check_rule(run: RunConfig, federation: Federation) -> None:
+    """Let the rule combine as many made-up updates as there can be in a round of the run.
+
+    Raises:
+        ConfigError: it cannot work with so many, or with the noise; see `check_defence`.
+    """
+    experiment = run.experiment
+    for hospitals in experiment.participation.sizes(federation.hospitals):
+        check_defence(
+            run.defence,
+            experiment.privacy,
+            hospitals,
+            federation.initial.numel(),
+            experiment.extensions,
+            minimum_hospitals(run.defence, experiment, run.malicious),
+        )
 
 
 def dry_run(context: RunContext) -> None:

@@ -11,11 +11,11 @@ from secure_fl.errors import require
 from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
-from secure_fl.settings.feasible import check_defence, check_numbers
+from secure_fl.settings.feasible import check_numbers
 from secure_fl.settings.schema import malicious_fractions
-from secure_fl.simulation.parties import minimum_hospitals, open_nodes
+from secure_fl.simulation.parties import open_nodes
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.rehearsal import dry_run
+from secure_fl.simulation.rehearsal import check_rule, dry_run
 from secure_fl.simulation.run import (
     Observe,
     ObserveModel,
@@ -50,15 +50,7 @@ def opened(
         SecureFLError: a rule or an attack that cannot work here, a folder that exists.
     """
     experiment, defence = config.experiment, config.defence
-    for hospitals in experiment.participation.sizes(federation.hospitals):
-        check_defence(
-            defence,
-            experiment.privacy,
-            hospitals,
-            federation.initial.numel(),
-            experiment.extensions,
-            minimum_hospitals(defence, experiment, config.malicious),
-        )
+    check_rule(config, federation)
     dry_run(make_context(config, federation))
     check_numbers(experiment, defence, federation.model.num_parameters)
     with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:

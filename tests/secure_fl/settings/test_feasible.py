@@ -106,6 +106,18 @@ def test_a_job_that_cannot_work_leaves_no_folder(overrides: list[str], tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("first", ["fedavg", "paper"])
+def test_an_attack_is_tried_with_every_defence(first: str, tmp_path: Path) -> None:
+    """Whichever comes last: one that breaks the nodes' protocol needs nodes that sign."""
+    both = sorted(["fedavg", "paper"], key=lambda name: name != first)
+    config = tiny_job.config("attacks=[withheld_shares]", f"defences=[{','.join(both)}]")
+    for defence in config.defences:
+        defence.backend = "mpc" if defence.name == "paper" else "plain"
+    with pytest.raises(ConfigError, match=r"breaks the protocol .* fedavg has backend: plain"):
+        starting.start_job(config, tmp_path / "run", [])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("scale", [1e10, 1e25, 5e37])
 def test_vast_updates_are_clipped_and_do_not_vanish(scale: float) -> None:
     updates = scale * torch.tensor([[3.0, -4.0] * 50, [0.0, 1e-3] * 50])
