@@ -20,6 +20,7 @@ from eval.cli import (
     listing,
     matrix,
     new,
+    paper,
     prepare,
     privacy,
     report,
@@ -92,6 +93,7 @@ COMMANDS = (
     _Command("keys", keys, "make keys and certificates for nodes and dealer"),
     _Command("privacy", privacy, "what attackers read out of updates, aggregates and models"),
     _Command("sweep", sweep, "any settings, attacks and defences, side by side", imports=True),
+    _Command("paper", paper, "the paper's tables and figures over seeds, beside its own numbers"),
     _Command("matrix", matrix, "every attack against every rule, as heat maps", imports=True),
     _Command(
         "audit",

@@ -20,7 +20,7 @@ from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.objects import experiment, one_cell
 from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
-from secure_fl.simulation.run import ObserveModel, Report, RunConfig, RunResult
+from secure_fl.simulation.run import Observe, ObserveModel, Report, RunConfig, RunResult
 from secure_fl.simulation.single import opened, run_settings
 from secure_fl.simulation.steps import RunSteps
 
@@ -174,7 +174,7 @@ class Planned:
         begun = drawn(federation, self)
         judge = self.judge(begun)
         start_time = time.perf_counter()
-        with opened(self.config, begun) as steps:
+        with opened(self.config, begun, observe=self.observer(judge)) as steps:
             for _ in steps:
                 pass
             result = steps.finish()
@@ -188,8 +188,17 @@ class Planned:
             "rounds_run": len(result.rows) - 1,
             "seconds": time.perf_counter() - start_time,
             "model_sha256": result.closing["model_sha256"],
+            **self.further(judge, result),
         }
         return row, result.model
+
+    def observer(self, judge: Judge) -> Observe | None:
+        """Who looks at the model of every round; nobody, unless a subclass says so."""
+        return None
+
+    def further(self, judge: Judge, result: RunResult) -> dict[str, Any]:
+        """What else a row tells; nothing, unless a subclass says so."""
+        return {}
 
 
 def drawn(federation: Federation, planned: Planned) -> Federation:

@@ -1,0 +1,79 @@
+"""`secure-fl paper`: the paper's tables and figures over seeds, beside its own numbers."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from eval.cli.console import shown
+
+HELP = """\
+examples:
+  secure-fl paper --quick --out runs/paper-quick
+  secure-fl paper --only table2 --seeds 5 --out runs/paper
+  secure-fl paper rounds=50 --only table2 fig4 --data support2 digits --out runs/paper-50
+
+The folder then holds paper.html, paper.md, paper.tex, figures and table2.json. The same command, or
+one with more parts, data sets or seeds, goes on where it was interrupted. Methods under MPC run in
+the clear with the integers of MPC, which give the same result to the last bit; --mpc runs them as
+they are deployed. Table 3 always does.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `secure-fl paper`."""
+    parser.description = "Run the evaluation of the paper, cell by cell, and report it."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = HELP
+    parser.add_argument(
+        "settings", nargs="*", metavar="SETTING", help="as of `secure-fl run`: rounds=50, ..."
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help="table1, table2, fig3, ...; default: all"
+    )
+    parser.add_argument("--quick", action="store_true", help="few rounds and one seed, as a try")
+    parser.add_argument("--seeds", type=int, metavar="N", help="how many; default: 5")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="S", help="default: 0")
+    parser.add_argument("--data", nargs="+", default=["support2"], metavar="NAME")
+    parser.add_argument("--mpc", action="store_true", help="run methods as they are deployed")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes side by side")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="new folder, or that of the same command to go on with",
+    )
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run what is missing, write page and tables; returns the exit status.
+
+    Raises:
+        InputError: a number that cannot be, a folder of something else.
+        ConfigError: settings that do not fit.
+    """
+    from eval.jobs.progress import GroupLines
+    from eval.jobs.starting import command_line
+    from eval.paper.cells import plan_parts, run_parts
+    from eval.paper.page import Made, write_paper
+    from eval.paper.parts import QUICK, chosen
+    from secure_fl.errors import require
+
+    count = options.seeds if options.seeds is not None else 1 if options.quick else 5
+    require(1 <= count <= 1000, "--seeds", "from 1 to 1000", count)
+    first = options.first_seed
+    require(0 <= first <= 2**32, "--first-seed", "from 0 to 2**32", first)
+    own = [line for line in options.settings if line.partition("=")[0] in ("seed", "data")]
+    require(not own, "settings", "without seed= and data=, for which there are options", own)
+    parts = chosen(options.only)
+    seeds = range(first, first + count)
+    settings = [*(QUICK if options.quick else ()), *options.settings]
+    wanted = plan_parts(parts, options.data, seeds, settings, options.mpc)
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = run_parts(wanted, options.out, options.jobs, GroupLines())
+    made = Made(options.data, seeds, settings, options.mpc, shlex.join(command_line()))
+    page = write_paper(options.out, parts, rows, made)
+    print(f"page: {shown(page)}")
+    return 0

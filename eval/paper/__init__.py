@@ -1,0 +1,1 @@
+"""The paper's evaluation, cell by cell: `secure-fl paper`."""

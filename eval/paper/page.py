@@ -1,0 +1,123 @@
+"""The paper's parts as one HTML page, Markdown, LaTeX, PNGs, and JSON rows."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eval.paper.latex import latex
+from eval.paper.parameters import parameter_sheet
+from eval.paper.parts import PARTS
+from eval.paper.rows import Row, compared, published
+from eval.paper.sections import SAYS, Section, sections
+from eval.report.pages import render_page
+from eval.tables.summary import markdown_sheets
+from secure_fl.files import write_atomic, write_json
+
+PAGE, MARKDOWN, LATEX, FIGURES = "paper.html", "paper.md", "paper.tex", "figures"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was asked for.
+
+    Attributes:
+        data: data sets.
+        seeds: of each.
+        settings: beyond the parts' own.
+        mpc: whether the methods ran under MPC.
+        command: as the user typed it.
+    """
+
+    data: Sequence[str]
+    seeds: Sequence[int]
+    settings: Sequence[str]
+    mpc: bool
+    command: str
+
+
+def write_paper(
+    folder: Path, parts: Sequence[str], rows: Mapping[str, Sequence[Row]], made: Made
+) -> Path:
+    """Write all into a folder; return the page's path.
+
+    Args:
+        folder: existing.
+        parts: names, in order.
+        rows: of each part, from `eval.paper.cells.run_parts`.
+        made: what was asked for.
+    """
+    shown = {name: _sections(name, rows.get(name, ()), made) for name in parts}
+    listed = [section for each in shown.values() for section in each]
+    sheets = [sheet for section in listed for sheet in section.sheets]
+    pictures = {id(section): _pictures(section) for section in listed}
+    (folder / FIGURES).mkdir(exist_ok=True)
+    for section in listed:
+        for name, (light, _) in pictures[id(section)].items():
+            place = "_".join(word for word in (section.part, section.data, name) if word)
+            write_atomic(folder / FIGURES / f"{place}.png", light)
+    write_atomic(folder / MARKDOWN, markdown_sheets(sheets).encode())
+    write_atomic(folder / LATEX, "\n".join(map(latex, sheets)).encode())
+    for name in ("table2", "section41"):
+        if rows.get(name):
+            write_json(folder / f"{name}.json", published(compared(list(rows[name]))))
+    page = render_page(
+        "paper.html",
+        facts=_facts(made),
+        several=len(made.data) > 1,
+        parts=[
+            {
+                "name": name,
+                "short": PARTS[name].title.partition(":")[0],
+                "title": PARTS[name].title,
+                "says": SAYS[name],
+                "sections": [_shown(each, pictures[id(each)]) for each in shown[name]],
+            }
+            for name in parts
+        ],
+        how="The command that made this page; given again, it reads what is there and draws anew.",
+        command=made.command,
+    )
+    write_atomic(folder / PAGE, page.encode())
+    return folder / PAGE
+
+
+def _sections(name: str, rows: Sequence[Row], made: Made) -> list[Section]:
+    if not PARTS[name].experiments:
+        return [Section(name, "", [parameter_sheet(made.data[0], made.settings)])]
+    return sections(name, rows)
+
+
+def _pictures(section: Section) -> dict[str, tuple[bytes, bytes]]:
+    """PNGs on light and on dark paper."""
+    drawn = {name: (draw(False), draw(True)) for name, draw in section.figures.items()}
+    return {
+        name: (light, dark)
+        for name, (light, dark) in drawn.items()
+        if light is not None and dark is not None
+    }
+
+
+def _shown(section: Section, pictures: Mapping[str, tuple[bytes, bytes]]) -> dict[str, Any]:
+    return {
+        "data": section.data,
+        "sheets": section.sheets,
+        "figures": [
+            {
+                "words": f"{PARTS[section.part].title}: {name.replace('_', ' ')}",
+                "light": base64.b64encode(light).decode(),
+                "dark": base64.b64encode(dark).decode(),
+            }
+            for name, (light, dark) in pictures.items()
+        ],
+    }
+
+
+def _facts(made: Made) -> list[tuple[str, str]]:
+    where = "as deployed" if made.mpc else "in the clear with the integers of MPC"
+    seeds = ", ".join(map(str, made.seeds))
+    told = [("Data", ", ".join(made.data)), ("Seeds", seeds), ("Methods under MPC ran", where)]
+    return [*told, *([("Settings", " ".join(made.settings))] if made.settings else [])]

@@ -1,0 +1,232 @@
+"""`secure-fl paper`: each cell is a run of its own, run once, kept, and told with all columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, roc_auc_score
+
+import secure_fl
+from eval.cli.main import main
+from eval.jobs.watched import confusion, told
+from eval.paper.cells import merged, plan_parts
+from eval.paper.dynamics import alarms_of, suspension_sheet
+from eval.paper.latex import latex
+from eval.paper.parts import PARTS, chosen
+from eval.paper.rows import COLUMNS, compared, looks_of, mean_text, published
+from eval.tables.sheet import Sheet
+from secure_fl.errors import ConfigError
+from secure_fl.settings.config import load_config
+from secure_fl.simulation.prepare import prepare
+
+SMALL = ["data.rows=400", "data.hospitals=4", "rounds=2", "train.epochs=1", "malicious=0.25"]
+FEW = ["attacks=[backdoor]", "defences=[fedavg,paper]"]
+PART_NAMES = ["table1", "table2", "reputation"]
+
+
+def run(folder: Path, *more: str) -> int:
+    settings = [word for word in more if "=" in word]
+    options = [word for word in more if "=" not in word]
+    command = ["paper", *SMALL, *FEW, *settings, "--data", "digits", "--jobs", "1"]
+    return main([*command, "--out", str(folder), *options])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Parts that share their cells: two methods and the root alone, one seed."""
+    place = tmp_path_factory.mktemp("paper") / "made"
+    assert run(place, "--only", *PART_NAMES, "--seeds", "1", "--first-seed", "1") == 0
+    return place
+
+
+def test_table2_has_every_column_and_what_a_run_of_its_own_gives(folder: Path) -> None:
+    rows = json.loads((folder / "table2.json").read_text())
+    assert [tuple(row) for row in rows] == [COLUMNS] * 5
+    told_cells = [(row["method"], row["attack"], row["malicious"], row["seed"]) for row in rows]
+    assert told_cells == [
+        *(("fedavg", "none", 0.0, 1), ("fedavg", "backdoor", 0.25, 1)),
+        *(("paper", "none", 0.0, 1), ("paper", "backdoor", 0.25, 1)),
+        ("root_only", "none", 0.0, 1),
+    ]
+    settings = ["data=digits", *SMALL, "defence=fedavg", "attack=backdoor", "seed=1"]
+    alone = secure_fl.run(settings)
+    federation = prepare(load_config(settings))
+    test = federation.data.test
+    shares = federation.logits(alone.model, test.x).softmax(dim=1).numpy()
+    expected = roc_auc_score(test.y, shares, multi_class="ovr")
+    assert rows[1]["auc"] == pytest.approx(expected, abs=1e-4)
+    assert rows[0]["auc"] < rows[4]["auc"]  # two rounds teach less than the root's own training
+    assert rows[1]["gain_retained"] is None
+    assert rows[2]["detection_recall"] is None  # nobody is malicious
+    assert rows[3]["detection_recall"] is not None
+
+
+def test_cells_are_run_once_however_many_parts_show_them(folder: Path) -> None:
+    kept = [path for path in (folder / "cells").glob("*/*.json") if len(path.stem) == 64]
+    assert len(kept) == 5
+    page = (folder / "paper.html").read_text()
+    for name in PART_NAMES:
+        assert PARTS[name].title.partition(":")[0] in page
+    assert "<script" not in page
+    linked = set(re.findall(r'href="#([\w-]+)"', page))
+    assert linked == {*PART_NAMES, "repeat"}
+
+
+def test_the_same_command_runs_nothing_again_and_draws_the_same(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*.json")}
+    table = (folder / "table2.json").read_bytes()
+    assert run(folder, "--only", "table2", "--seeds", "1", "--first-seed", "1") == 0
+    assert {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*.json")} == before
+    assert (folder / "table2.json").read_bytes() == table
+    assert "[5/5]" in capsys.readouterr().out
+
+
+def test_tables_are_there_in_three_forms(folder: Path) -> None:
+    markdown, tex = (folder / "paper.md").read_text(), (folder / "paper.tex").read_text()
+    page = (folder / "paper.html").read_text()
+    for text in (markdown, tex, page):
+        assert "Confusion" not in text  # of ten classes there are none
+        assert "Federated gain retained" in text
+    assert tex.count("\\begin{tabular}") == tex.count("\\end{tabular}") == markdown.count("|---|")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--only", "tabel1"], "did you mean table1?"),
+        (["--seeds", "0"], "--seeds must be from 1 to 1000; got 0"),
+        (["seed=3"], "settings must be without seed= and data="),
+        (["roudns=3"], "did you mean rounds?"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    arguments: list[str], match: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert run(tmp_path / "none", *arguments) == 2
+    assert match in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_parts_come_in_the_paper_s_order() -> None:
+    assert chosen(["fig5", "table2"]) == ["table2", "fig5"]
+    assert chosen(None) == list(PARTS)
+    with pytest.raises(ConfigError, match="--only"):
+        chosen(["figure"])
+
+
+def test_late_attacks_are_other_cells_than_early_ones_and_clean_runs_the_same() -> None:
+    wanted = plan_parts(["table2", "drift"], ["digits"], [0], [*SMALL, *FEW])
+    early, late = (want.groups for want in wanted)
+    groups = merged([*early, *late])
+    assert [len(group.attacked) for group in groups] == [2, 2, 0]
+    starts = [run.config.attack.schedule.start for _, _, run in groups[0].attacked]
+    assert starts == [1, 2]
+    # Under MPC in deployment: in the clear here, with the integers of MPC.
+    assert [group.clean.config.defence.backend for group in groups] == ["plain", "fixed", "plain"]
+
+
+def test_methods_look_alike_in_every_figure() -> None:
+    few = looks_of([{"defence": name} for name in ("guarded", "fedavg")])
+    many = looks_of([{"defence": name} for name in ("fedavg", "robust", "paper", "guarded")])
+    assert [look.name for look in few] == ["fedavg", "guarded"]
+    assert {look.name: look.colour for look in few}.items() <= {
+        look.name: look.colour for look in many
+    }.items()
+
+
+def test_means_are_told_with_the_half_width_of_the_interval() -> None:
+    # Of 1, 2, 3: s = 1, t(0.975, 2) = 4.303, half = 4.303 / sqrt(3).
+    assert mean_text([0.01, 0.02, 0.03]) == "2.0 ±2.5"
+    assert mean_text([-0.1], sign=True) == "−10.0"
+    assert mean_text([0.0001], sign=True) == "0.0"
+    assert mean_text([]) == "–"
+
+
+def test_confusion_matrix_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    truth, predicted = rng.integers(3, size=50), rng.integers(3, size=50)
+    assert confusion(truth, predicted, 3) == confusion_matrix(truth, predicted).tolist()
+
+
+def test_a_row_tells_its_rounds() -> None:
+    blank = {"mpc": {"rounds": 2}, "ledger_ms": 1.5, "accepted": [True] * 3, "loss": 0.5}
+    rows = [
+        {"round": 0},
+        {"round": 1, "suspended": [], "reputation": [1.0, 0.5, 1.0], "seconds": {"train": 1.0}},
+        {"round": 2, "suspended": [1], "reputation": [1.0, 0.2, 1.0], "seconds": {"train": 2.0}},
+        {"round": 3, "suspended": [1], "reputation": [1.0, 0.2, 1.0], "seconds": {"train": None}},
+    ]
+    found = told([rows[0], *(row | blank for row in rows[1:])], (1,))
+    assert found["suspended_in"] == [None, 2, None]
+    assert found["steps"] == {"train": 3.0}
+    assert found["traffic"] == {"rounds": 6}
+    assert found["ledger_ms"] == 4.5
+    assert found["history"]["loss"] == [0.5] * 3
+    assert found["reputation"][1] == [1.0, 0.2, 1.0]
+
+
+def test_alarms_are_counted_as_by_hand() -> None:
+    def row(drifts: list[float]) -> dict:
+        return {"history": {"drift": drifts}, "rounds_wanted": 8}
+
+    steady = [1.0] * 8
+    late = [1.0, 1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0]  # round 5, the first under attack
+    early = [1.0, 1.0, 1.0, 9.0, 1.0, 1.0, 1.0, 1.0]
+    # One alarm of two in a round under attack; of eight such rounds one has an alarm.
+    assert alarms_of([row(late), row(early)], [row(steady)]) == [
+        *("50.0", "12.5", "20.0", "1 of 2", "1", "0.0")
+    ]
+    assert alarms_of([row(steady)], [row(early)]) == ["0.0", "0.0", "0.0", "0 of 1", "–", "12.5"]
+
+
+def test_suspensions_are_counted_by_seat() -> None:
+    row = {
+        "defence": "paper",
+        "label": "P",
+        "attack": "backdoor",
+        "malicious_seats": [0, 1],
+        "reputation": [[0.5, 1.0, 1.0], [0.1, 1.0, 0.7]],
+        "suspended_in": [2, None, None],
+    }
+    (line,) = suspension_sheet([row]).body
+    assert line == ["P, backdoor", "0.55", "1 of 2", "2", "0.70", "0 of 1", "–"]
+
+
+def test_rows_are_compared_within_their_seed() -> None:
+    def row(defence: str, attack: str, seed: int, accuracy: float, auc: float) -> dict:
+        blank = dict.fromkeys(("attack_success_raw", "attack_success_base"))
+        blank |= dict.fromkeys(("detection_precision", "detection_recall"))
+        named = {"data": "a", "defence": defence, "attack": attack, "seed": seed, "malicious": 0.3}
+        return named | {"accuracy": accuracy, "auc": auc} | blank
+
+    rows = [
+        row("fedavg", "none", 0, 0.9, 0.90),
+        row("fedavg", "none", 1, 0.8, 0.805),
+        row("paper", "none", 0, 0.85, 0.85),
+        row("paper", "x", 0, 0.75, 0.82),
+        row("paper", "x", 1, 0.7, 0.8),
+        row("root_only", "none", 0, 0.8, 0.80),
+        row("root_only", "none", 1, 0.8, 0.80),
+    ]
+    made = compared(rows)
+    assert [each["degradation"] for each in made] == [
+        *(None, None, None),
+        pytest.approx(0.1),
+        *(None, None, None),  # the clean run of seed 1 is not there
+    ]
+    kept = [each["gain_retained"] for each in published(made)]
+    assert kept[3] == pytest.approx(0.2)
+    assert kept[4] is None  # at seed 1 FedAvg gains half a point
+
+
+def test_latex_escapes_what_it_reads_otherwise() -> None:
+    text = latex(Sheet("A & B", ["x_y", "50 %"], [["{a}", "1 ±2"]], "#1"))
+    assert "\\caption{A \\& B. \\#1}" in text
+    assert "x\\_y & 50 \\% \\\\" in text
+    assert "\\{a\\} & 1 $\\pm$2 \\\\" in text
