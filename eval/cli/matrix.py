@@ -94,5 +94,8 @@ def worst_cases(matrix: Matrix) -> str:
         )
         for line in body
     ]
-    note = "Percent. Success: over the clean base rate. Precision, recall: means over all attacks."
+    note = (
+        "Percent. Success: over the clean base rate. Recall: mean over all attacks; precision: "
+        "over those under which somebody was named."
+    )
     return "\n".join([*lines, note])

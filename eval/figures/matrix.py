@@ -15,7 +15,7 @@ from eval.figures.plotting import ink_colour, theme, to_png
 from eval.results.matrix import MEASURES, NO_ATTACK, Matrix, Measure
 from eval.results.style import attack_label
 
-_INCH_A_COLUMN, _INCH_A_ROW = 0.46, 0.26
+_INCH_A_COLUMN, _INCH_A_ROW = 0.33, 0.26
 
 
 def draw_matrix(matrix: Matrix, dark: bool = False) -> dict[str, bytes]:
@@ -31,6 +31,11 @@ def _attacked(matrix: Matrix, measure: Measure) -> np.ndarray:
     """A measure's values, without the clean run where nobody is to be named."""
     kept = [bool(measure.worst) or name != NO_ATTACK for name in matrix.attacks]
     return matrix.values[measure.key][:, kept]
+
+
+def map_size(rules: int, attacks: int) -> tuple[float, float]:
+    """Width and height of a heat map, inches."""
+    return max(5.0, 2.6 + _INCH_A_COLUMN * attacks), 1.9 + _INCH_A_ROW * rules
 
 
 def heat_map(matrix: Matrix, measure: Measure, dark: bool = False) -> bytes:
@@ -57,8 +62,7 @@ def heat_map(matrix: Matrix, measure: Measure, dark: bool = False) -> bytes:
     listed, names = [matrix.rules[i] for i in down], [matrix.attacks[j] for j in across]
     rules, attacks = len(listed), len(names)
     with theme(dark):
-        size = max(5.0, 2.6 + _INCH_A_COLUMN * attacks), 1.9 + _INCH_A_ROW * rules
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=map_size(rules, attacks), layout="constrained")
         axes = figure.subplots()
         harm = values if measure.worst == "highest" else -values
         low, high = float(np.nanmin(harm)), float(np.nanmax(harm))
@@ -88,8 +92,8 @@ def heat_map(matrix: Matrix, measure: Measure, dark: bool = False) -> bytes:
         axes.set_xticks(range(attacks), labels, rotation=60, ha="right", rotation_mode="anchor")
         axes.grid(visible=False)
         axes.tick_params(length=0)
-        share, seeds = f"{100 * matrix.malicious:.0f} % malicious", f"{matrix.seeds} seeds"
-        figure.suptitle(f"{measure.title}\npercent, {share}, mean of {seeds}")
+        share, seeds = f"{100 * matrix.malicious:.0f} % malicious", matrix.averaged
+        figure.suptitle(f"{measure.title}\npercent, {share}, {seeds}")
         return to_png(figure)
 
 
@@ -100,4 +104,4 @@ def _sign(axes: Axes, i: int, j: int, sign: str) -> None:
 def _cell(axes: Axes, i: int, j: int, value: float, harm: float) -> None:
     if not np.isnan(value):
         colour = "white" if harm > 0.6 else "black"
-        axes.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
+        axes.text(j, i, f"{round(value)}", ha="center", va="center", color=colour, fontsize=7)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
-from eval.figures.matrix import draw_matrix
+from eval.figures.matrix import draw_matrix, map_size
 from eval.report.pages import render_page
 from eval.results.matrix import (
     MEASURES,
@@ -17,6 +17,9 @@ from eval.results.matrix import (
 )
 from eval.results.style import attack_label
 from secure_fl.files import write_atomic
+
+# Of a heat map on the page: its numbers can be read.
+PIXELS_AN_INCH = 76
 
 
 def write_matrix(matrix: Matrix, folder: Path) -> Path:
@@ -49,7 +52,7 @@ def _page(matrix: Matrix, light: dict[str, bytes], dark: dict[str, bytes]) -> st
     return render_page(
         "matrix.html",
         malicious=f"{100 * matrix.malicious:.0f}",
-        seeds=matrix.seeds,
+        averaged=matrix.averaged,
         figures=[
             {
                 "title": measure.title,
@@ -60,7 +63,7 @@ def _page(matrix: Matrix, light: dict[str, bytes], dark: dict[str, bytes]) -> st
             for measure in MEASURES
             if measure.key in light
         ],
-        map_width=min(1100, 300 + 26 * len(matrix.attacks)),
+        map_width=round(PIXELS_AN_INCH * map_size(len(matrix.rules), len(matrix.attacks))[0]),
         worst_header=WORST_HEADER,
         worst=worst_lines(matrix),
         columns=[measure.title for measure in MEASURES],

@@ -28,10 +28,11 @@ class Measure(NamedTuple):
     worst: str
 
 
+PRECISION = Measure("detection_precision", "Detection precision", "")
 MEASURES = (
     Measure("accuracy", "Accuracy", "lowest"),
     Measure("attack_success_excess", "Attack success over the clean base rate", "highest"),
-    Measure("detection_precision", "Detection precision", ""),
+    PRECISION,
     Measure("detection_recall", "Detection recall", ""),
 )
 
@@ -55,6 +56,11 @@ class Matrix:
     seeds: int
     malicious: float
 
+    @property
+    def averaged(self) -> str:
+        """What each figure is: a mean of so many seeds, or one seed's."""
+        return "1 seed" if self.seeds == 1 else f"mean of {self.seeds} seeds"
+
     def worst(self, measure: Measure) -> dict[str, str]:
         """The attack that harms each rule most by a measure.
 
@@ -76,12 +82,19 @@ class Matrix:
         """One mean, NaN where there is none."""
         return float(self.values[measure][self.rules.index(rule), self.attacks.index(attack)])
 
-    def mean(self, measure: Measure, rule: str) -> float:
-        """A measure's mean over the attacks of a rule, NaN where there is none."""
-        line = self.values[measure.key][self.rules.index(rule)]
-        attacked = line[[attack != NO_ATTACK for attack in self.attacks]]
-        found = attacked[~np.isnan(attacked)]
-        return float(found.mean()) if len(found) else float("nan")
+    def mean_named(self, measure: Measure, rule: str) -> float:
+        """Mean detection precision or recall of a rule over attacks, NaN where nobody was named.
+
+        The precision is of the attacks under which somebody was named; the recall of all that were
+        run: where a rule without verdicts named nobody, it named none of the attackers.
+        """
+        row = self.rules.index(rule)
+        ran = ~np.isnan(self.values["accuracy"][row])
+        ran &= [attack != NO_ATTACK for attack in self.attacks]
+        found = self.values[measure.key][row, ran]
+        if np.isnan(found).all():
+            return float("nan")
+        return float(np.nanmean(found) if measure is PRECISION else np.nan_to_num(found).mean())
 
 
 WORST_HEADER = [
@@ -106,8 +119,8 @@ def worst_lines(matrix: Matrix) -> list[list[str]]:
             attack_label(lowest[rule]) if rule in lowest else "–",
             told(excess, rule, highest.get(rule)),
             attack_label(highest[rule]) if rule in highest else "–",
-            percent(matrix.mean(precision, rule)),
-            percent(matrix.mean(recall, rule)),
+            percent(matrix.mean_named(precision, rule)),
+            percent(matrix.mean_named(recall, rule)),
         ]
         for rule in matrix.rules
     ]

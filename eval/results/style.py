@@ -36,11 +36,32 @@ class Look(NamedTuple):
     dashes: str | tuple[int, tuple[float, ...]]
 
 
+# Names that the field writes in its own way, whole or by their words.
+_WRITTEN = {
+    NO_ATTACK: "No attack",
+    "inf_nan": "Inf/NaN",
+    "min_max": "Min-Max",
+    "min_sum": "Min-Sum",
+    "bc_layers": "BC-layers",
+    "fang_krum": "Fang-Krum",
+    "fang_trim": "Fang-trim",
+}
+_ABBREVIATED = {
+    **{word: word.upper() for word in ("a3fl", "alie", "dba", "ipm", "mpaf", "pgd")},
+    "poisonedfl": "PoisonedFL",
+}
+
+
 def attack_label(name: str) -> str:
-    """Name of an attack for people: "label_flip" -> "Label flip"."""
-    known = {"none": "No attack", "alie": "ALIE", "ipm": "IPM"}
-    plain = name.rsplit(":", 1)[-1].replace("_", " ")
-    return known.get(name, plain[:1].upper() + plain[1:])
+    """Name of an attack for people: "label_flip" -> "Label flip", "optimal_ipm" -> "Optimal IPM".
+
+    One of somebody's own, "module:name", goes by its name.
+    """
+    if name in _WRITTEN:
+        return _WRITTEN[name]
+    words = name.rsplit(":", 1)[-1].split("_")
+    plain = " ".join(_ABBREVIATED.get(word, word) for word in words)
+    return plain[:1].upper() + plain[1:]
 
 
 def defence_label(row: Row) -> str:

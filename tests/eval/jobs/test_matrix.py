@@ -120,10 +120,29 @@ def test_means_and_worst_cases() -> None:
     assert made.value("accuracy", "a", "x") == pytest.approx(0.6)
     assert np.isnan(made.value("accuracy", "b", "y"))
     assert made.worst(accuracy) == {"a": "y"}  # of b's one attack there is no worst
-    assert made.mean(accuracy, "a") == pytest.approx((0.6 + 0.25) / 2)
     assert made.refused == {("b", "y"): "<why>"}
     assert (made.seeds, made.malicious) == (2, 0.3)
     assert list(draw_matrix(made)) == ["accuracy"]
+
+
+def test_a_rule_that_names_nobody_has_named_no_attacker() -> None:
+    """One attack's rows refused at the door do not make it a rule that finds attackers."""
+    rows = rows_of({(rule, x): [0.9] for rule in ("mean", "krum") for x in ("none", "x", "y")})
+    door, found, missed = (
+        {"detection_precision": p, "detection_recall": r}
+        for p, r in ((1.0, 1.0), (0.5, 0.8), (None, 0.0))
+    )
+    for row in rows:
+        if row["attack"] == "x":
+            row |= door if row["defence"] == "mean" else found
+        elif row["attack"] == "y" and row["defence"] == "krum":
+            row |= missed
+    made = averaged(rows)
+    _, _, precision, recall = MEASURES
+    assert (made.mean_named(precision, "mean"), made.mean_named(recall, "mean")) == (1.0, 0.5)
+    assert (made.mean_named(precision, "krum"), made.mean_named(recall, "krum")) == (0.5, 0.4)
+    silent = averaged(rows_of({("mean", "none"): [0.9], ("mean", "x"): [0.9]}))
+    assert np.isnan(silent.mean_named(recall, "mean"))
 
 
 def test_a_reason_is_text_in_the_page(tmp_path: Path) -> None:
