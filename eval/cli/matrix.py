@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.cli.console import shown
+from eval.cli.workers import add_workers, workers
 
 if TYPE_CHECKING:
     from eval.results.matrix import Matrix
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--malicious", type=float, default=0.3, metavar="SHARE")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes side by side")
+    add_workers(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -60,7 +61,7 @@ def command(options: argparse.Namespace) -> int:
     from secure_fl.simulation.prepare import prepare
 
     require(1 <= options.seeds <= 1000, "--seeds", "from 1 to 1000", options.seeds)
-    require(1 <= options.jobs <= 256, "--jobs", "from 1 to 256", options.jobs)
+    given = workers(options)
     config = load_config(options.settings, options.allow)
     names = options.attacks or [name for name in attacks.names() if name != NO_ATTACK]
     rules = rule_names() if options.rules is None else options.rules
@@ -71,7 +72,8 @@ def command(options: argparse.Namespace) -> int:
     seeds = range(options.seeds)
     plan = matrix.plan_matrix(federation, names, listed, options.malicious, seeds, config)
     print(f"{plan.cells} cells, {len(plan.refused)} that cannot be, in {shown(options.out)}")
-    rows = run_groups(plan, options.jobs, options.out, lenient=True, tell=GroupLines())
+    told = GroupLines()
+    rows = run_groups(plan, folder=options.out, lenient=True, tell=told, **given)
     write_json(options.out / "matrix.json", rows)
     made = averaged(rows)
     page = write_matrix(made, options.out)

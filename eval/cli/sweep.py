@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.cli.console import shown
+from eval.cli.workers import add_workers, workers
 
 if TYPE_CHECKING:
     from eval.jobs.sweep import Sweep
@@ -22,6 +23,7 @@ examples:
   secure-fl sweep data=digits --attacks sign_flip --defences fedavg median --seeds 3 --out runs/a
   secure-fl sweep data.alpha=0.1,0.3,1.0 rounds=20 --attacks label_flip --out runs/alpha
   secure-fl sweep attack.params.strength=1,2,5 --attacks sign_flip --malicious 0.1 0.3 --out runs/s
+  secure-fl sweep rounds=20,200 --seeds 5 --parallel dask --cluster tcp://HOST:8786 --out runs/d
 
 The table is DIR/runs.csv, one row a run; runs.parquet too where pyarrow is installed. The same
 command, or one with more values, goes on where it was interrupted.
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seeds 0 to N-1 on data divided alike; default: that of the settings, of which "
         "seed=0,1 divides the data anew too",
     )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes side by side")
+    add_workers(parser)
     parser.add_argument(
         "--lenient", action="store_true", help="go on after a run that fails; its row says why"
     )
@@ -81,7 +83,7 @@ def command(options: argparse.Namespace) -> int:
     from eval.jobs.sweep import Sweep, plan_sweep
     from secure_fl.errors import require
 
-    seeds = options.seeds
+    given, seeds = workers(options), options.seeds
     require(seeds is None or 1 <= seeds <= 1000, "--seeds", "from 1 to 1000", seeds)
     plan, swept = plan_sweep(
         options.settings,
@@ -92,7 +94,8 @@ def command(options: argparse.Namespace) -> int:
         allow=options.allow,
     )
     print(f"{plan.cells} runs, results in {shown(options.out)}", flush=True)
-    rows = run_groups(plan, options.jobs, options.out, options.lenient, GroupLines(swept))
+    told = GroupLines(swept)
+    rows = run_groups(plan, folder=options.out, lenient=options.lenient, tell=told, **given)
     found = Sweep(rows, swept)
     print(means(found))
     for path in found.save(options.out):

@@ -6,26 +6,23 @@ A group is one defence with one seed: its cells share a clean run, from which th
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
-import sys
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from eval.jobs.run_lock import only_writer
+from eval.jobs.parallel import Workers, side_by_side
+from eval.jobs.run_lock import LOCK, only_writer
 from eval.jobs.single import Planned, drawn
 from eval.results.entries import CLAIM, KEYS
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError, require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json, read_json, sha256, write_atomic, write_json
-from secure_fl.imports import look_in
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.simulation.folder import model_bytes, read_model
@@ -34,7 +31,6 @@ Row = dict[str, Any]
 # Told cells done, cells in all, and the rows of the group that is done.
 Tell = Callable[[int, int, list[Row]], None]
 NO_ATTACK = "none"
-MAX_JOBS = 256
 
 
 class PlanCell(Protocol):
@@ -181,36 +177,22 @@ def _attack_names(listed: Mapping[int, AttackConfig]) -> dict[int, str]:
     return names
 
 
-def check_portable(objects: Sequence[Any]) -> None:
-    """Refuse what another process could not be handed.
-
-    Raises:
-        InputError: it cannot be pickled, or its class is in a notebook or a terminal.
-    """
-    interactive = not hasattr(sys.modules["__main__"], "__file__")
-    for thing in objects:
-        place = f"{type(thing).__name__}, for jobs above 1,"
-        if interactive and type(thing).__module__ == "__main__":
-            raise InputError(f"{place} must stand in a file: other processes cannot see a notebook")
-        try:
-            pickle.dumps(thing)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise InputError(f"{place} must be one that can be pickled: {error}") from error
-
-
 def run_groups(
     plan: Plan,
     jobs: int = 1,
     folder: Path | None = None,
     lenient: bool = False,
     tell: Tell | None = None,
+    parallel: str = "loky",
+    cluster: str | None = None,
 ) -> list[Row]:
     """Run what the folder does not hold yet.
 
     Args:
         plan: see `plan_groups`.
-        jobs: processes side by side.
-        folder: new, or of a sweep on the same data that was interrupted; None keeps nothing.
+        jobs, parallel, cluster: who works side by side (`eval.jobs.parallel.Workers`).
+        folder: new, or of a sweep on the same data that was interrupted; None keeps nothing. On a
+            cluster one that all workers see under this name.
         lenient: a cell that cannot be run holds the reason (`refused`), and others go on.
         tell: told after each group.
 
@@ -220,12 +202,16 @@ def run_groups(
     Raises:
         InputError: the folder holds something else, or another process writes there.
     """
-    require(1 <= jobs <= MAX_JOBS, "jobs", f"from 1 to {MAX_JOBS}", jobs)
-    if folder is not None:
-        _claim(folder, plan.groups)
+    workers = Workers(jobs, parallel, cluster)
+    place = None if folder is None else folder.resolve()
     done, made = 0, {}
-    with nullcontext() if folder is None else only_writer(folder):
-        for index, rows in _results(plan.groups, jobs, folder, lenient):
+    with ExitStack() as held:
+        if place is not None:
+            _check_place(place)
+            place.mkdir(parents=True, exist_ok=True)
+            held.enter_context(only_writer(place))
+            _claim(place, plan.groups)
+        for index, rows in _results(plan.groups, workers, place, lenient):
             made[index] = rows
             done += len(rows)
             if tell is not None:
@@ -234,37 +220,38 @@ def run_groups(
 
 
 def _results(
-    groups: Sequence[Group], jobs: int, place: Path | None, lenient: bool
+    groups: Sequence[Group], workers: Workers, place: Path | None, lenient: bool
 ) -> Iterator[tuple[int, list[Row]]]:
     """Index and rows of each group when it is done; those that the folder holds come first."""
     paths = [_paths(group, place) for group in groups]
     held = [all(path is not None and path.exists() for path in each) for each in paths]
     missing = [index for index in range(len(groups)) if not held[index]]
-    here = [index for index in range(len(groups)) if held[index] or min(jobs, len(missing)) < 2]
-    for index in here:
-        yield index, _run_group(groups[index], paths[index], lenient)
-    if len(here) == len(groups):
+    alone = not workers.elsewhere and min(workers.jobs, len(missing)) < 2
+    for index in range(len(groups)):
+        if held[index] or alone:
+            yield index, _run_group((groups[index], paths[index]), lenient)
+    if alone or not missing:
         return
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    # A module of one's own is found in the current directory there as here.
-    places = ([os.getcwd()],)
-    with ProcessPoolExecutor(min(jobs, len(missing)), context, look_in, places) as pool:
-        waiting = {
-            pool.submit(_run_group, groups[index], paths[index], lenient): index
-            for index in missing
-        }
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    call = partial(_run_group, lenient=lenient)
+    pieces = [(groups[index], paths[index]) for index in missing]
+    for number, rows in side_by_side(call, pieces, workers):
+        yield missing[number], rows
 
 
-def _run_group(group: Group, paths: Sequence[Path | None], lenient: bool) -> list[Row]:
+def _run_group(piece: tuple[Group, Sequence[Path | None]], lenient: bool) -> list[Row]:
     """Rows of a group's cells, those that the folder has read from it.
 
     Where `lenient`, an attack without a clean run is measured by itself.
+
+    Raises:
+        InputError: the folder is not there, at a worker on another machine.
     """
+    group, paths = piece
+    if paths[0] is not None and not (paths[0].parent / CLAIM).exists():
+        raise InputError(
+            f"{paths[0].parent} must be a folder that every worker sees; it is not there on "
+            f"{socket.gethostname()}"
+        )
     kept = None if paths[0] is None else paths[0].with_suffix(".npy")
     model = read_model(kept) if kept is not None and kept.exists() else None
 
@@ -325,21 +312,27 @@ def _row(
     return named | measured
 
 
-def _claim(place: Path, groups: Sequence[Group]) -> None:
-    """Make the folder of a sweep, or find that it belongs to these data.
+def _check_place(place: Path) -> None:
+    """Refuse a folder of something else before anything is written.
 
     Raises:
-        InputError: it holds something else, or a sweep on other data.
+        InputError: it is no folder, or holds what no sweep made.
+    """
+    if place.exists() and not (place / CLAIM).exists():
+        held = {path.name for path in place.iterdir()} if place.is_dir() else {""}
+        require(held <= {LOCK}, "folder", "new or a sweep's", str(place))
+
+
+def _claim(place: Path, groups: Sequence[Group]) -> None:
+    """Make a folder that of a sweep, or find that it belongs to these data.
+
+    Raises:
+        InputError: it is of a sweep on other data.
     """
     hashes = sorted({group.federation.data_sha256 for group in groups})
     path, said = place / CLAIM, {"data_sha256": hashes}
     if path.exists():
         held = read_json(path)
         require(held == said, f"{path}", "of a sweep on these data", held)
-        return
-    if place.exists():
-        require(
-            place.is_dir() and not any(place.iterdir()), "folder", "new or a sweep's", str(place)
-        )
-    place.mkdir(parents=True, exist_ok=True)
-    write_json(path, said)
+    else:
+        write_json(path, said)

@@ -15,16 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.jobs.gains import add_gains
-from eval.jobs.groups import (
-    MAX_JOBS,
-    NO_ATTACK,
-    Plan,
-    Row,
-    Tell,
-    check_portable,
-    plan_groups,
-    run_groups,
-)
+from eval.jobs.groups import NO_ATTACK, Plan, Row, Tell, plan_groups, run_groups
+from eval.jobs.parallel import Workers, check_portable
 from eval.jobs.single import plan_cell, plan_run
 from eval.results.entries import KEYS
 from eval.results.intervals import interval
@@ -107,8 +99,17 @@ class Sweep:
         frame.to_csv(written[0], index=False)
         if find_spec("pyarrow") is not None:
             written.append(place / f"{TABLE}.parquet")
-            frame.to_parquet(written[1], index=False)
+            frame.apply(_of_one_type).to_parquet(written[1], index=False)
         return written
+
+
+def _of_one_type(column: pandas.Series) -> pandas.Series:
+    """A column as Parquet can hold it: values of several types, as those of a setting that may be
+    a number or a word, become texts."""
+    kinds = {type(value) for value in column.dropna()}
+    if len(kinds) < 2 or kinds <= {int, float}:
+        return column
+    return column.map(str, na_action="ignore")
 
 
 def sweep(
@@ -122,6 +123,8 @@ def sweep(
     *,
     lenient: bool = False,
     tell: Tell | None = None,
+    parallel: str = "loky",
+    cluster: str | None = None,
     allow: Sequence[str] = (),
     **choices: Any,
 ) -> Sweep:
@@ -143,6 +146,9 @@ def sweep(
             keeps nothing.
         lenient: a cell that fails holds the reason (`refused`), and others go on.
         tell: called after each group, a defence with a seed: cells done, cells in all, its rows.
+        parallel: by joblib: "loky", processes of this machine; "dask" or "ray", workers of a
+            cluster, which all see the folder under its name.
+        cluster: address of that; None: the Dask client that this program has, or what Ray finds.
         allow: with settings, further names of code of one's own.
         choices: on a federation, for every cell, as `secure_fl.run` takes them: rounds, backend,
             train, ...
@@ -152,14 +158,14 @@ def sweep(
             process that writes there.
         SecureFLError: a name, type or value that does not fit; nothing has run then.
     """
-    require(1 <= jobs <= MAX_JOBS, "jobs", f"from 1 to {MAX_JOBS}", jobs)
+    workers = Workers(jobs, parallel, cluster)
     plan, swept = plan_sweep(
         federation, attacks, defences, malicious, seeds, allow=allow, **choices
     )
-    if jobs > 1:
+    if jobs > 1 or workers.elsewhere:
         check_portable([federation, *(attacks or ()), *(defences or ())])
     place = None if folder is None else Path(folder)
-    rows = run_groups(plan, jobs, place, lenient, tell)
+    rows = run_groups(plan, jobs, place, lenient, tell, parallel, cluster)
     return Sweep(add_gains(rows, ("seed", *swept)), swept)
 
 

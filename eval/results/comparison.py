@@ -21,12 +21,13 @@ from secure_fl.errors import InputError, near, require
 MEASURES: Mapping[str, str] = {
     "accuracy": "Accuracy",
     "auc": "AUC",
+    "gain_retained": "Federated gain retained",
     "attack_success_excess": "Attack success over the clean base rate",
     "detection_precision": "Detection precision",
     "detection_recall": "Detection recall",
 }
 # What names of shares begin with: they are told in percent, and their differences in points.
-_SHARES = ("accuracy", "precision", "recall", "f1", "threshold", "attack_", "detection_")
+_SHARES = ("accuracy", "precision", "recall", "f1", "threshold", "attack_", "detection_", "gain_")
 
 
 def is_share(measure: str) -> bool:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+
 from eval.cli.sweep import means
 from eval.jobs.sweep import Sweep
 
@@ -20,3 +25,18 @@ def test_means_of_all_measures_with_their_intervals() -> None:
         *("50.0", "[50.0,", "50.0]", "25.0", "[25.0,", "25.0]"),
     ]
     assert mean.split()[-2:] == ["-", "-"]
+
+
+def test_parquet_has_a_row_a_run_whatever_a_setting_is(tmp_path: Path) -> None:
+    """A setting may be a number, a word or nothing; a run that failed has no figures."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
+    values: list[Any] = [0.5, "auto", None, True]
+    rows = [{"defence": "krum", "seed": n, "x": x, "accuracy": 0.5} for n, x in enumerate(values)]
+    rows.append({"defence": "krum", "seed": 4, "x": 1.0, "refused": "too few"})
+    written = Sweep(rows).save(tmp_path)
+    assert [path.name for path in written] == ["runs.csv", "runs.parquet"]
+    told = parquet.read_table(written[1]).to_pylist()
+    assert [row["x"] for row in told] == ["0.5", "auto", None, "True", "1.0"]
+    assert [row["accuracy"] for row in told] == [0.5] * 4 + [None]
+    assert [row["refused"] for row in told] == [None] * 4 + ["too few"]
+    assert [row["seed"] for row in told] == list(range(5))

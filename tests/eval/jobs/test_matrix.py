@@ -13,6 +13,7 @@ import secure_fl
 from eval.cli.main import main
 from eval.figures.matrix import draw_matrix
 from eval.jobs.matrix import bare_rule
+from eval.jobs.run_lock import only_writer
 from eval.report.matrix_page import write_matrix
 from eval.results.matrix import MEASURES, averaged, worst_lines
 from secure_fl.settings.config import load_config
@@ -79,6 +80,14 @@ def test_the_same_command_reads_what_is_there(folder: Path, capsys: pytest.Captu
         for data in ((folder / "matrix.json").read_bytes(), before)
     )
     assert after == was
+
+
+def test_two_at_once_are_refused(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with only_writer(folder):
+        assert run(folder, "--seeds", "2", "--malicious", "0.25") == 2
+    assert "is writing into" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_page_and_maps_show_all(folder: Path) -> None:
@@ -170,7 +179,7 @@ def test_what_cannot_be_is_said_and_the_rest_goes_on(
     ("arguments", "match"),
     [
         (["--seeds", "0"], "--seeds must be from 1 to 1000; got 0"),
-        (["--jobs", "0"], "--jobs must be from 1 to 256; got 0"),
+        (["--jobs", "0"], "jobs must be from 1 to 256; got 0"),
         (["--malicious", "0.6"], "malicious must be in (0, 0.5]; got 0.6"),
         (["--rules", "mean", "mean"], "defences must be a list without repeated names"),
         (["--rules", "krmu"], "did you mean krum?"),

@@ -17,21 +17,16 @@ from eval.jobs.sweep import Sweep, sweep
 from eval.results.intervals import interval
 from secure_fl.errors import ConfigError, InputError
 from secure_fl.federation import Federation
+from tests.support import tiny_federation
+from tests.support.tiny_federation import rows
 
 FAST: dict[str, Any] = {"rounds": 1, "train": {"epochs": 1, "lr": 0.02}, "malicious": [0.25, 0.5]}
 ASKED: dict[str, Any] = {"attacks": ["label_flip", SignFlip(3.0)], "defences": ["fedavg", "median"]}
 
 
-def rows(m: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    x = np.random.default_rng(seed).random((m, 5))
-    return x, x[:, :3].argmax(axis=1)
-
-
 @pytest.fixture(scope="module")
 def federation() -> Federation:
-    return Federation.from_arrays(
-        [rows(60, i) for i in range(4)], rows(40, 10), [rows(30, 20)], rows(90, 30)
-    )
+    return tiny_federation.made()
 
 
 def timeless(found: Sweep) -> list[dict[str, Any]]:
@@ -58,11 +53,6 @@ def test_a_sweep_has_every_cell_once(whole: Sweep, federation: Federation) -> No
     here = frame[(frame["attack"] == "sign_flip") & (frame["defence"] == "median")]
     here = here[(here["seed"] == 1) & (here["malicious"] == 0.5)]
     assert here["model_sha256"].tolist() == [alone.closing["model_sha256"]]
-
-
-def test_processes_side_by_side_give_the_same(whole: Sweep, federation: Federation) -> None:
-    found = secure_fl.sweep(federation, **ASKED, **FAST, seeds=[0, 1, 2], jobs=2)
-    assert timeless(found) == timeless(whole)
 
 
 OWN = """

@@ -1,0 +1,33 @@
+"""Options of commands whose runs stand side by side: how many, and on which machines."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Add them to a command's."""
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes side by side")
+    parser.add_argument(
+        "--parallel",
+        default="loky",
+        metavar="WHERE",
+        help="by joblib: loky, processes of this machine (default); dask or ray, workers of a "
+        "cluster, which all see DIR under its name",
+    )
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="of the Dask scheduler, as tcp://HOST:8786, or of Ray"
+    )
+
+
+def workers(options: argparse.Namespace) -> dict[str, Any]:
+    """What `eval.jobs.groups.run_groups` takes of them.
+
+    Raises:
+        InputError: a number or a place that cannot be, or a package that is not there.
+    """
+    from eval.jobs.parallel import Workers
+
+    return asdict(Workers(options.jobs, options.parallel, options.cluster))
