@@ -17,8 +17,9 @@ class LyingValidator(Attack):
     "slander": every model is worthless; "praise": every model is perfect. The contract takes the
     median of each figure: a minority of those who attest cannot move it past honest values. A
     majority blinds it: no model looks worse than the one before, and none is rolled back any more.
-    Nothing on the chain shows that; who measures the models again finds other figures. Lies are
-    told in all rounds, whatever the schedule, and without a ledger they reach the records alone.
+    Nothing on the chain shows that; who measures the models again finds other figures. The
+    initial model is lied about as in round 1, the final one as in one round more; without a ledger
+    lies reach the records alone.
     Own attack.
 
     Attributes:

@@ -182,12 +182,13 @@ def measure_cell(
         model = read_model(model_path(records.folder, number))
         now = judge.observe(number, model, recorded(records, number))
         if row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]:
-            now |= measured([each.judge(federation, model) for each in validators])
+            now |= measured([each.judge(federation, model, number) for each in validators])
         place = f"{records.place}/rounds.jsonl line {number + 1}"
         report.compare(place, row, _known(now, unknown))
     final = read_model(records.folder / "models" / "final.npy")
     if records.closing["candidate_sha256"] == records.closing["model_sha256"]:
-        now = dict(measured([each.judge(federation, final) for each in validators]))
+        entry = len(records.rounds)
+        now = dict(measured([each.judge(federation, final, entry) for each in validators]))
         report.compare(f"{records.place}/closing.json", records.closing, now)
         yield from _check_finish(cell, records, final, public)
     memory = recorded(records, len(records.rounds) - 1)

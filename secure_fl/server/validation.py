@@ -41,8 +41,14 @@ class Validator:
         self._key = key
         self.cpu_ms = 0.0
 
-    def judge(self, federation: Federation, model: torch.Tensor) -> Verdict:
-        """Test a model (d,) of a federation."""
+    def judge(self, federation: Federation, model: torch.Tensor, number: int = 0) -> Verdict:
+        """Test a model (d,) of a federation.
+
+        Args:
+            federation: whose model it is.
+            model: of parameters.
+            number: round that proposed it; 0 the initial model, one above the last the final one.
+        """
         logits = federation.logits(model, self._rows.x)
         predicted = logits.argmax(dim=1)
         return Verdict(

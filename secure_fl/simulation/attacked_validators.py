@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -18,31 +20,46 @@ from secure_fl.server.validation import Validator, Verdict
 from secure_fl.simulation.attackers import Attackers
 
 
+class Liar(NamedTuple):
+    """For whom a validator lies, and when.
+
+    Attributes:
+        attack: what it says.
+        lies: whether it does in a round.
+    """
+
+    attack: Attack
+    lies: Callable[[int], bool]
+
+
 class LyingValidator(Validator):
-    """A validator that signs what an attack has it say.
+    """A validator that signs what an attack has it say, in the rounds in which that acts.
 
     Args:
         rows, key: as of a `Validator`.
-        attack: whose it is.
+        liar: for whom it lies, and when.
         seat: among all validators.
     """
 
-    def __init__(self, rows: Split, key: ValidatorKey | None, attack: Attack, seat: int) -> None:
+    def __init__(self, rows: Split, key: ValidatorKey | None, liar: Liar, seat: int) -> None:
         super().__init__(rows, key)
-        self._attack, self._seat = attack, seat
+        self._liar, self._seat = liar, seat
 
-    def judge(self, federation: Federation, model: torch.Tensor) -> Verdict:
-        """What it says of a model (d,), having tested it."""
-        measured = super().judge(federation, model)
-        return Verdict(*self._attack.testify(Testimony(*measured), self._seat))
+    def judge(self, federation: Federation, model: torch.Tensor, number: int = 0) -> Verdict:
+        """What it says of a model (d,), having tested it; of the initial one as in round 1."""
+        measured = super().judge(federation, model, number)
+        if not self._liar.lies(max(number, 1)):
+            return measured
+        return Verdict(*self._liar.attack.testify(Testimony(*measured), self._seat))
 
 
-def liars(attackers: Attackers, validators: int) -> list[Attack | None]:
-    """The attack that each validator lies for, by seat; the first part's are the first ones."""
-    found: list[Attack | None] = []
-    for part in attackers.parts if attackers.count else ():
+def liars(attackers: Attackers, validators: int) -> list[Liar | None]:
+    """Who lies, by validators' seats; the first part's are the first ones."""
+    found: list[Liar | None] = []
+    for index, part in enumerate(attackers.parts if attackers.count else ()):
         if overrides(part.attack, "testify"):
-            found += [part.attack] * part.attack.dishonest(validators)
+            liar = Liar(part.attack, partial(attackers.acts, index))
+            found += [liar] * part.attack.dishonest(validators)
     return [*found, *[None] * validators][:validators]
 
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attacks import Attack
 from ledger.members.keys import Signer, simulation_key
 from ledger.protocol.roles import ValidatorKey
 from secure_fl.backends.aggregate import open_backend
@@ -31,7 +30,7 @@ from secure_fl.server.server import AddingServer, GuardedServer, Server
 from secure_fl.server.validation import Validator
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.schema import ExperimentConfig
-from secure_fl.simulation.attacked_validators import LyingValidator
+from secure_fl.simulation.attacked_validators import Liar, LyingValidator
 from secure_fl.simulation.cheating_hospital import CheatingHospital
 from secure_fl.simulation.secret import CellSecrets, RunSecret, public_members_seed
 
@@ -100,7 +99,7 @@ def make_validators(
     rows: Sequence[Split],
     contract: Contract | None = None,
     signers: Sequence[Signer] = (),
-    lying: Sequence[Attack | None] = (),
+    lying: Sequence[Liar | None] = (),
 ) -> tuple[Validator, ...]:
     """The validators of one cell, in order of seat.
 
@@ -108,15 +107,15 @@ def make_validators(
         rows: that each tests on.
         contract: that they sign for; None without a ledger.
         signers: their ledger keys, with a contract.
-        lying: the attack that each lies for, if it does.
+        lying: for which attack each lies and when, if it does.
     """
     keys: list[ValidatorKey | None] = [None] * len(rows)
     if contract is not None:
         keys = [ValidatorKey(*each, contract.messages) for each in enumerate(signers)]
-    attacked: Sequence[Attack | None] = lying or [None] * len(rows)
+    attacked: Sequence[Liar | None] = lying or [None] * len(rows)
     return tuple(
-        Validator(own, key) if attack is None else LyingValidator(own, key, attack, seat)
-        for seat, (own, key, attack) in enumerate(zip(rows, keys, attacked, strict=True))
+        Validator(own, key) if liar is None else LyingValidator(own, key, liar, seat)
+        for seat, (own, key, liar) in enumerate(zip(rows, keys, attacked, strict=True))
     )
 
 

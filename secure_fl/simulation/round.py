@@ -184,9 +184,9 @@ def measured(verdicts: Sequence[Verdict]) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in middle.items()}
 
 
-def judge(context: RunContext, model: torch.Tensor) -> list[Verdict]:
-    """What the validators measure on a model (d,)."""
-    return [validator.judge(context.federation, model) for validator in context.validators]
+def judge(context: RunContext, model: torch.Tensor, number: int) -> list[Verdict]:
+    """What the validators say of a model (d,) in a round; see `Validator.judge`."""
+    return [each.judge(context.federation, model, number) for each in context.validators]
 
 
 def run_round(
@@ -236,7 +236,7 @@ def run_round(
         step = server.step(state.model, result, root, state.server)
     candidate = step.candidate
     with clock.phase("validate"):
-        verdicts = judge(context, candidate)
+        verdicts = judge(context, candidate, number)
     accepted = verdicts_on_hospitals(result.accepted, settled.in_play)
     opened = openings(number, result)
     update_sha256, candidate_sha256 = update_hash(result.update), model_hash(candidate)
@@ -326,7 +326,7 @@ def close(
     """
     spent_before = ledger.cost_ms
     final = server.finish(state.model, state.server)
-    verdicts = judge(context, final)
+    verdicts = judge(context, final, number)
     ledger.open_round(number, model_hash(state.model))
     ledger.commit(number, {}, context.hospitals)
     absent = [None] * context.federation.hospitals

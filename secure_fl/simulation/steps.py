@@ -251,7 +251,7 @@ class Records:
 def first_row(context: RunContext, config: RunConfig) -> Row:
     """The row of round 0: hashes of settings, data and initial model, before anybody trained."""
     federation = context.federation
-    verdicts = judge(context, federation.initial)
+    verdicts = judge(context, federation.initial, 0)
     return {
         "round": 0,
         **measured(verdicts),

@@ -60,15 +60,24 @@ def test_a_minority_of_liars_moves_no_median_past_honest_figures() -> None:
     config, run = of("lying_validator", validators=1, kind="praise")
     federation = prepare(config)
     honest = judge(
-        make_context(RunConfig(config, run.defence, run.attack), federation), federation.initial
+        make_context(RunConfig(config, run.defence, run.attack), federation), federation.initial, 1
     )
-    said = judge(make_context(run, federation), federation.initial)
+    said = judge(make_context(run, federation), federation.initial, 1)
     assert said[0] == (1.0, 0.0, 1.0)
     assert said[1:] == honest[1:]
     for found, each in zip(medians(said), zip(*honest[1:], strict=True), strict=True):
         assert min(each) <= found <= max(each)
     run.attack.params["validators"] = 2
-    assert medians(judge(make_context(run, federation), federation.initial)) == (1.0, 0.0, 1.0)
+    assert medians(judge(make_context(run, federation), federation.initial, 1)) == (1.0, 0.0, 1.0)
+
+
+def test_liars_keep_to_the_schedule() -> None:
+    config, run = of("lying_validator", validators=1)
+    run.attack.schedule.start, run.attack.schedule.every = 2, 2
+    federation = prepare(config)
+    context = make_context(run, federation)
+    false = [judge(context, federation.initial, number)[0].loss == 100.0 for number in range(5)]
+    assert false == [False, False, True, False, True]
 
 
 def test_a_majority_of_liars_blinds_the_contract(played: Path) -> None:
