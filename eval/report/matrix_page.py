@@ -13,6 +13,7 @@ from eval.results.matrix import (
     WORST_HEADER,
     Matrix,
     percent,
+    to_csv,
     worst_lines,
 )
 from eval.results.style import attack_label
@@ -23,7 +24,8 @@ PIXELS_AN_INCH = 76
 
 
 def write_matrix(matrix: Matrix, folder: Path) -> Path:
-    """Write `matrix.html` and a PNG for every heat map; return the page's path."""
+    """Write `matrix.html`, `matrix.csv` and a PNG for every heat map; return the page's path."""
+    write_atomic(folder / "matrix.csv", to_csv(matrix).encode())
     light, dark = draw_matrix(matrix), draw_matrix(matrix, dark=True)
     for key, png in light.items():
         write_atomic(folder / f"matrix_{key}.png", png)

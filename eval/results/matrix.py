@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eval.results.style import attack_label
+from secure_fl.errors import InputError, require
 
 Row = Mapping[str, Any]
 NO_ATTACK = "none"
@@ -129,6 +132,48 @@ def worst_lines(matrix: Matrix) -> list[list[str]]:
 def percent(value: float) -> str:
     """A share in percent with one decimal; "–" for NaN."""
     return "–" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+_KEPT = ("rule", "attack", "malicious", "seeds", *(each.key for each in MEASURES), "refused")
+
+
+def to_csv(matrix: Matrix) -> str:
+    """A line a cell: its means to six decimals, empty where there is none, or why it was refused.
+
+    `from_csv` reads it back.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(_KEPT)
+    for rule in matrix.rules:
+        for attack in matrix.attacks:
+            found = [matrix.value(each.key, rule, attack) for each in MEASURES]
+            figures = ["" if np.isnan(value) else f"{value:.6f}" for value in found]
+            refused = matrix.refused.get((rule, attack), "")
+            lines.writerow([rule, attack, matrix.malicious, matrix.seeds, *figures, refused])
+    return text.getvalue()
+
+
+def from_csv(text: str) -> Matrix:
+    """A matrix out of `to_csv`.
+
+    Raises:
+        InputError: other columns, no lines, or something that is no number.
+    """
+    reader = csv.DictReader(io.StringIO(text))
+    columns = tuple(reader.fieldnames or ())
+    require(columns == _KEPT, "columns of a matrix", ", ".join(_KEPT), ", ".join(columns))
+    rows: list[dict[str, Any]] = []
+    try:
+        for line in reader:
+            row: dict[str, Any] = {"defence": line["rule"], "attack": line["attack"], "seed": 0}
+            row["malicious"], seeds = float(line["malicious"]), int(line["seeds"])
+            row |= {each.key: float(line[each.key]) for each in MEASURES if line[each.key]}
+            rows.append(row | ({"refused": line["refused"]} if line["refused"] else {}))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"line {len(rows) + 2} of a matrix must hold numbers: {error}") from error
+    require(len(rows) > 0, "a matrix", "at least one cell", "none")
+    return replace(averaged(rows), seeds=seeds)
 
 
 def averaged(rows: Sequence[Row]) -> Matrix:

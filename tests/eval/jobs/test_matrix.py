@@ -15,7 +15,8 @@ from eval.figures.matrix import draw_matrix
 from eval.jobs.matrix import bare_rule
 from eval.jobs.run_lock import only_writer
 from eval.report.matrix_page import write_matrix
-from eval.results.matrix import MEASURES, averaged, worst_lines
+from eval.results.matrix import MEASURES, averaged, from_csv, to_csv, worst_lines
+from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config
 from secure_fl.simulation.prepare import prepare
 
@@ -152,6 +153,24 @@ def test_a_rule_that_names_nobody_has_named_no_attacker() -> None:
     assert (made.mean_named(precision, "krum"), made.mean_named(recall, "krum")) == (0.5, 0.4)
     silent = averaged(rows_of({("mean", "none"): [0.9], ("mean", "x"): [0.9]}))
     assert np.isnan(silent.mean_named(recall, "mean"))
+
+
+def test_a_matrix_is_read_back_from_its_table() -> None:
+    rows = rows_of({("a", "none"): [0.9, 0.7], ("a", "x"): [0.5, 0.25]})
+    rows[2]["detection_recall"] = 1 / 3
+    rows.append({"defence": "a", "attack": "y", "malicious": 0.3, "seed": 0, "refused": 'a "," b'})
+    made = averaged(rows)
+    text = to_csv(made)
+    assert text.splitlines()[2] == "a,x,0.3,2,0.375000,,,0.333333,"
+    again = from_csv(text)
+    assert (again.rules, again.attacks, again.refused) == (made.rules, made.attacks, made.refused)
+    assert (again.seeds, again.malicious) == (2, 0.3)
+    for key, values in made.values.items():
+        np.testing.assert_allclose(again.values[key], values, atol=1e-6)
+    assert worst_lines(again) == worst_lines(made)
+    for bad in ("rule,attack\n", text.replace("0.375000", "?"), text.splitlines()[0] + "\n"):
+        with pytest.raises(InputError, match="a matrix"):
+            from_csv(bad)
 
 
 def test_a_reason_is_text_in_the_page(tmp_path: Path) -> None:
