@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,17 @@ from attacks.memory import Memory
 from eval.jobs.evaluate import Judge
 from eval.jobs.single import Planned, plan_cell
 from eval.metrics.drift import model_drift
+from secure_fl.hospital.training import train
+from secure_fl.nodes.shares import share_type
 from secure_fl.settings.schema import ExperimentConfig
-from secure_fl.simulation.run import Observe, RunResult
+from secure_fl.simulation.run import Observe, RunResult, train_options
 
 # One number a round, by its key in a round's row and in a cell's `history`.
 SERIES = ("test_accuracy", "attack_success", "loss", "drift")
 # Digits kept of reputations, which are multiples of 0.01 or nearly so.
 DIGITS = 4
+# Trainings of one hospital whose median counts.
+REPETITIONS = 3
 
 
 class Watch:
@@ -64,6 +70,30 @@ class Watched(Planned):
         return told(result.rows, result.malicious) | {"confusion": matrix}
 
 
+@dataclass(frozen=True)
+class Timed(Watched):
+    """A run whose row tells, besides, what one hospital by itself takes and sends."""
+
+    def further(self, judge: Judge, result: RunResult) -> dict[str, Any]:
+        """Adds `one_hospital` to what a watched run tells: seconds of training of the hospital with
+        most rows, alone, the median of `REPETITIONS`; bytes that it sends and receives in a round
+        as payload: an update or its shares, and the next model."""
+        federation, defence = judge.federation, self.config.defence
+        largest = max(federation.data.hospitals, key=lambda split: len(split.y))
+        options, taken = train_options(self.config), []
+        for _ in range(REPETITIONS):
+            began = time.perf_counter()
+            train(federation.model, result.model, [largest], options, [0])
+            taken.append(time.perf_counter() - began)
+        words, dim = federation.initial.element_size(), len(federation.initial)
+        sent = words * dim
+        if defence.backend == "mpc":
+            bits = defence.build(self.config.experiment.extensions).bits
+            sent = defence.nodes * dim * np.dtype(share_type(bits)).itemsize
+        alone = {"seconds": median(taken), "sent": sent, "received": words * dim}
+        return super().further(judge, result) | {"one_hospital": alone}
+
+
 def plan_watched(
     config: ExperimentConfig, *, attack: Any, defence: Any, malicious: float, seed: int
 ) -> Watched:
@@ -74,6 +104,14 @@ def plan_watched(
     """
     cell = plan_cell(config, attack=attack, defence=defence, malicious=malicious, seed=seed)
     return Watched(cell.config)
+
+
+def plan_timed(
+    config: ExperimentConfig, *, attack: Any, defence: Any, malicious: float, seed: int
+) -> Timed:
+    """The same, of a cell whose cost is told."""
+    cell = plan_cell(config, attack=attack, defence=defence, malicious=malicious, seed=seed)
+    return Timed(cell.config)
 
 
 def confusion(y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> list[list[int]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.jobs.groups import NO_ATTACK, Group, Plan, plan_groups, run_groups
-from eval.jobs.watched import plan_watched
+from eval.jobs.watched import plan_timed, plan_watched
 from eval.paper.parts import PARTS, settings_of
 from eval.results.style import ROOT_ONLY
 from secure_fl.errors import require
@@ -72,7 +72,7 @@ def _groups(config: ExperimentConfig, federation: Federation, shared: bool) -> l
     """Every method under every attack, and what the validators' rows reach by themselves."""
     shares = [share for share in malicious_fractions(config.malicious) if share > 0]
     attacks = [attack for attack in config.attacks if attack.name != NO_ATTACK]
-    cell = partial(plan_watched, config)
+    cell = partial(plan_timed if shared else plan_watched, config)
     plan = plan_groups(cell, federation, attacks, config.defences, shares, [config.seed])
     alone = [] if shared else [load_defence(ROOT_ONLY)]
     if not alone or any(each.name == ROOT_ONLY for each in config.defences):
@@ -116,7 +116,8 @@ def run_parts(
 
     Returns:
         Rows by part, each with `data`, `defence`, `label`, `paper_method`, `attack`, `malicious`,
-        `seed`, `rounds_wanted` and what was measured (`eval.jobs.watched`).
+        `seed`, `rounds_wanted`, `hospitals`, `validators`, `nodes` and what was measured
+        (`eval.jobs.watched`).
 
     Raises:
         InputError: a folder of something else, or another process that writes there.
@@ -183,6 +184,9 @@ def _named(want: Wanted, measured: Mapping[str, Row]) -> list[Row]:
                     "malicious": share,
                     "seed": group.seed,
                     "rounds_wanted": config.experiment.rounds,
+                    "hospitals": config.experiment.data.hospitals,
+                    "validators": config.experiment.data.validators,
+                    "nodes": config.defence.nodes,
                 }
             )
     return rows

@@ -14,10 +14,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from eval.figures.plotting import (
     WIDTH,
+    defence_axis,
     ink_colour,
     label_bottom,
     legend_handle,
@@ -26,6 +28,7 @@ from eval.figures.plotting import (
     theme,
     to_png,
 )
+from eval.paper.cost import PHASES, critical_path, together
 from eval.paper.rows import Row, attacks_of, looks_of, values
 from eval.results.intervals import interval
 from eval.results.style import (
@@ -36,6 +39,15 @@ from eval.results.style import (
     attack_label,
 )
 from eval.tables.paper import PAPER
+
+# Phases of a round in Okabe's and Ito's colours.
+PHASE_COLOURS = dict(
+    zip(
+        PHASES,
+        ("#0072B2", "#F0E442", "#D55E00", "#E69F00", "#56B4E9", "#009E73", "#CC79A7"),
+        strict=True,
+    )
+)
 
 
 class Axis(NamedTuple):
@@ -162,6 +174,35 @@ def beside_paper(rows: Sequence[Row], dark: bool = False) -> bytes | None:
         )
         figure.legend(handles=[diamond], loc="outside lower center")
         figure.suptitle("Table 2: accuracy, and attack success as the paper counts it")
+        return to_png(figure)
+
+
+def round_time(rows: Sequence[Row], dark: bool = False) -> bytes | None:
+    """Seconds of a round by phase, stacked, in both readings of table 3."""
+    readings = (
+        ("All parties on this machine", together),
+        ("Critical path of a deployment", critical_path),
+    )
+    shown = looks_of(rows)
+    with theme(dark):
+        figure = Figure(figsize=(WIDTH, 1.6 + 0.32 * len(shown)), layout="constrained")
+        grid = make_panels(figure, 1, 2, 2, sharey=True)
+        for axes, (title, read) in zip(grid, readings, strict=True):
+            for place, look in enumerate(shown):
+                cells = [read(row) for row in rows if row["defence"] == look.name]
+                left = 0.0
+                for phase, colour in PHASE_COLOURS.items():
+                    width = sum(cell[phase] for cell in cells) / len(cells)
+                    axes.barh(place, width, left=left, color=colour, height=0.62)
+                    left += width
+                axes.text(left, place, f" {left:.2f} s", va="center")
+            axes.set_title(title, loc="left")
+            axes.margins(x=0.16)
+            axes.set_xlabel("seconds a round")
+            defence_axis(axes, shown)
+        handles = [Patch(color=colour, label=phase) for phase, colour in PHASE_COLOURS.items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        figure.suptitle("Where the time of a round goes")
         return to_png(figure)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.jobs.environment import environment
 from eval.paper.latex import latex
 from eval.paper.parameters import parameter_sheet
 from eval.paper.parts import PARTS
@@ -16,6 +17,7 @@ from eval.paper.sections import SAYS, Section, sections
 from eval.report.pages import render_page
 from eval.tables.summary import markdown_sheets
 from secure_fl.files import write_atomic, write_json
+from secure_fl.settings.config import load_config
 
 PAGE, MARKDOWN, LATEX, FIGURES = "paper.html", "paper.md", "paper.tex", "figures"
 
@@ -63,7 +65,8 @@ def write_paper(
     write_atomic(folder / LATEX, "\n".join(map(latex, sheets)).encode())
     for name in ("table2", "section41"):
         if rows.get(name):
-            write_json(folder / f"{name}.json", published(compared(list(rows[name]))))
+            write_json(folder / f"{name}.json", published(compared(rows[name])))
+            write_json(folder / f"{name}.made.json", _made(made, rows[name]))
     page = render_page(
         "paper.html",
         facts=_facts(made),
@@ -113,6 +116,20 @@ def _shown(section: Section, pictures: Mapping[str, tuple[bytes, bytes]]) -> dic
             }
             for name, (light, dark) in pictures.items()
         ],
+    }
+
+
+def _made(made: Made, rows: Sequence[Row]) -> dict[str, Any]:
+    """How rows were made, for whoever reads them elsewhere."""
+    about = environment(load_config(), made.command)
+    return {
+        "command": made.command,
+        "created": about["created"],
+        "packages": about["packages"],
+        "data": list(made.data),
+        "seeds": list(made.seeds),
+        "rounds": max(row["rounds_wanted"] for row in rows),
+        "mpc": made.mpc,
     }
 
 

@@ -20,8 +20,10 @@ COLUMNS = (
     *("data", "method", "attack", "malicious", "seed", "clean_accuracy", "auc"),
     *("attack_success", "base_rate", "detection_precision", "detection_recall", "gain_retained"),
 )
+# What costs and gains are told beside.
+FEDAVG = "fedavg"
 # Methods as tables and figures list them; others come after.
-ORDER = ("fedavg", "secure_aggregation", "robust", "paper", "guarded")
+ORDER = (FEDAVG, "secure_aggregation", "robust", "paper", "guarded")
 
 
 def compared(rows: Sequence[Mapping[str, Any]]) -> list[Row]:

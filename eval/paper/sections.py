@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.paper import curves, dynamics, sheets
+from eval.paper import cost, curves, dynamics, sheets
 from eval.paper.curves import Axis
 from eval.paper.rows import Row, attacks_of, compared, distinct
 from eval.results.style import NO_ATTACK
@@ -58,7 +58,8 @@ def sections(part: str, rows: Sequence[Row]) -> list[Section]:
     made = []
     for data in distinct(rows, "data"):
         own = compared([row for row in rows if row["data"] == data])
-        made.append(Section(part, data, _SHEETS[part](own), _figures(part, own)))
+        shown = [each._replace(title=f"{each.title}; {data}") for each in _SHEETS[part](own)]
+        made.append(Section(part, data, shown, _figures(part, own)))
     return made
 
 
@@ -96,6 +97,7 @@ def _figures(part: str, rows: Sequence[Row]) -> dict[str, Draw]:
             "accuracy": _over_rounds(rows, "test_accuracy", accuracy, attacked),
             "success": _over_rounds(rows, "attack_success", success, attacked),
         },
+        "table3": {"round_time": lambda dark: curves.round_time(rows, dark)},
         "drift": {"drift": _over_rounds(rows, "drift", drift, [NO_ATTACK, *attacked])},
     }
     return drawn.get(part, {})
@@ -114,5 +116,5 @@ _SHEETS: Mapping[str, Callable[[Sequence[Row]], list[Sheet]]] = {
     "reputation": lambda rows: [dynamics.suspension_sheet(rows)],
     "fig5": lambda rows: [dynamics.lowest_sheet(rows)],
     "drift": lambda rows: [dynamics.drift_sheet(rows)],
-    "table3": lambda rows: [],
+    "table3": cost.cost_sheets,
 }

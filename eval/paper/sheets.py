@@ -82,8 +82,8 @@ def gain_sheet(rows: Sequence[Row]) -> Sheet:
         header,
         body,
         "(AUC of the method - AUC of root only) / (AUC of FedAvg without attack - AUC of root "
-        f"only). Of {len(told)} of {len(distinct(rows, 'seed'))} seeds: in the others FedAvg "
-        f"gains less than 1 point, and a share of nearly nothing is not told. {SEEDS_NOTE}",
+        f"only). Told for {len(told)} of {len(distinct(rows, 'seed'))} seeds, where FedAvg gains "
+        f"at least 1 point. {SEEDS_NOTE}",
     )
 
 

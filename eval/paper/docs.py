@@ -1,0 +1,250 @@
+"""Tables of README.md and docs/results.md, written from the data in `docs/results/`.
+
+    python -m eval.paper.docs                                   # write the tables again
+    python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
+    python -m eval.paper.docs --table2 runs/paper               # take table2.json, then write
+
+A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from eval.paper.records import Row, runs, table2, take_run, take_table2
+from eval.paper.rows import ORDER, mean_text, values
+from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
+from eval.tables.averages import average, mean, per_round, subtract
+from eval.tables.paper import PAPER
+from eval.tables.sheet import DASH, decimals, megabytes, percent, points
+from secure_fl.errors import InputError
+from secure_fl.files import write_atomic
+from secure_fl.settings.config import load_defence
+
+DOCUMENTS = ("README.md", "docs/results.md")
+GUARDED = "guarded"
+# Runs beside the main job that its long table has as lines: after which method, under which words.
+BESIDE = (
+    ("overstated", "the same, malicious hospitals overstate their rows"),
+    ("unweighted", "mean without weights"),
+)
+_MARKED = re.compile(
+    r"(?P<begin><!-- (?P<name>[\w-]+):begin -->\n)(?P<body>.*?)(?P<end><!-- (?P=name):end -->)",
+    re.S,
+)
+
+
+def rendered(root: Path) -> dict[str, str]:
+    """Each document as it must be, by its path.
+
+    Raises:
+        InputError: data that are not there, or a marked place that no table is for.
+    """
+    makers = tables(root)
+
+    def filled(found: re.Match[str]) -> str:
+        name = found["name"]
+        if name not in makers:
+            raise InputError(f"a marked place must be one of {', '.join(makers)}; got {name!r}")
+        return f"{found['begin']}{makers[name]()}{found['end']}"
+
+    texts = {name: (root / name).read_text(encoding="utf-8") for name in DOCUMENTS}
+    return {name: _MARKED.sub(filled, text) for name, text in texts.items()}
+
+
+def tables(root: Path) -> dict[str, Callable[[], str]]:
+    """What makes each table as Markdown, by its name.
+
+    Raises:
+        InputError: data that are not there; so does a table whose own are not.
+    """
+    kept = runs(root)
+    attacks = list(dict.fromkeys(r["attack"] for r in kept["main"] if r["attack"] != NO_ATTACK))
+    seeds = partial(_joined, kept)
+    return {
+        "main": lambda: _main(kept["main"], attacks),
+        "main-long": lambda: _main_long(kept["main"], kept, attacks),
+        "traffic": lambda: _traffic(kept["main"]),
+        "guarded-seeds": lambda: _seeds(seeds("seeds")),
+        "tuning": lambda: _tuning(seeds("seeds"), seeds("untuned")),
+        "tuning-small": lambda: _tuning(seeds("small"), seeds("small-untuned")),
+        "table2": lambda: _table2(*table2(root)),
+    }
+
+
+def _joined(kept: Mapping[str, Sequence[Row]], kind: str) -> list[Row]:
+    """Rows of the runs of one kind, one run a seed: `seeds-0`, `seeds-1`, ..."""
+    named = re.compile(re.escape(kind) + r"-\d+")
+    return [row for name, rows in kept.items() if named.fullmatch(name) for row in rows]
+
+
+def _grid(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, the first column to the left and all others to the right."""
+    body = [header, *lines]
+    drawn = ["| " + " | ".join(line) + " |" for line in body]
+    return "\n".join(
+        [drawn[0].replace("|  |", "| |"), "|---|" + "---:|" * (len(header) - 1), *drawn[1:], ""]
+    )
+
+
+def _main(rows: Sequence[Row], attacks: Sequence[str]) -> str:
+    root = mean(rows, "accuracy", ROOT_ONLY, NO_ATTACK)
+    lines = []
+    for name, label in _methods(rows):
+        accuracy = mean(rows, "accuracy", name, NO_ATTACK)
+        lines.append(
+            [
+                label,
+                percent(accuracy),
+                points(subtract(accuracy, root)),
+                *_excess(rows, name, attacks),
+            ]
+        )
+    return _grid(["Method", "Accuracy", "over root only", *map(attack_label, attacks)], lines)
+
+
+def _main_long(
+    rows: Sequence[Row], beside: Mapping[str, Sequence[Row]], attacks: Sequence[str]
+) -> str:
+    root = mean(rows, "accuracy", ROOT_ONLY, NO_ATTACK)
+    lines = []
+
+    def line(own: Sequence[Row], name: str, label: str) -> list[str]:
+        accuracy = mean(own, "accuracy", name, NO_ATTACK)
+        gained = DASH if name == ROOT_ONLY else points(subtract(accuracy, root))
+        auc = decimals(mean(own, "auc", name, NO_ATTACK))
+        return [label, percent(accuracy), auc, gained, *_excess(own, name, attacks)]
+
+    for name, label in _methods(rows, alone=True):
+        lines.append(line(rows, name, label))
+        if name == "fedavg":
+            lines += [
+                line(beside[key], str(beside[key][0]["defence"]), said) for key, said in BESIDE
+            ]
+    header = ["Method", "Accuracy", "AUC", "Gain over root only", *map(attack_label, attacks)]
+    return _grid(header, lines)
+
+
+def _traffic(rows: Sequence[Row]) -> str:
+    lines = []
+    for name, label in _methods(rows):
+        own = [row for row in rows if row["defence"] == name]
+        sent = [per_round(own, key) for key in ("mpc_bytes_online", "mpc_bytes_offline")]
+        if any(sent):
+            ledger = average([row.get("ledger_ms_per_round") for row in own])
+            told = [DASH if each is None else megabytes(each) for each in sent]
+            lines.append([label, *told, DASH if ledger is None else f"{ledger:.0f}"])
+    return _grid(["Method", "Online MB", "Offline MB", "Ledger ms"], lines)
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    """Mean over seeds of attack success over clean, and the worst seed in brackets."""
+    columns = [(name, share) for name in ("fedavg", GUARDED) for share in (0.3, 0.4)]
+    named = {"fedavg": "FedAvg", GUARDED: GUARDED}
+    lines = []
+    for attack in dict.fromkeys(r["attack"] for r in rows if r["attack"] != NO_ATTACK):
+        line = [attack_label(attack)]
+        for name, share in columns:
+            found = values(
+                rows, "attack_success_excess", defence=name, attack=attack, malicious_fraction=share
+            )
+            line.append(f"{points(average(found))} ({points(max(found)).lstrip('+')})")
+        lines.append(line)
+    header = [f"{named[name]}, {100 * share:.0f} %" for name, share in columns]
+    return _grid(["Attack success over clean", *header], lines)
+
+
+def _tuning(rows: Sequence[Row], untuned: Sequence[Row]) -> str:
+    """What the last tuning costs and buys, the backdoors at 40 %."""
+    attacks = ("backdoor", "adaptive_backdoor")
+    root = mean(rows, "accuracy", ROOT_ONLY, NO_ATTACK)
+    lines = []
+    for label, own, name in (
+        ("FedAvg", rows, "fedavg"),
+        ("guarded, before the last tuning", untuned, GUARDED),
+        ("guarded", rows, GUARDED),
+        ("root only", rows, ROOT_ONLY),
+    ):
+        accuracy, auc = (mean(own, key, name, NO_ATTACK) for key in ("accuracy", "auc"))
+        gained = DASH if name == ROOT_ONLY else points(subtract(accuracy, root))
+        lines.append(
+            [label, percent(accuracy), decimals(auc), gained, *_excess(own, name, attacks, 0.4)]
+        )
+    header = ["Accuracy", "AUC", "Gain over root only, points", *map(attack_label, attacks)]
+    return _grid(["", *header], lines)
+
+
+def _table2(rows: Sequence[Row], made: Mapping[str, object]) -> str:
+    """Accuracy and attack success over seeds beside the paper's numbers."""
+    attacks = list(dict.fromkeys(r["attack"] for r in rows if r["attack"] != NO_ATTACK))
+    names = [*ORDER, ROOT_ONLY]
+    header = ["Method", "Clean accuracy", "paper", "AUC"]
+    for attack in attacks:
+        header += [attack_label(attack), "over clean", "paper"]
+    lines = []
+    for name in (each for each in names if any(r["method"] == each for r in rows)):
+        defence = load_defence(name)
+        own = PAPER.get(str(defence.paper_method), {})
+        clean = [
+            mean_text(values(rows, key, method=name, attack=NO_ATTACK), scale=scale, digits=digits)
+            for key, scale, digits in (("clean_accuracy", 100, 1), ("auc", 1, 3))
+        ]
+        line = [defence.label, clean[0], _whole(own.get("accuracy")), clean[1]]
+        for attack in attacks:
+            raw = values(rows, "attack_success", method=name, attack=attack)
+            over = values(rows, _over, method=name, attack=attack)
+            line += [mean_text(raw), mean_text(over, sign=True), _whole(own.get(attack))]
+        lines.append(line)
+    seeds = len({row["seed"] for row in rows})
+    told = (
+        f"{seeds} seeds, {made['rounds']} rounds; percent, ± half the width of the 95 % interval."
+    )
+    return f"{told}\n\n{_grid(header, lines)}"
+
+
+def _over(row: Mapping[str, object]) -> float | None:
+    raw, base = row["attack_success"], row["base_rate"]
+    return raw - base if isinstance(raw, float) and isinstance(base, float) else None
+
+
+def _whole(share: float | None) -> str:
+    return DASH if share is None else f"{100 * share:.0f}"
+
+
+def _methods(rows: Sequence[Row], alone: bool = False) -> list[tuple[str, str]]:
+    labels = {row["defence"]: str(row["label"]) for row in rows}
+    names = [*(name for name in ORDER if name in labels), *([ROOT_ONLY] if alone else [])]
+    return [(name, labels[name]) for name in names]
+
+
+def _excess(
+    rows: Sequence[Row], name: str, attacks: Sequence[str], share: float | None = None
+) -> list[str]:
+    return [points(mean(rows, "attack_success_excess", name, each, share)) for each in attacks]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Take new rows, write the documents; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m eval.paper.docs", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--root", type=Path, default=Path(), help="of the repository")
+    parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR[,DIR]")
+    parser.add_argument("--table2", type=Path, metavar="DIR", help="of secure-fl paper")
+    options = parser.parse_args(argv)
+    for given in options.run:
+        name, _, folders = given.partition("=")
+        take_run(options.root, name, [Path(each) for each in folders.split(",")])
+    if options.table2 is not None:
+        take_table2(options.root, options.table2)
+    for name, text in rendered(options.root).items():
+        write_atomic(options.root / name, text.encode())
+        print(f"written: {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,101 @@
+"""What the documents' numbers come from: rows of finished runs, kept in `docs/results/`.
+
+`table2.json` is copied from the folder of `secure-fl paper`. `runs.json` holds, by a name, what a
+document tells of a run: the command, when and on which versions, and of each cell a few columns.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eval.jobs.plan import plan
+from eval.paper.rows import COLUMNS
+from eval.results.records import read_object, read_row
+from secure_fl.errors import InputError, require
+from secure_fl.files import read_json, write_json
+from secure_fl.settings.config import read_config
+
+Row = dict[str, Any]
+
+RESULTS, RUNS = "docs/results", "runs.json"
+TABLE2, MADE = "table2.json", "table2.made.json"
+# Of each cell's row.
+KEPT = (
+    *("defence", "label", "attack", "malicious_fraction", "seed", "accuracy", "auc"),
+    *("attack_success_excess", "rounds_run", "mpc_bytes_online", "mpc_bytes_offline"),
+    "ledger_ms_per_round",
+)
+# Of a run's environment.
+TOLD = ("command", "created")
+PACKAGES = ("secure-fl-crypten", "torch", "numpy")
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+
+
+def take_run(root: Path, name: str, folders: Sequence[Path]) -> None:
+    """Keep the rows of a run's cells under a name, in the place of what had it before.
+
+    Args:
+        root: of the repository.
+        name: by which documents know it.
+        folders: of the run; others have cells that the first, whose settings name all, lacks.
+
+    Raises:
+        InputError: a name or a folder that cannot be.
+    """
+    good = _NAME.fullmatch(name) is not None
+    require(good, "name", "of small letters, digits and hyphens", name)
+    rows: dict[str, Row] = {}
+    commands = []
+    for folder in folders:
+        begun = read_object(folder / "environment.json")
+        versions = {key: begun["packages"][key] for key in PACKAGES if key in begun["packages"]}
+        commands.append({key: begun.get(key) for key in TOLD} | {"packages": versions})
+        for path in sorted((folder / "cells").glob("*/cell.json")):
+            row = read_row(path)
+            kept_of = {key: row[key] for key in KEPT if row.get(key) is not None}
+            rows.setdefault(path.parent.name, kept_of)
+    if not rows:
+        raise InputError(f"{', '.join(map(str, folders))} must hold cells of a run; there are none")
+    planned = [cell.name for cell in plan(read_config(folders[0] / "config.yaml"))]
+    listed = sorted(rows, key=lambda cell: planned.index(cell) if cell in planned else len(planned))
+    place = root / RESULTS / RUNS
+    kept = read_object(place) if place.exists() else {}
+    kept[name] = {"runs": commands, "rows": [rows[cell] for cell in listed]}
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place, {key: kept[key] for key in sorted(kept)})
+
+
+def take_table2(root: Path, folder: Path) -> None:
+    """Keep the table of a folder of `secure-fl paper`, and how it was made.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    for name in (TABLE2, MADE):
+        content = read_json(folder / name)
+        (root / RESULTS).mkdir(parents=True, exist_ok=True)
+        write_json(root / RESULTS / name, content)
+
+
+def runs(root: Path) -> dict[str, list[Row]]:
+    """Rows by the name of their run.
+
+    Raises:
+        InputError: the file is not there or not of this form.
+    """
+    return {name: list(each["rows"]) for name, each in read_object(root / RESULTS / RUNS).items()}
+
+
+def table2(root: Path) -> tuple[list[Row], Mapping[str, Any]]:
+    """Rows of `table2.json`, and how they were made.
+
+    Raises:
+        InputError: a file is not there, or a row lacks a column.
+    """
+    rows = read_json(root / RESULTS / TABLE2)
+    for index, row in enumerate(rows):
+        require(tuple(row) == COLUMNS, f"{TABLE2}[{index}]", f"with {', '.join(COLUMNS)}", row)
+    return list(rows), read_object(root / RESULTS / MADE)

@@ -1,0 +1,89 @@
+"""README.md and docs/results.md hold what the command writes from the data in docs/results."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from eval.paper.docs import DOCUMENTS, main, rendered
+from eval.paper.records import RESULTS, RUNS, take_run
+from secure_fl.errors import InputError
+from secure_fl.settings.config import load_config, save_config
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The documents and their data, to be changed."""
+    (tmp_path / "docs").mkdir()
+    for name in DOCUMENTS:
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / RESULTS, tmp_path / RESULTS)
+    return tmp_path
+
+
+def test_the_documents_are_what_the_command_writes() -> None:
+    for name, text in rendered(ROOT).items():
+        assert (ROOT / name).read_text(encoding="utf-8") == text, f"run python -m {main.__module__}"
+        assert "<!-- " in text
+
+
+def test_a_number_changed_by_hand_is_written_back(copy: Path) -> None:
+    page = copy / "README.md"
+    before = page.read_text(encoding="utf-8")
+    found = re.search(r"<!-- main:begin -->\n.*?\| FedAvg \| (\S+) \|", before, re.S)
+    assert found is not None
+    begin, end = found.span(1)
+    page.write_text(before[:begin] + "99.9%" + before[end:], encoding="utf-8")
+    assert main(["--root", str(copy)]) == 0
+    assert page.read_text(encoding="utf-8") == before
+
+
+def test_numbers_are_those_of_the_rows() -> None:
+    rows = json.loads((ROOT / RESULTS / RUNS).read_text())["main"]["rows"]
+    own = {row["attack"]: row for row in rows if row["defence"] == "guarded"}
+    (root,) = (row["accuracy"] for row in rows if row["defence"] == "root_only")
+    told = [
+        f"{100 * own['none']['accuracy']:.1f}%",
+        f"{100 * (own['none']['accuracy'] - root):+.1f}".replace("-", "−"),
+        f"{100 * own['label_flip']['attack_success_excess']:+.1f}",
+    ]
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\| Full framework \(guarded\) \|.*$", text, re.MULTILINE)
+    assert line.split(" | ")[1:4] == told
+
+
+def test_a_place_that_no_table_is_for_is_refused(copy: Path) -> None:
+    page = copy / "README.md"
+    page.write_text("<!-- mian:begin -->\n<!-- mian:end -->\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"must be one of main, .*; got 'mian'"):
+        rendered(copy)
+
+
+def test_rows_of_a_run_are_kept_in_the_order_of_its_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    config = load_config(["experiment=quick", "defences=[robust]", "attacks=[sign_flip,backdoor]"])
+    names = ["robust--backdoor", "robust--none", "robust--sign_flip"]
+    for name in names:
+        cell = {"defence": "robust", "attack": name[8:], "malicious_fraction": 0.3, "auc": None}
+        place = folder / "cells" / name
+        place.mkdir(parents=True)
+        (place / "cell.json").write_text(json.dumps(cell | {"accuracy": 0.5, "f1": 0.5}))
+    save_config(config, folder / "config.yaml")
+    begun = {"command": "secure-fl run", "created": "now", "packages": {"numpy": "2", "pip": "1"}}
+    (folder / "environment.json").write_text(json.dumps(begun))
+    take_run(tmp_path, "some", [folder])
+    kept = json.loads((tmp_path / RESULTS / RUNS).read_text())["some"]
+    assert kept["runs"] == [begun | {"packages": {"numpy": "2"}}]
+    assert [row["attack"] for row in kept["rows"]] == ["none", "sign_flip", "backdoor"]
+    assert kept["rows"][0].keys() == {"defence", "attack", "malicious_fraction", "accuracy"}
+    with pytest.raises(InputError, match="small letters"):
+        take_run(tmp_path, "Some run", [folder])
+    shutil.rmtree(folder / "cells")
+    with pytest.raises(InputError, match="must hold cells of a run"):
+        take_run(tmp_path, "some", [folder])
