@@ -3,7 +3,7 @@
 They send nothing and poison nothing, so they are no attacks of a run. `load(name)` builds one.
 """
 
-from attacks.privacy.base import Membership, Opened, PrivacyAttack, Reconstruction
+from attacks.privacy.base import Membership, Opened, PrivacyAttack, Reconstruction, Shadows
 from attacks.privacy.registry import find, load, names, privacy_attack
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Opened",
     "PrivacyAttack",
     "Reconstruction",
+    "Shadows",
     "find",
     "load",
     "names",

@@ -11,6 +11,19 @@ from attacks.view import Network
 
 
 @dataclass(frozen=True, eq=False)
+class Shadows:
+    """The same training repeated by the attacker, on rows of its choice.
+
+    Attributes:
+        changes: float (s, d), what each repetition opened.
+        held: bool (s, m), whether it trained on row j of those that are asked for.
+    """
+
+    changes: torch.Tensor
+    held: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Opened:
     """What somebody sees who takes part, or reads what is opened.
 
@@ -20,12 +33,14 @@ class Opened:
         change: float (d,), what came to it: one hospital's update, the aggregate of all, or the way
             to the final model.
         rng: the attacker's source of randomness.
+        shadows: repetitions, for attacks that compare with them.
     """
 
     network: Network
     start: torch.Tensor
     change: torch.Tensor
     rng: torch.Generator
+    shadows: Shadows | None = None
 
 
 @dataclass(frozen=True)

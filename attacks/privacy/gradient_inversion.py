@@ -13,6 +13,9 @@ from attacks.privacy.base import Opened, Reconstruction
 from attacks.privacy.registry import privacy_attack
 from attacks.view import Network
 
+# Log-odds of a first label.
+_SURE = 10.0
+
 
 @privacy_attack
 @dataclass(frozen=True)
@@ -23,11 +26,13 @@ class GradientInversion(Reconstruction):
     and (sum of e_i), e_i what reaches the unit from row i: their ratio is a mean of the rows that
     the unit sees, and of one row the row itself. Rows start there, taken one after another where
     they differ most (of other networks: at random), then follow, with labels as free probabilities,
-    1 - cos(gradient, -change) by Adam on signed gradients within [0, 1]. The start counts among the
-    candidates: what is returned has the least such distance. One step of plain SGD is assumed;
-    more of them, or Adam's, are a blurred gradient.
+    1 - cos(gradient, -change) by Adam on signed gradients within [0, 1]. The label of a single row
+    starts where the last bias rose; of several rows all labels are as likely. The start counts
+    among the candidates: what is returned has the least such distance. One step of plain SGD is
+    assumed; more of them, or Adam's, are a blurred gradient.
     After Geiping, Bauermeister, Droege, Moeller, NeurIPS 2020; Zhu, Liu, Han, NeurIPS 2019
-    (labels); Phong, Aono, Hayashi, Wang, Moriai, TIFS 2018 (ratio).
+    (labels); Zhao, Mopuri, Bilen, 2020 (iDLG, the first label); Phong, Aono, Hayashi, Wang,
+    Moriai, TIFS 2018 (ratio).
 
     Attributes:
         steps: of the search, >= 0.
@@ -51,7 +56,7 @@ class GradientInversion(Reconstruction):
         if len(betrayed):
             told = spread(betrayed, rows)
             x[: len(told)] = told.view(-1, *shape)
-        labels = torch.zeros(rows, network.classes)
+        labels = first_labels(network, opened.change, rows)
         x, labels = x.requires_grad_(), labels.requires_grad_()
         optimiser = torch.optim.Adam([x, labels], lr=self.rate)
         best, least = x.detach().clone(), math.inf
@@ -88,6 +93,19 @@ def gradient_of(
     loss = F.cross_entropy(network.logits(params, x.unsqueeze(0))[0], labels)
     (found,) = torch.autograd.grad(loss, params, create_graph=True)
     return found[0]
+
+
+def first_labels(network: Network, change: torch.Tensor, rows: int) -> torch.Tensor:
+    """Log-odds (rows, classes) to start from: of a single row, those that the last bias betrays.
+
+    A step moves that bias by a multiple of (sum of y_i - p_i): of one row it rises in its class
+    alone. A wrong first label would turn the gradient around, and the search away from the row.
+    """
+    start = torch.zeros(rows, network.classes)
+    bias = change[-network.classes :].detach().float()
+    if rows == 1 and network.shapes[-1] == (network.classes,):
+        start[0, int(bias.argmax())] = _SURE
+    return start
 
 
 def ratios(network: Network, change: torch.Tensor) -> torch.Tensor:

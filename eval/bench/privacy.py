@@ -1,33 +1,48 @@
-"""What can be read out of one update, of the aggregate and of the model, with and without noise.
+"""What can be read out of one update, of the aggregate and of the model, and what each layer buys.
 
-Membership is asked of models trained as the settings say. Rows are reconstructed in the case that
-is best for the attacker: every hospital takes one full step of SGD on few rows, from the initial
-model. One update is what a server without secure aggregation sees; the aggregate is what MPC opens;
-the model is what everybody gets. Clip and noise are the hospitals' own.
+One update is what a server without secure aggregation sees; the aggregate is what MPC opens; the
+model is what everybody gets. Clip and noise are the hospitals' own. All hospitals are honest.
+
+Membership: each hospital's rows are cut in two at random, and it trains on one half only, so that
+members and others are alike in everything else. Federations are trained in pairs, on one half and
+on the other; each is attacked in turn, with all but its pair as the attacker's shadow models. So
+half of the shadows trained on any row, and half did not. The attacker knows everything but the
+halves. One update and the aggregate are those of the first round; the final model is that after
+all rounds.
+
+Reconstruction: in the case that is best for the attacker, where every hospital takes one full step
+of SGD on few rows, from the initial model.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from rich.table import Table
 
-from attacks.privacy import Membership, Opened, Reconstruction, load
-from eval.metrics.privacy import reconstruction_error, true_positives_at
-from eval.metrics.quality import auc
-from secure_fl import seeds
+from attacks.privacy import Membership, Opened, Reconstruction, Shadows, load
+from eval.metrics.privacy import Estimate, Told, median_error, row_errors, told
+from secure_fl import data, seeds
+from secure_fl.data import Split
 from secure_fl.errors import require
 from secure_fl.federation import Federation
 from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.privacy import DELTA, epsilon
 from secure_fl.hospital.training import clip_and_noise, train
 
-# Allowed share of rows that are wrongly called members.
-FALSE_POSITIVES = 0.01
 UPDATE, AGGREGATE, MODEL = "one update", "aggregate", "final model"
+# Allowed shares of rows that are wrongly called members.
+RATES = (0.001, 0.01)
+# Attacks on membership, by the name they have in tables.
+MEMBERSHIP = {
+    "loss": ("membership_inference", {"calibrated": False}),
+    "calibrated loss": ("membership_inference", {"calibrated": True}),
+    "likelihood ratio": ("likelihood_ratio", {}),
+}
 
 
 @dataclass(frozen=True)
@@ -45,75 +60,107 @@ class Protection:
     sigma: float = 0.0
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How much is trained and attacked.
+
+    Attributes:
+        options: of local training.
+        rounds: of averaging, for the final model.
+        balance: whether hospitals repeat rows of rarer classes, as in a run.
+        shadows: of the attacker, for each federation that is attacked; even, >= 4.
+        rows: of each hospital in the step that is inverted.
+        seed: of all draws, noise included: this is a simulation.
+        inversion: parameters of `gradient_inversion`.
+    """
+
+    options: TrainOptions
+    rounds: int
+    balance: bool = True
+    shadows: int = 8
+    rows: int = 1
+    seed: int = 0
+    inversion: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(self.rounds >= 1, "rounds", ">= 1", self.rounds)
+        good = self.shadows >= 4 and self.shadows % 2 == 0
+        require(good, "shadows", "even and at least 4", self.shadows)
+
+
 class Leak(NamedTuple):
     """What was learned from one thing that is opened.
 
     Attributes:
         opened: `one update`, `aggregate` or `final model`.
-        protection: name of the hospitals' protection.
-        error: of reconstructed rows (`eval.metrics.privacy.reconstruction_error`).
-        auc: of the loss, members against others; calibrated by the start.
-        found: share of members named at 1 % false positives, by the better of both.
+        protection: of the hospitals.
+        epsilon: budget of one hospital's rows against who sees this, at `DELTA`.
+        epsilon_rounds: the same after all rounds, all of whose updates (or aggregates) are seen.
+        error: median error of reconstructed rows (`eval.metrics.privacy.row_errors`).
+        membership: by attack, how well members were told (`MEMBERSHIP`, `RATES`).
     """
 
     opened: str
-    protection: str
-    error: float
-    auc: float
-    auc_calibrated: float
-    found: float
+    protection: Protection
+    epsilon: float
+    epsilon_rounds: float
+    error: Estimate
+    membership: dict[str, Told]
 
 
-def leaks(
-    federation: Federation,
-    options: TrainOptions,
-    rounds: int,
-    *,
-    protections: tuple[Protection, ...],
-    rows: int = 1,
-    hospital: int = 0,
-    seed: int = 0,
-    inversion: Reconstruction | None = None,
-) -> list[Leak]:
-    """Attack what a federation opens.
+class Trained(NamedTuple):
+    """One federation: first updates (n, d), final model's way (d,), members (m,) a hospital."""
+
+    first: torch.Tensor
+    change: torch.Tensor
+    held: list[torch.Tensor]
+
+
+def leaks(federation: Federation, plan: Plan, protections: Sequence[Protection]) -> Iterator[Leak]:
+    """Attack what a federation opens, one protection after another.
 
     Args:
-        federation: data, model and initial parameters.
-        options: of local training, for membership.
-        rounds: of averaging, for the final model.
+        federation: data, model and initial parameters; its hospitals' rows are all distinct.
+        plan: how much.
         protections: to compare.
-        rows: of each hospital in the step that is inverted.
-        hospital: whose rows are asked for.
-        seed: of all draws, noise included: this is a simulation.
-        inversion: how rows are reconstructed; None: `gradient_inversion` as it ships.
 
     Raises:
-        InputError: a hospital or a number of rows that is not there.
+        InputError: more rows to invert than a hospital has, or a hospital with a single row.
     """
-    last = federation.hospitals - 1
-    require(0 <= hospital <= last, "hospital", f"from 0 to {last}", hospital)
-    most = min(len(split) for split in federation.data.hospitals)
-    require(1 <= rows <= most, "rows", f"from 1 to {most}, the fewest of a hospital", rows)
-    require(rounds >= 1, "rounds", ">= 1", rounds)
-    if inversion is None:
-        made = load("gradient_inversion")
-        assert isinstance(made, Reconstruction)
-        inversion = made
-    found = []
+    sizes = [len(split) for split in federation.data.hospitals]
+    require(min(sizes) >= 2, "rows of a hospital", "at least 2, to be cut in two", min(sizes))
+    rule = f"from 1 to {min(sizes)}, the fewest of a hospital"
+    require(1 <= plan.rows <= min(sizes), "rows", rule, plan.rows)
     for protection in protections:
-        stepped = single_steps(federation, rows, protection, seed)
-        first, final = trained(federation, options, rounds, protection, seed)
-        start = federation.initial
-        changes = {
-            UPDATE: (stepped[hospital], first[hospital], rows),
-            AGGREGATE: (stepped.mean(dim=0), first.mean(dim=0), rows * len(stepped)),
-            MODEL: (final - start, final - start, rows),
-        }
-        for name, (step, change, wanted) in changes.items():
-            error = _error(federation, inversion, step, wanted, rows, hospital, seed)
-            told = _membership(federation, change, hospital, seed)
-            found.append(Leak(name, protection.name, error, *told))
-    return found
+        stepped = single_steps(federation, plan.rows, protection, plan.seed)
+        trained = federations(federation, plan, protection)
+        for opened in (UPDATE, AGGREGATE, MODEL):
+            yield Leak(
+                opened,
+                protection,
+                *budgets(opened, protection, federation.hospitals, plan.rounds),
+                _error(federation, plan, opened, stepped, trained[0].change),
+                _membership(federation, opened, trained),
+            )
+
+
+def budgets(
+    opened: str, protection: Protection, hospitals: int, rounds: int
+) -> tuple[float, float]:
+    """Epsilon of one hospital's rows: against who sees this once, and in all rounds.
+
+    The aggregate carries the noise of all hospitals, who are all honest here; the final model is
+    made of all aggregates.
+    """
+    if protection.clip_norm is None:
+        return float("inf"), float("inf")
+    noises = 1 if opened == UPDATE else hospitals
+    seen = rounds if opened == MODEL else 1
+    once, all_rounds = (
+        epsilon(protection.clip_norm, protection.sigma, [noises] * count, DELTA)
+        for count in (seen, rounds)
+    )
+    return once, all_rounds
 
 
 def single_steps(
@@ -125,84 +172,113 @@ def single_steps(
     y = torch.stack([split.y[:rows] for split in splits])
     params = federation.initial.expand(len(splits), -1)
     slopes = federation.model.gradients(params, x, y, torch.full(y.shape, 1 / rows))
-    return _protected(-slopes, protection, seed, 0)
+    return _protected(-slopes, protection, f"{seed} step")
 
 
-def trained(
+def federations(federation: Federation, plan: Plan, protection: Protection) -> list[Trained]:
+    """Train the pairs: two more federations than one of them has shadows."""
+    splits = federation.data.hospitals
+    made = []
+    for pair in range(plan.shadows // 2 + 1):
+        rng = seeds.numpy_generator(plan.seed, "rows", pair)
+        halves = [
+            torch.from_numpy(rng.permutation(len(split)) < len(split) // 2) for split in splits
+        ]
+        for place, held in enumerate((halves, [~half for half in halves])):
+            made.append(_trained(federation, plan, protection, held, 2 * pair + place))
+    return made
+
+
+def _trained(
     federation: Federation,
-    options: TrainOptions,
-    rounds: int,
+    plan: Plan,
     protection: Protection,
-    seed: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first round's updates (n, d) and the model (d,) after all, averaging, protected."""
+    held: list[torch.Tensor],
+    number: int,
+) -> Trained:
+    """Average updates of hospitals that train on the rows they hold; `number` fixes the draws."""
+    seed = plan.seed
+    splits = []
+    for i, (split, mask) in enumerate(zip(federation.data.hospitals, held, strict=True)):
+        own = Split(split.x[mask], split.y[mask])
+        rng = seeds.torch_generator(seed, "balance", i, number)
+        splits.append(data.balance_classes(own, rng) if plan.balance else own)
     model, first = federation.initial, None
-    for number in range(1, rounds + 1):
-        updates = train(
-            federation.model,
-            model,
-            federation.data.hospitals,
-            options,
-            [seeds.integer(seed, "training", number, i) for i in range(federation.hospitals)],
-        )
-        updates = _protected(updates, protection, seed, number)
+    for turn in range(1, plan.rounds + 1):
+        keys = [seeds.integer(seed, "training", turn, i, number) for i in range(len(splits))]
+        updates = train(federation.model, model, splits, plan.options, keys)
+        updates = _protected(updates, protection, f"{seed} {number} {turn}")
         first = updates if first is None else first
         model = model + updates.mean(dim=0)
     assert first is not None
-    return first, model
+    return Trained(first, model - federation.initial, held)
 
 
-def _protected(updates: torch.Tensor, how: Protection, seed: int, number: int) -> torch.Tensor:
-    keys = [
-        hashlib.sha256(f"{seed} {number} {i}".encode()).digest()[:16] for i in range(len(updates))
-    ]
+def _protected(updates: torch.Tensor, how: Protection, place: str) -> torch.Tensor:
+    keys = [hashlib.sha256(f"{place} {i}".encode()).digest()[:16] for i in range(len(updates))]
     return clip_and_noise(updates, how.clip_norm, how.sigma, keys)
 
 
-def _opened(federation: Federation, change: torch.Tensor, seed: int) -> Opened:
+def _opened(
+    federation: Federation, change: torch.Tensor, seed: int, shadows: Shadows | None = None
+) -> Opened:
     rng = torch.Generator().manual_seed(seed)
-    return Opened(federation.model, federation.initial, change, rng)
+    return Opened(federation.model, federation.initial, change, rng, shadows)
 
 
 def _error(
-    federation: Federation,
-    inversion: Reconstruction,
-    change: torch.Tensor,
-    wanted: int,
-    rows: int,
-    hospital: int,
-    seed: int,
-) -> float:
-    found = inversion.reconstruct(_opened(federation, change, seed), wanted)
-    real = federation.data.hospitals[hospital].x[:rows]
-    return reconstruction_error(found, real, federation.data.root.x.mean(dim=0))
+    federation: Federation, plan: Plan, opened: str, stepped: torch.Tensor, way: torch.Tensor
+) -> Estimate:
+    """Error of all hospitals' rows; out of the aggregate or the model all are asked for at once."""
+    inversion = load("gradient_inversion", plan.inversion)
+    assert isinstance(inversion, Reconstruction)
+    real = torch.stack([split.x[: plan.rows] for split in federation.data.hospitals])
+    guess = federation.data.root.x.mean(dim=0)
+    if opened == UPDATE:
+        return median_error(
+            np.concatenate(
+                [
+                    row_errors(
+                        inversion.reconstruct(_opened(federation, step, plan.seed), plan.rows),
+                        rows,
+                        guess,
+                    )
+                    for step, rows in zip(stepped, real, strict=True)
+                ]
+            )
+        )
+    change = stepped.mean(dim=0) if opened == AGGREGATE else way
+    everybody = real.flatten(0, 1)
+    found = inversion.reconstruct(_opened(federation, change, plan.seed), len(everybody))
+    return median_error(row_errors(found, everybody, guess))
 
 
-def _membership(
-    federation: Federation, change: torch.Tensor, hospital: int, seed: int
-) -> Iterator[float]:
-    """AUC of the loss, of the calibrated loss, and the better one's members found."""
-    members, others = federation.data.hospitals[hospital], federation.data.test
-    x, y = torch.cat([members.x, others.x]), torch.cat([members.y, others.y])
-    truth = (torch.arange(len(y)) < len(members)).long()
-    best: list[float] = []
-    for calibrated in (False, True):
-        attack = load("membership_inference", {"calibrated": calibrated})
-        assert isinstance(attack, Membership)
-        scores = attack.scores(_opened(federation, change, seed), x, y)
-        split = scores[: len(members)], scores[len(members) :]
-        best.append(true_positives_at(*split, FALSE_POSITIVES))
-        yield auc(truth, scores)
-    yield max(best)
+def _membership(federation: Federation, opened: str, trained: list[Trained]) -> dict[str, Told]:
+    """Attack each federation, with all but its pair as shadows; scores of all count together."""
+    scores: dict[str, list[torch.Tensor]] = {name: [] for name in MEMBERSHIP}
+    truth, owners = [], []
+    splits = federation.data.hospitals
+    groups = [[i] for i in range(len(splits))] if opened == UPDATE else [list(range(len(splits)))]
+    for place, target in enumerate(trained):
+        others = [each for k, each in enumerate(trained) if k // 2 != place // 2]
+        for group in groups:
+            seen = [_change(each, opened, group) for each in (target, *others)]
+            held = torch.stack(
+                [torch.cat([each.held[i] for i in group]) for each in (target, *others)]
+            )
+            x = torch.cat([splits[i].x for i in group])
+            y = torch.cat([splits[i].y for i in group])
+            shadows = Shadows(torch.stack(seen[1:]), held[1:])
+            for name, (attack, params) in MEMBERSHIP.items():
+                made = load(attack, params)
+                assert isinstance(made, Membership)
+                scores[name].append(made.scores(_opened(federation, seen[0], place, shadows), x, y))
+            truth.append(held[0])
+            owners += [i for i in group for _ in range(len(splits[i]))]
+    members = torch.cat(truth)
+    return {name: told(torch.cat(each), members, owners, RATES) for name, each in scores.items()}
 
 
-def privacy_table(found: list[Leak]) -> Table:
-    """The leaks as a table for the terminal."""
-    table = Table(title="What can be read out of what is opened")
-    heads = ("Opened", "Protection", "Rows' error", "AUC", "AUC, calibrated", "Members at 1 % FPR")
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place < 2 else "right")
-    for leak in found:
-        figures: tuple[Any, ...] = leak[2:]
-        table.add_row(leak.opened, leak.protection, *(f"{value:.3f}" for value in figures))
-    return table
+def _change(trained: Trained, opened: str, group: list[int]) -> torch.Tensor:
+    """What is seen of a federation: the group's mean update, or the way to the final model."""
+    return trained.change if opened == MODEL else trained.first[group].mean(dim=0)

@@ -1,0 +1,105 @@
+"""The table of `secure-fl privacy`: for the terminal, as Markdown and as rows of data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from eval.bench.privacy import MEMBERSHIP, MODEL, RATES, UPDATE, Leak
+from eval.metrics.privacy import Estimate
+
+TITLE = "What is read out of what is opened"
+# Who sees it.
+SEEN = {UPDATE: "one update (no MPC)", "aggregate": "aggregate (MPC)", MODEL: "final model"}
+_SHOWN = ("loss", "likelihood ratio")
+HEADS = (
+    "Seen",
+    "Clip, noise",
+    "ε, once",
+    "ε, all rounds",
+    "Rows' error",
+    *(f"AUC, {name}" for name in _SHOWN),
+    *(f"Members at {100 * rate:g} %" for rate in RATES),
+)
+
+
+def cells(found: Sequence[Leak], intervals: bool = True) -> list[tuple[str, ...]]:
+    """One line a leak, under `HEADS`; members are those that the likelihood ratio names.
+
+    Args:
+        found: the leaks.
+        intervals: write them beside the figures.
+    """
+    return [
+        (
+            SEEN[leak.opened],
+            leak.protection.name,
+            _budget(leak.epsilon),
+            _budget(leak.epsilon_rounds),
+            _figure(leak.error, 2, intervals),
+            *(_figure(leak.membership[name].auc, 3, intervals) for name in _SHOWN),
+            *(
+                _figure(each, 2, intervals, percent=True)
+                for each in leak.membership[_SHOWN[-1]].found
+            ),
+        )
+        for leak in found
+    ]
+
+
+def privacy_table(found: Sequence[Leak]) -> Table:
+    """The leaks as a table for the terminal, without intervals."""
+    table = Table(title=TITLE)
+    for place, head in enumerate(HEADS):
+        table.add_column(head, justify="left" if place < 2 else "right")
+    for line in cells(found, intervals=False):
+        table.add_row(*line)
+    return table
+
+
+def markdown(found: Sequence[Leak]) -> str:
+    """The leaks as a table in Markdown."""
+    lines = [HEADS, ("---", "---", *["---:"] * (len(HEADS) - 2)), *cells(found)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def records(found: Sequence[Leak]) -> list[dict[str, Any]]:
+    """Every figure as a row of its own, for JSON; an infinite budget is null."""
+    rows = []
+    for leak in found:
+        head = {
+            "seen": leak.opened,
+            "protection": leak.protection.name,
+            "clip_norm": leak.protection.clip_norm,
+            "noise_sigma": leak.protection.sigma,
+            "epsilon": _finite(leak.epsilon),
+            "epsilon_rounds": _finite(leak.epsilon_rounds),
+        }
+        figures = [("gradient inversion", "median_error", leak.error)]
+        for attack in MEMBERSHIP:
+            told = leak.membership[attack]
+            figures.append((attack, "auc", told.auc))
+            for rate, each in zip(RATES, told.found, strict=True):
+                figures.append((attack, f"true_positives_at_{rate:g}", each))
+        rows += [
+            {**head, "attack": attack, "measure": measure, **each._asdict()}
+            for attack, measure, each in figures
+        ]
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _budget(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _figure(each: Estimate, digits: int, intervals: bool, percent: bool = False) -> str:
+    value, low, high = (100 * part if percent else part for part in each)
+    shown = f"{value:.{digits}f}{' %' if percent else ''}"
+    return f"{shown} ({low:.{digits}f} to {high:.{digits}f})" if intervals else shown
