@@ -89,6 +89,8 @@ class Federation:
     @property
     def rows(self) -> tuple[int, ...]:
         """Number of rows that each hospital has, before classes were balanced."""
+        if self.data.multilabel:  # whose rows are never repeated, and may count for several labels
+            return tuple(len(split) for split in self.data.hospitals)
         return tuple(sum(counts) for counts in self.class_counts)
 
     @property
@@ -103,8 +105,11 @@ class Federation:
 
 
 def class_counts(splits: Sequence[Split], classes: int) -> tuple[tuple[int, ...], ...]:
-    """Rows of each class in each split."""
-    counts = (torch.bincount(split.y, minlength=classes) for split in splits)
+    """Rows of each class, or with each label, in each split."""
+    counts = (
+        split.y.sum(dim=0) if split.y.dim() == 2 else torch.bincount(split.y, minlength=classes)
+        for split in splits
+    )
     return tuple(tuple(each.tolist()) for each in counts)
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from attacks.privacy import Membership, Opened, Reconstruction, Shadows, load
+from eval import metrics
 from eval.metrics.privacy import Estimate, Told, median_error, row_errors, told
 from secure_fl import data, seeds
 from secure_fl.data import Split
@@ -98,6 +99,7 @@ class Leak(NamedTuple):
         epsilon_rounds: the same after all rounds, all of whose updates (or aggregates) are seen.
         error: median error of reconstructed rows (`eval.metrics.privacy.row_errors`).
         membership: by attack, how well members were told (`MEMBERSHIP`, `RATES`).
+        model_auc: AUC of the final models on the test rows, their mean: what the protection costs.
     """
 
     opened: str
@@ -106,6 +108,7 @@ class Leak(NamedTuple):
     epsilon_rounds: float
     error: Estimate
     membership: dict[str, Told]
+    model_auc: float
 
 
 class Trained(NamedTuple):
@@ -125,8 +128,10 @@ def leaks(federation: Federation, plan: Plan, protections: Sequence[Protection])
         protections: to compare.
 
     Raises:
-        InputError: more rows to invert than a hospital has, or a hospital with a single row.
+        InputError: data with several labels a row, more rows to invert than a hospital has, or a
+            hospital with a single row.
     """
+    require(not federation.data.multilabel, "data", "of one class a row", "several labels a row")
     sizes = [len(split) for split in federation.data.hospitals]
     require(min(sizes) >= 2, "rows of a hospital", "at least 2, to be cut in two", min(sizes))
     rule = f"from 1 to {min(sizes)}, the fewest of a hospital"
@@ -134,6 +139,7 @@ def leaks(federation: Federation, plan: Plan, protections: Sequence[Protection])
     for protection in protections:
         stepped = single_steps(federation, plan.rows, protection, plan.seed)
         trained = federations(federation, plan, protection)
+        quality = float(np.mean([_auc(federation, each.change) for each in trained]))
         for opened in (UPDATE, AGGREGATE, MODEL):
             yield Leak(
                 opened,
@@ -141,6 +147,7 @@ def leaks(federation: Federation, plan: Plan, protections: Sequence[Protection])
                 *budgets(opened, protection, federation.hospitals, plan.rounds),
                 _error(federation, plan, opened, stepped, trained[0].change),
                 _membership(federation, opened, trained),
+                quality,
             )
 
 
@@ -217,6 +224,12 @@ def _trained(
 def _protected(updates: torch.Tensor, how: Protection, place: str) -> torch.Tensor:
     keys = [hashlib.sha256(f"{place} {i}".encode()).digest()[:16] for i in range(len(updates))]
     return clip_and_noise(updates, how.clip_norm, how.sigma, keys)
+
+
+def _auc(federation: Federation, change: torch.Tensor) -> float:
+    data, model = federation.data, federation.initial + change
+    calibration = metrics.calibrate(federation.logits(model, data.root.x), data.root.y)
+    return metrics.quality(data.test.y, federation.logits(model, data.test.x), calibration).auc
 
 
 def _opened(

@@ -23,6 +23,7 @@ HEADS = (
     "Rows' error",
     *(f"AUC, {name}" for name in _SHOWN),
     *(f"Members at {100 * rate:g} %" for rate in RATES),
+    "Model's AUC",
 )
 
 
@@ -45,6 +46,7 @@ def cells(found: Sequence[Leak], intervals: bool = True) -> list[tuple[str, ...]
                 _figure(each, 2, intervals, percent=True)
                 for each in leak.membership[_SHOWN[-1]].found
             ),
+            f"{leak.model_auc:.3f}",
         )
         for leak in found
     ]
@@ -77,6 +79,7 @@ def records(found: Sequence[Leak]) -> list[dict[str, Any]]:
             "noise_sigma": leak.protection.sigma,
             "epsilon": _finite(leak.epsilon),
             "epsilon_rounds": _finite(leak.epsilon_rounds),
+            "model_auc": leak.model_auc,
         }
         figures = [("gradient inversion", "median_error", leak.error)]
         for attack in MEMBERSHIP:

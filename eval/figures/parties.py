@@ -23,7 +23,10 @@ _NUMBERED, _NAMED = 40, 16
 
 
 def who_holds_what(run: Run, dark: bool = False) -> bytes | None:
-    """Bars of rows by hospital, stacked by class; None of a run that does not tell them."""
+    """Bars of rows by hospital, stacked by class; None of a run that does not tell them.
+
+    Of rows with several labels, bars of labels, with the number of rows beside them.
+    """
     told = run.environment.get(PARTIES)
     if told is None:
         return None
@@ -42,17 +45,26 @@ def who_holds_what(run: Run, dark: bool = False) -> bytes | None:
         axes.set_ylim(hospitals - 0.4, -0.6)
         axes.set_xlim(0, 1.1 * left.max())
         axes.set_ylabel("hospital")
-        axes.set_xlabel("rows, before rarer classes are repeated")
+        several = "rows" in told
+        words = "labels of rows, several or none each; beside: rows"
+        axes.set_xlabel(words if several else "rows, before rarer classes are repeated")
         axes.grid(axis="y", visible=False)
         if hospitals <= _NUMBERED:
             axes.set_yticks(places)
-            for place, size in enumerate(left.tolist()):
-                axes.text(size + 0.01 * left.max(), place, f"{size:,.0f}", va="center")
+            sizes = told["rows"] if several else left.tolist()
+            for place, (end, size) in enumerate(zip(left.tolist(), sizes, strict=True)):
+                axes.text(end + 0.01 * left.max(), place, f"{size:,.0f}", va="center")
         if len(names) <= _NAMED:
             handles = [Patch(color=c, label=n) for c, n in zip(colours, names, strict=True)]
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(names)))
+            figure.legend(handles=handles, loc="outside lower center", ncols=_columns(names))
         figure.suptitle("Who holds what")
         return to_png(figure)
+
+
+def _columns(names: list[str]) -> int:
+    """Entries of a line of the legend: at most eight, and no more than the longest name allows."""
+    inches = 0.5 + 0.075 * max(len(name) for name in names)
+    return max(1, min(8, len(names), int(WIDTH / inches)))
 
 
 def _colours(classes: int) -> list[str]:

@@ -47,7 +47,10 @@ def environment(config: ExperimentConfig, command: str) -> dict[str, Any]:
 
 
 def parties(federation: Federation) -> dict[str, Any]:
-    """Names of the classes, and rows of each that every party holds, before any was repeated."""
+    """Names of the classes, and rows of each that every party holds, before any was repeated.
+
+    Of data whose rows have several labels, also the rows themselves, which those do not add up to.
+    """
     data = federation.data
     root, holdout, test = class_counts([data.root, data.holdout, data.test], data.classes)
     return {
@@ -56,6 +59,7 @@ def parties(federation: Federation) -> dict[str, Any]:
         "root": list(root),
         "holdout": list(holdout),
         "test": list(test),
+        **({"rows": list(federation.rows)} if data.multilabel else {}),
     }
 
 

@@ -36,28 +36,38 @@ class Judge:
     attack: Attack
     clean: Path | None = None
 
-    def calibration(self, model: torch.Tensor) -> metrics.Calibration:
+    def calibration(self, model: torch.Tensor) -> metrics.Calibration | metrics.LabelThresholds:
         """How the model is calibrated; fitted on the root rows alone."""
         root = self.federation.data.root
-        return metrics.calibrate(self.federation.logits(model, root.x), root.y)
+        logits = self.federation.logits(model, root.x)
+        if self.federation.data.multilabel:
+            return metrics.calibrate_labels(logits, root.y)
+        return metrics.calibrate(logits, root.y)
 
     def quality(self, model: torch.Tensor) -> metrics.Classification:
         """Quality on the test rows."""
         test = self.federation.data.test
-        logits = self.federation.logits(model, test.x)
-        return metrics.quality(test.y, logits, self.calibration(model))
+        logits, calibration = self.federation.logits(model, test.x), self.calibration(model)
+        if isinstance(calibration, metrics.LabelThresholds):
+            return metrics.label_quality(test.y, logits, calibration)
+        return metrics.quality(test.y, logits, calibration)
 
     def by_class(self, model: torch.Tensor) -> dict[str, dict[str, float]] | None:
-        """Quality of each class on the test rows, by its name; None of two classes."""
+        """Quality of each class or label on the test rows, by its name; None of two classes."""
         data = self.federation.data
-        if data.classes == 2:
+        if data.classes == 2 and not data.multilabel:
             return None
-        logits = self.federation.logits(model, data.test.x)
-        each = metrics.by_class(data.test.y, logits, self.calibration(model))
+        logits, calibration = self.federation.logits(model, data.test.x), self.calibration(model)
+        if isinstance(calibration, metrics.LabelThresholds):
+            each = metrics.by_label(data.test.y, logits, calibration)
+        else:
+            each = metrics.by_class(data.test.y, logits, calibration)
         return {name: own._asdict() for name, own in zip(data.class_names, each, strict=True)}
 
     def predictions(self, model: torch.Tensor, memory: Memory | None = None) -> np.ndarray:
-        """Predictions on the test rows, with the trigger applied if the attack has one: (m,).
+        """Predictions on the test rows, with the trigger applied if the attack has one.
+
+        Classes (m,), or 0 and 1 for each label (m, L).
 
         Args:
             model: float (d,).
@@ -104,16 +114,17 @@ class Judge:
     ) -> metrics.AttackSuccess | None:
         """Attack success over a clean model, both float (d,); None without an attack.
 
-        Both are shown the same trigger: that of an attack which remembers `memory`.
+        Both are shown the same trigger: that of an attack which remembers `memory`. Of rows with
+        several labels each answer is a case.
         """
         test = self.federation.data.test
         cases = getattr(self.attack, "cases", None)  # of an attack that is after some cases alone
         chosen = slice(None) if cases is None else cases(test.x, test.y)
         return metrics.attack_success(
             self.attack.objective,
-            test.y[chosen],
-            self.predictions(model, memory)[chosen],
-            self.predictions(clean, memory)[chosen],
+            test.y[chosen].flatten(),
+            self.predictions(model, memory)[chosen].ravel(),
+            self.predictions(clean, memory)[chosen].ravel(),
             source_class=getattr(self.attack, "source_class", None),
             target_class=getattr(self.attack, "target_class", None),
         )

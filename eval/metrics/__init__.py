@@ -1,8 +1,8 @@
 """Metrics of a run: plain functions of labels, scores and predictions.
 
 Every function takes array-likes (lists, NumPy arrays, CPU tensors), reads them without changing
-them, and returns Python floats. Shapes: m test cases, C classes, d parameters. An empty or
-mismatched input raises `secure_fl.errors.InputError`.
+them, and returns Python floats. Shapes: m test cases, C classes, L labels, d parameters. An empty
+or mismatched input raises `secure_fl.errors.InputError`.
 """
 
 from eval.metrics.calibration import (
@@ -19,6 +19,12 @@ from eval.metrics.gain import (
     gain_retained,
     resample,
     resampled_auc,
+)
+from eval.metrics.multilabel import (
+    LabelThresholds,
+    by_label,
+    calibrate_labels,
+    label_quality,
 )
 from eval.metrics.quality import (
     Classification,
@@ -50,6 +56,7 @@ __all__ = [
     "ClassQuality",
     "Classification",
     "GainRetained",
+    "LabelThresholds",
     "ResampledAUC",
     "accuracy",
     "attack_success",
@@ -57,12 +64,15 @@ __all__ = [
     "backdoor_success",
     "balanced_log_loss",
     "by_class",
+    "by_label",
     "calibrate",
+    "calibrate_labels",
     "classification",
     "drift_alarms",
     "f1",
     "gain_retained",
     "label_flip_success",
+    "label_quality",
     "log_loss",
     "log_odds",
     "model_drift",

@@ -30,7 +30,8 @@ READING = {
     "who_holds_what": (
         "Each bar is one hospital's training rows, coloured by class: bars of unequal length hold "
         "unequal amounts, bars of unequal colour unequal mixtures. Where a setting repeats rows of "
-        "rarer classes, a hospital trains on the same number of each class that it has."
+        "rarer classes, a hospital trains on the same number of each class that it has. Where rows "
+        "have several labels or none, bars are of labels, and the number beside one is of rows."
     ),
     "round_time": (
         "The bars show where the seconds of a round go, so the price of each layer can be read "

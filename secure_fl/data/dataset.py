@@ -27,13 +27,14 @@ class Dataset:
         kind: "tabular" or "image".
         x: float32 (N, F) for tables, where NaN is missing and a categorical column holds the
             index into its categories; float32 (N, channels, height, width) in [0, 1] for images.
-        y: int64 (N,), class of each row.
+        y: int64 (N,), class of each row; or (N, L) of 0 and 1, which of L labels it has.
         group: int64 (N,), patient of each row. Rows of a patient are never separated.
         feature_names: one name per column; empty for images.
-        class_names: name of each class.
+        class_names: name of each class, or of each label.
         categories: categorical columns only, name -> the categories its indices stand for.
         site: int64 (N,), where each row comes from, of data that tell it apart from their columns.
         site_names: name of each site.
+        test: bool (N,), rows that the data's makers set aside for tests; all of a patient or none.
     """
 
     name: str
@@ -46,23 +47,36 @@ class Dataset:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     site: np.ndarray | None = None
     site_names: tuple[str, ...] = ()
+    test: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.x)
         require(self.kind in ("tabular", "image"), "kind", '"tabular" or "image"', self.kind)
         require(rows > 0, "x", "non-empty", self.x.shape)
         require(self.x.dtype == np.float32, "x", "float32", self.x.dtype)
-        require(self.y.shape == (rows,), "y", f"of shape ({rows},)", self.y.shape)
+        names = len(self.class_names)
+        shape = (rows, names) if self.multilabel else (rows,)
+        require(self.y.shape == shape, "y", f"of shape {shape}", self.y.shape)
         require(self.group.shape == (rows,), "group", f"of shape ({rows},)", self.group.shape)
-        labels_ok = self.y.min() >= 0 and self.y.max() < len(self.class_names)
-        require(labels_ok, "y", f"in 0..{len(self.class_names) - 1}", np.unique(self.y))
+        most = 1 if self.multilabel else names - 1
+        labels_ok = self.y.min() >= 0 and self.y.max() <= most
+        require(labels_ok, "y", f"in 0..{most}", np.unique(self.y))
         if self.kind == "tabular":
-            names = self.feature_names
-            require(self.x.shape[1:] == (len(names),), "feature_names", "one per column", names)
+            columns = self.feature_names
+            fits = self.x.shape[1:] == (len(columns),)
+            require(fits, "feature_names", "one per column", columns)
+        if self.test is not None:
+            good = self.test.shape == (rows,) and self.test.dtype == np.bool_
+            require(good, "test", f"bool of shape ({rows},)", self.test.shape)
         if self.site is not None:
             require(self.site.shape == (rows,), "site", f"of shape ({rows},)", self.site.shape)
             sites_ok = self.site.min() >= 0 and self.site.max() < len(self.site_names)
             require(sites_ok, "site", f"in 0..{len(self.site_names) - 1}", np.unique(self.site))
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row may have several labels, or none."""
+        return self.y.ndim == 2
 
     def sites(self, column: str | None = None) -> Sites:
         """Where each row comes from: the data's own sites, or else a column of categories.
@@ -89,7 +103,9 @@ class Dataset:
     def take(self, rows: np.ndarray) -> Dataset:
         """The data set of these rows alone, int (m,)."""
         site = None if self.site is None else self.site[rows]
-        return replace(self, x=self.x[rows], y=self.y[rows], group=self.group[rows], site=site)
+        test = None if self.test is None else self.test[rows]
+        x, y, group = self.x[rows], self.y[rows], self.group[rows]
+        return replace(self, x=x, y=y, group=group, site=site, test=test)
 
 
 @dataclass(frozen=True)
@@ -98,7 +114,7 @@ class Split:
 
     Attributes:
         x: float32 (m, *features), in [0, 1].
-        y: int64 (m,).
+        y: int64 (m,), a class a row; or (m, L) of 0 and 1, which of L labels it has.
     """
 
     x: torch.Tensor
@@ -107,7 +123,8 @@ class Split:
     def __post_init__(self) -> None:
         require(self.x.dtype == torch.float32, "x", "float32", self.x.dtype)
         require(self.y.dtype == torch.int64, "y", "int64", self.y.dtype)
-        require(self.y.shape == self.x.shape[:1], "y", "one label per row of x", self.y.shape)
+        fits = self.y.dim() in (1, 2) and self.y.shape[:1] == self.x.shape[:1]
+        require(fits, "y", "one label per row of x, or one row of labels", self.y.shape)
 
     def __len__(self) -> int:
         return len(self.y)
@@ -125,7 +142,7 @@ class FederatedData:
         test: rows that only the final metrics see.
         feature_shape: shape of one row after preprocessing, e.g. (58,) or (1, 32, 32).
         feature_names: one name per column after preprocessing; empty for images.
-        class_names: name of each class.
+        class_names: name of each class, or of each label.
     """
 
     hospitals: list[Split]
@@ -147,8 +164,13 @@ class FederatedData:
 
     @property
     def classes(self) -> int:
-        """Number of classes."""
+        """Number of classes, or of labels: the outputs of a model."""
         return len(self.class_names)
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether a row may have several labels, or none."""
+        return self.root.y.dim() == 2
 
 
 def read_verified(path: Path, sha256: str) -> bytes:

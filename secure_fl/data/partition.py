@@ -65,6 +65,7 @@ def partition(
         scheme=scheme,
         classes_per_hospital=classes_per_hospital,
         sites=dataset.sites(site) if scheme == "column" else None,
+        tested=dataset.test,
     )
     order = [rows.root, rows.holdout, rows.test, *rows.validators, *rows.hospitals]
     splits, names = fit_apply(dataset, rows.root, order)
@@ -95,17 +96,20 @@ def split_rows(
     scheme: str = Scheme.name,
     classes_per_hospital: int | None = None,
     sites: Sites | None = None,
+    tested: np.ndarray | None = None,
 ) -> Indices:
     """Choose the rows of every party. All rows of a patient go to the same party.
 
     1. Random patients, until the fraction of rows is reached, become the test rows, and further
-       ones the validators' rows.
+       ones the validators' rows. Where the data's makers set rows aside for tests, those are
+       the test rows.
     2. Half of the validators' patients are the root (half A); the others, the holdout (half B),
        are dealt to the validators in turn.
     3. The remaining patients go to hospitals by one of the schemes of `secure_fl.data.schemes`: by
        default, for each class, proportions are drawn from a symmetric Dirichlet(alpha) and the
        patients of that class are divided by them. A patient's class, and its site, is the most
-       frequent one of its rows.
+       frequent one of its rows; of rows with several labels the rarest label is the class, and to
+       have none is a class too.
     4. Each hospital has at least `minimum_rows`. With small alpha the draw leaves some hospitals
        almost empty: while a hospital has fewer, it receives random patients of the largest one. So
        the sizes are not exactly those drawn. Under the schemes `classes` and `column`, where that
@@ -117,7 +121,7 @@ def split_rows(
     the largest first, each to the hospital with the fewest rows.
 
     Args:
-        y: int64 (N,), labels.
+        y: int64 (N,), labels; or (N, L) of 0 and 1.
         group: int64 (N,), patients.
         hospitals: how many.
         alpha: Dirichlet concentration; small is uneven.
@@ -130,6 +134,7 @@ def split_rows(
         scheme: how hospitals get their patients, one of `secure_fl.data.schemes.SCHEMES`.
         classes_per_hospital: for scheme `classes`.
         sites: of each row, for scheme `column`.
+        tested: bool (N,), rows that the data's makers set aside; `test_fraction` is then unused.
 
     Raises:
         InputError: a parameter out of range, or too few patients to give each party its rows.
@@ -146,13 +151,14 @@ def split_rows(
     patients, patient_of_row = np.unique(group, return_inverse=True)
     sizes = np.bincount(patient_of_row)
     order = rng.permutation(len(patients))
-    test, validation, training = _cut(order, sizes, test_fraction, both)
+    official = None if tested is None else _whole(tested, patient_of_row, patients)
+    test, validation, training = _cut(order, sizes, test_fraction, both, official)
     enough = sizes[training].sum() >= hospitals * minimum_rows
     if len(validation) < 2 * validators or not enough:
         # A few patients with many rows may have filled a party: they go to the hospitals.
         large = sizes[order] > validation_fraction * len(y) / (2 * validators)
         order = np.concatenate([order[~large], order[large]])
-        test, validation, training = _cut(order, sizes, test_fraction, both)
+        test, validation, training = _cut(order, sizes, test_fraction, both, official)
     half = (len(validation) + 1) // 2
     root, holdout = validation[:half], validation[half:]
     if root_patients is not None:
@@ -162,7 +168,7 @@ def split_rows(
     rule = f"at most {len(holdout)}, the holdout patients of validation_fraction"
     require(len(holdout) >= validators, "data.validators", rule, validators)
 
-    labels = _most_frequent(y, patient_of_row, len(patients))
+    labels = _most_frequent(strata(y), patient_of_row, len(patients))
     place, names = (None, ()) if sites is None else sites
     homes = None if place is None else _most_frequent(place, patient_of_row, len(patients))
     divided = Patients(
@@ -182,10 +188,44 @@ def split_rows(
     )
 
 
+def strata(y: np.ndarray) -> np.ndarray:
+    """The class by which a row is divided: int64 (N,).
+
+    Of rows with several labels (N, L): 0 without any, else 1 + the one that the fewest rows have,
+    the first of equals.
+    """
+    if y.ndim == 1:
+        return y
+    rarest = np.argsort(y.sum(axis=0), kind="stable")
+    return np.where(y.any(axis=1), 1 + rarest[y[:, rarest].argmax(axis=1)], 0)
+
+
+def _whole(tested: np.ndarray, patient_of_row: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """Which patients are set aside for tests: bool (patients,).
+
+    Raises:
+        InputError: only some of a patient's rows are, or everybody is, or nobody.
+    """
+    share = np.bincount(patient_of_row, weights=tested) / np.bincount(patient_of_row)
+    torn = patients[(share > 0) & (share < 1)]
+    rule = "all of a patient's rows or none"
+    require(len(torn) == 0, "rows for tests", rule, f"some of patient {torn[:1]}")
+    require(0 < share.sum() < len(share), "rows for tests", "of some patients", share.sum())
+    return share > 0
+
+
 def _cut(
-    order: np.ndarray, sizes: np.ndarray, test_fraction: float, both: float
+    order: np.ndarray,
+    sizes: np.ndarray,
+    test_fraction: float,
+    both: float,
+    official: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Patients for test, validators and hospitals, in the given order, by shares of the rows."""
+    if official is not None:
+        rest = order[~official[order]]
+        judged = int(np.searchsorted(np.cumsum(sizes[rest]), (both - test_fraction) * sizes.sum()))
+        return order[official[order]], rest[: judged + 1], rest[judged + 1 :]
     filled = np.cumsum(sizes[order])
     tested = int(np.searchsorted(filled, test_fraction * filled[-1])) + 1
     judged = int(np.searchsorted(filled, both * filled[-1])) + 1

@@ -49,11 +49,13 @@ def keep(dataset: Dataset, path: Path) -> None:
     }
     image = dataset.kind == "image"
     x = np.round(dataset.x * 255).astype(np.uint8) if image else dataset.x
+    arrays = {"y": dataset.y, "group": dataset.group, "about": np.array(json.dumps(about))}
+    if dataset.test is not None:
+        arrays["test"] = dataset.test
     partial = path.with_name(path.name + ".partial")
     try:
         with partial.open("wb") as file:
-            text = np.array(json.dumps(about))
-            np.savez_compressed(file, x=x, y=dataset.y, group=dataset.group, about=text)
+            np.savez_compressed(file, x=x, **arrays)  # type: ignore[arg-type]
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -68,6 +70,7 @@ def restore(path: Path, name: str) -> Dataset:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             x, y, group, text = (arrays[key] for key in _ARRAYS)
+            test = arrays.get("test")
         about = parse_json(str(text))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is not a file of secure-fl prepare: {error}") from error
@@ -84,4 +87,5 @@ def restore(path: Path, name: str) -> Dataset:
         feature_names=tuple(about["feature_names"]),
         class_names=tuple(about["class_names"]),
         categories={column: tuple(names) for column, names in about["categories"].items()},
+        test=test,
     )

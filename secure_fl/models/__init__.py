@@ -2,7 +2,7 @@
 
 from secure_fl.models.cnn import CNN
 from secure_fl.models.mlp import MLP
-from secure_fl.models.model import Model, Shape, predict
+from secure_fl.models.model import Model, Shape, losses, predict
 from secure_fl.models.registry import build, describe, names
 from secure_fl.models.torch_module import TorchModule, shared_module
 
@@ -14,6 +14,7 @@ __all__ = [
     "TorchModule",
     "build",
     "describe",
+    "losses",
     "names",
     "predict",
     "shared_module",

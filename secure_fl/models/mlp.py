@@ -62,7 +62,10 @@ class MLP(Model):
         """See `Model.gradients`. By hand: autograd's overhead is up to three times the work."""
         tensors = self.split(params)
         inputs, out = self._activations(tensors, x)
-        delta = (out.softmax(-1) - F.one_hot(y, self.classes)) * weight.unsqueeze(-1)
+        if y.dim() == out.dim():
+            delta = (out.sigmoid() - y) / self.classes * weight.unsqueeze(-1)
+        else:
+            delta = (out.softmax(-1) - F.one_hot(y, self.classes)) * weight.unsqueeze(-1)
         parts: list[torch.Tensor] = []  # last parameter first
         for layer in reversed(range(len(inputs))):
             parts += [delta.sum(1), torch.bmm(inputs[layer].mT, delta).flatten(1)]

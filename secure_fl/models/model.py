@@ -30,6 +30,23 @@ def model(builder: B) -> B:
     return mark("model", builder)
 
 
+def losses(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Loss of each row: cross-entropy, or the mean over the labels of the binary cross-entropies.
+
+    Args:
+        logits: float (n, B, classes).
+        y: int64 (n, B), classes; or (n, B, classes) of 0 and 1, several labels a row.
+
+    Returns:
+        Of the type of the logits, (n, B).
+    """
+    if y.dim() == logits.dim():
+        each = F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype), reduction="none")
+        return each.mean(dim=-1)
+    flat = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+    return flat.unflatten(0, tuple(y.shape))
+
+
 class Model(ABC):
     """A network as pure functions of its parameters.
 
@@ -97,12 +114,12 @@ class Model(ABC):
     def gradients(
         self, params: torch.Tensor, x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor
     ) -> torch.Tensor:
-        """Gradient of sum_b weight[i, b] * crossentropy(logits[i, b], y[i, b]) for each i.
+        """Gradient of sum_b weight[i, b] * losses(logits, y)[i, b] for each i.
 
         Args:
             params: float32 (n, d).
             x: float32 (n, B, *feature_shape).
-            y: int64 (n, B).
+            y: int64 (n, B); or (n, B, classes) of 0 and 1.
             weight: float32 (n, B); 0 for padding.
 
         Returns:
@@ -110,8 +127,8 @@ class Model(ABC):
         """
         leaves = [tensor.detach().requires_grad_() for tensor in self.split(params)]
         out = self.forward(leaves, x)
-        losses = F.cross_entropy(out.flatten(0, 1), y.flatten(), reduction="none")
-        parts = torch.autograd.grad((losses * weight.flatten()).sum(), leaves)
+        each = losses(out, y).flatten()
+        parts = torch.autograd.grad((each * weight.flatten()).sum(), leaves)
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
 

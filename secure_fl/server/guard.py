@@ -105,7 +105,7 @@ def root_directions(
     Args:
         model: the network.
         start: float (d,), the global model.
-        root: half A; its classes are balanced here.
+        root: half A; its classes are balanced here, unless its rows have several labels.
         options: the hospitals' options.
         bootstraps: number b of samples with replacement, each of the size of half A.
         seed: fixes samples and batches; give a new one each round.
@@ -115,9 +115,10 @@ def root_directions(
     for _ in range(bootstraps):
         rows = torch.randint(len(root), (len(root),), generator=rng)
         splits.append(Split(root.x[rows], root.y[rows]))
-    balanced = [balance_classes(split, rng) for split in splits]
+    if root.y.dim() == 1:
+        splits = [balance_classes(split, rng) for split in splits]
     seeds = [seed + 1 + i for i in range(len(splits))]
-    updates = train(model, start, balanced, options, seeds)
+    updates = train(model, start, splits, options, seeds)
     return RootDirections(updates[0], updates[1:])
 
 

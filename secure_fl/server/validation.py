@@ -15,10 +15,15 @@ from ledger.protocol.roles import SignedAttestation, ValidatorKey
 from secure_fl.data import Split
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
+from secure_fl.models import losses
 
 
 class Verdict(NamedTuple):
-    """One validator's measurements; a model with NaN parameters measures as worthless."""
+    """One validator's measurements; a model with NaN parameters measures as worthless.
+
+    Of rows with several labels each label is a question of two answers, at even odds: accuracy is
+    over all of them, the loss is `secure_fl.models.losses`, F1 the mean over the labels.
+    """
 
     accuracy: float
     loss: float
@@ -49,12 +54,14 @@ class Validator:
             model: of parameters.
             number: round that proposed it; 0 the initial model, one above the last the final one.
         """
-        logits = federation.logits(model, self._rows.x)
+        logits, y = federation.logits(model, self._rows.x), self._rows.y
+        if federation.data.multilabel:
+            return _over_labels(logits, y)
         predicted = logits.argmax(dim=1)
         return Verdict(
-            accuracy=float((predicted == self._rows.y).double().mean()),
-            loss=float(F.cross_entropy(logits.double(), self._rows.y)),
-            f1=f1(predicted, self._rows.y, federation.data.classes),
+            accuracy=float((predicted == y).double().mean()),
+            loss=float(F.cross_entropy(logits.double(), y)),
+            f1=f1(predicted, y, federation.data.classes),
         )
 
     def attest(self, number: int, model: bytes, verdict: Verdict) -> SignedAttestation:
@@ -91,6 +98,14 @@ def validate(federation: Federation, model: torch.Tensor) -> list[Verdict]:
 def medians(verdicts: Sequence[Verdict]) -> Verdict:
     """Median of each measurement over the validators."""
     return Verdict(*(float(median(column)) for column in zip(*verdicts, strict=True)))
+
+
+def _over_labels(logits: torch.Tensor, y: torch.Tensor) -> Verdict:
+    """Measure logits (m, L) against labels (m, L) of 0 and 1."""
+    called = (logits > 0).long()
+    each = [f1(called[:, i], y[:, i], 2) for i in range(y.shape[1])]
+    loss = losses(logits.double().unsqueeze(0), y.unsqueeze(0)).mean()
+    return Verdict(float((called == y).double().mean()), float(loss), sum(each) / len(each))
 
 
 def f1(predicted: torch.Tensor, real: torch.Tensor, classes: int) -> float:

@@ -34,7 +34,10 @@ MAX_MALICIOUS = 0.5
 OBJECT = "object"
 # Settings of the data that came after records were made without them: hashes leave them out at
 # their default.
-LATER_DATA = ("partition", "classes_per_hospital", "site", "label", "patient", "drop", "side")
+LATER_DATA = (
+    *("partition", "classes_per_hospital", "site", "label", "patient", "drop", "side"),
+    *("task", "split"),
+)
 # Most cells of a job: every defence without attack, and under every attack at every share.
 MAX_CELLS = 10_000
 
@@ -51,6 +54,8 @@ class DataConfig:
             file's name.
         drop: columns to leave out.
         side: pixels along each side that images of one's own are scaled to; null: 32.
+        task: which question is asked of data that have several; null: their first.
+        split: `official` takes the test rows that the data's makers set aside; null: random ones.
         hospitals: number of hospitals.
         partition: how patients are divided among hospitals (`secure_fl.data.schemes`): `dirichlet`
             by class, `quantity` by size, `classes` (so many a hospital), `column` by site, `iid`.
@@ -72,6 +77,8 @@ class DataConfig:
     patient: str | None = None
     drop: list[str] = field(default_factory=list)
     side: int | None = None
+    task: str | None = None
+    split: str | None = None
     hospitals: int = 20
     partition: str = "dirichlet"
     alpha: float = 0.3
@@ -105,6 +112,9 @@ class DataConfig:
         for key in ("test_fraction", "validation_fraction"):
             value = getattr(self, key)
             check(0 < value < 1, f"data.{key}", "between 0 and 1, both excluded", value)
+        check(self.split in (None, "official"), "data.split", "null or official", self.split)
+        plain = self.split is None or self.test_fraction == DataConfig.test_fraction
+        check(plain, "data.test_fraction", "left out with data.split official", self.test_fraction)
         left = 1 - self.test_fraction - self.validation_fraction
         check(left > 0, "data.test_fraction + data.validation_fraction", "below 1", 1 - left)
         check(1 <= self.validators <= 32, "data.validators", "from 1 to 32", self.validators)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from secure_fl import data, models, seeds
-from secure_fl.data import Dataset
+from secure_fl.data import Dataset, FederatedData
 from secure_fl.errors import ConfigError, NotPermitted
 from secure_fl.federation import Federation, class_counts
 from secure_fl.files import canonical_json
@@ -29,6 +29,11 @@ def prepare(config: ExperimentConfig) -> Federation:
             "settings do not lead back to them"
         )
     loaded = data.load(settings.name, settings.path, config.extensions, **_options(settings))
+    if loaded.multilabel and settings.balance:
+        raise ConfigError(
+            f"data.balance must be false for {loaded.name} with several labels a row: no repeating "
+            "of rows makes all labels equally frequent"
+        )
     dataset = _sample(loaded, settings.rows, seed)
     federated = data.partition(
         dataset,
@@ -51,13 +56,7 @@ def prepare(config: ExperimentConfig) -> Federation:
             for i, split in enumerate(federated.hospitals)
         ]
         federated = replace(federated, hospitals=balanced)
-    present = len(federated.test.y.unique())
-    if present < federated.classes:
-        which = "both classes" if federated.classes == 2 else f"all {federated.classes} classes"
-        raise ConfigError(
-            f"data.test_fraction must leave test rows of {which}; got {settings.test_fraction}, "
-            f"which leaves {len(federated.test.y)} rows of {present}"
-        )
+    _check_test(federated, settings)
     try:
         model = models.build(
             config.model.name,
@@ -76,11 +75,33 @@ def prepare(config: ExperimentConfig) -> Federation:
     return Federation(federated, model, initial, data_hash(loaded), counts)
 
 
+def _check_test(federated: FederatedData, settings: DataConfig) -> None:
+    """Refuse test rows among which a class is missing, or where all or none have a label."""
+    test = federated.test
+    if federated.multilabel:
+        share = test.y.double().mean(dim=0)
+        for name, one in zip(federated.class_names, share.tolist(), strict=True):
+            if not 0 < one < 1:
+                which = "none" if one == 0 else "all"
+                raise ConfigError(
+                    f"the {len(test)} test rows must have some with {name} and some without; "
+                    f"{which} have it: take more rows (data.rows, data.test_fraction)"
+                )
+        return
+    present = len(test.y.unique())
+    if present < federated.classes:
+        which = "both classes" if federated.classes == 2 else f"all {federated.classes} classes"
+        raise ConfigError(
+            f"data.test_fraction must leave test rows of {which}; got {settings.test_fraction}, "
+            f"which leaves {len(test.y)} rows of {present}"
+        )
+
+
 def _options(settings: DataConfig) -> dict[str, Any]:
     """What the loader is told beside the path: the settings that were given."""
     given = {
         key: getattr(settings, key)
-        for key in ("label", "patient", "drop", "side")
+        for key in ("label", "patient", "drop", "side", "task", "split")
         if getattr(settings, key) not in (None, [])
     }
     if settings.site is not None and "site" in data.options_of(settings.name):
@@ -92,10 +113,10 @@ def data_hash(dataset: Dataset) -> str:
     """SHA-256 over a data set's arrays and names, as 64 hexadecimal digits.
 
     Over canonical JSON of the names, types and shapes, then the bytes of x, y and group, and of the
-    sites where the data have any.
+    sites and the rows set aside for tests where the data have any.
     """
     arrays = [dataset.x, dataset.y, dataset.group]
-    arrays += [] if dataset.site is None else [dataset.site]
+    arrays += [each for each in (dataset.site, dataset.test) if each is not None]
     head = {
         "name": dataset.name,
         "kind": dataset.kind,
@@ -104,6 +125,7 @@ def data_hash(dataset: Dataset) -> str:
         "classes": list(dataset.class_names),
         "categories": {name: list(values) for name, values in dataset.categories.items()},
         **({} if dataset.site is None else {"sites": list(dataset.site_names)}),
+        **({} if dataset.test is None else {"test": "set aside"}),
     }
     digest = hashlib.sha256(canonical_json(head).encode())
     for array in arrays:

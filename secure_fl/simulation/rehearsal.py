@@ -9,6 +9,7 @@ from functools import cache
 import torch
 
 from attacks.base import Attack, overrides
+from attacks.view import knowledge_of
 from secure_fl import seeds
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.faults import Fault, check_places
@@ -41,6 +42,10 @@ def check_rule(run: RunConfig, federation: Federation) -> None:
         )
 
 
+# Hooks and facts that show an attack rows with their classes, or a network of classes.
+_ASKING, _TELLING = ("poison", "poison_public"), ("model", "auxiliary")
+
+
 def dry_run(context: RunContext) -> None:
     """Let the attack act on made-up updates, before anything runs.
 
@@ -49,12 +54,15 @@ def dry_run(context: RunContext) -> None:
     warned of.
 
     Raises:
-        ConfigError: its classes are not those of the data, it cannot act among so many hospitals,
+        ConfigError: its classes are not those of the data, it or the defence asks for one class of
+            rows that have several labels, it cannot act among so many hospitals,
             it breaks a protocol that the defence does not have, or there is no device to train on.
         InputError: it returned updates of another shape, or values that are not finite.
     """
     check_device(context.options.device)
     attackers = context.attackers
+    if context.federation.data.multilabel:
+        _check_labels(context)
     for part in attackers.parts:
         _check_classes(context, part.attack)
         signs = context.defence.backend == "mpc" and context.defence.ledger
@@ -84,6 +92,23 @@ def dry_run(context: RunContext) -> None:
     first = [seat for members in attackers.members(1) for seat in members]
     for active in _rehearsed(first, hospitals):
         _act(context, updates, active, sum(seat in first for seat in active))
+
+
+def _check_labels(context: RunContext) -> None:
+    """Refuse what asks a row for its one class, where rows have several labels."""
+    if context.defence.validation == "gate":
+        raise ConfigError(
+            f"defence {context.defence.name!r} has validation: gate, which balances classes: it "
+            "does not take data with several labels a row"
+        )
+    for part in context.attackers.parts:
+        asks = [hook for hook in _ASKING if overrides(part.attack, hook)]
+        asks += [fact for fact in knowledge_of(part.attack.knowledge) if fact in _TELLING]
+        if part.attack.objective not in ("none", "untargeted") or asks:
+            raise ConfigError(
+                f"attack {part.attack} changes or reads rows by their class: it does not take data "
+                "with several labels a row; attacks on updates alone do"
+            )
 
 
 def _check_classes(context: RunContext, attack: Attack) -> None:

@@ -43,7 +43,8 @@ def check_data(
     for name in ("y", "group"):
         kind = getattr(data, name).dtype
         insist(kind == np.int64, f"{name} must be int64; it is {kind}")
-    missing = set(range(len(data.class_names))) - set(data.y.tolist())
+    present = np.flatnonzero(data.y.any(axis=0)) if data.multilabel else data.y
+    missing = set(range(len(data.class_names))) - set(present.tolist())
     insist(not missing, f"no row is of class {[data.class_names[i] for i in sorted(missing)]}")
     insist(not np.isinf(data.x).any(), "x is infinite somewhere; missing values are NaN")
     if data.kind == "image":

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eval.cli import main as cli
 from secure_fl import data
 from secure_fl.data.prepared import keep
-from secure_fl.data.sets.chestxray14 import LABELS
+from secure_fl.data.sets.chestxray14 import FINDINGS, LABELS, LISTS
 from secure_fl.errors import InputError
-from tests.support.cxr_files import HEADER, write
+from secure_fl.simulation.prepare import data_hash
+from tests.support.cxr_files import HEADER, write, write_findings
 
 
 @pytest.mark.parametrize(("table", "nested"), [(LABELS[0], True), (LABELS[1], False)])
@@ -100,3 +102,60 @@ def test_a_table_cut_between_two_lines_is_named(tmp_path: Path) -> None:
     table.write_text("".join(lines)[:-20])
     with pytest.raises(InputError, match=r"Data_Entry_2017_v2020.csv is cut short: line 10"):
         data.load("chestxray14", folder)
+
+
+def test_findings_are_labels_and_any_of_them_is_the_other_task(tmp_path: Path) -> None:
+    folder = write(tmp_path)
+    got = data.load("chestxray14", folder, task="findings")
+    assert got.multilabel
+    assert got.class_names == FINDINGS
+    named = [[FINDINGS[i] for i in np.flatnonzero(row)] for row in got.y]
+    assert named == [[], ["Pneumonia"], ["Cardiomegaly", "Effusion"]] * 3
+    any_of_them = data.load("chestxray14", folder)
+    assert np.array_equal(any_of_them.y, got.y.any(axis=1))
+    assert any_of_them.class_names == ("no finding", "finding")
+    table = folder / LABELS[0]
+    table.write_text(table.read_text().replace("Pneumonia", "No Finding|Pneumonia", 1))
+    with pytest.raises(InputError, match=r"got 'No Finding' in 'No Finding\|Pneumonia'"):
+        data.load("chestxray14", folder)
+    with pytest.raises(InputError, match=r"data.task must be null or findings; got 'all'"):
+        data.load("chestxray14", folder, task="all")
+
+
+def test_the_official_lists_must_name_each_image_once_and_part_no_patient(tmp_path: Path) -> None:
+    folder = write_findings(tmp_path / "nih", patients=4, tested=1)
+    assert data.load("chestxray14", folder).test is None
+    tested = data.load("chestxray14", folder, split="official").test
+    assert tested is not None
+    assert tested.tolist() == [True] * 2 + [False] * 6
+    trained_on, tested_on = (folder / name for name in LISTS)
+    text = tested_on.read_text()
+    tested_on.write_text(text + "00000002_001.png\n")
+    with pytest.raises(
+        InputError, match=r"image 00000002_001.png must be on one of .*; got 'on 2'"
+    ):
+        data.load("chestxray14", folder, split="official")
+    trained_on.write_text(trained_on.read_text().replace("00000002_001.png\n", ""))
+    with pytest.raises(InputError, match=r"a patient's images must be on one of .*got .*2"):
+        data.load("chestxray14", folder, split="official")
+    tested_on.write_text(text)
+    with pytest.raises(
+        InputError, match=r"image 00000002_001.png must be on one of .*; got 'on 0'"
+    ):
+        data.load("chestxray14", folder, split="official")
+    tested_on.unlink()
+    with pytest.raises(InputError, match=r"data.split official must be with test_list.txt"):
+        data.load("chestxray14", folder, split="official")
+
+
+def test_a_prepared_file_answers_what_it_was_prepared_for_or_less(tmp_path: Path) -> None:
+    folder = write_findings(tmp_path / "nih", patients=4, tested=1)
+    whole, less = tmp_path / "whole.npz", tmp_path / "less.npz"
+    for path, asked in ((whole, ["--task", "findings", "--split", "official"]), (less, [])):
+        assert cli.main(["prepare", "chestxray14", str(folder), str(path), *asked]) == 0
+    for asked in ({}, {"task": "findings"}, {"split": "official"}):
+        kept, read = (data.load("chestxray14", path, **asked) for path in (whole, folder))
+        assert data_hash(kept) == data_hash(read)
+    for asked, flag in (({"task": "findings"}, "--task"), ({"split": "official"}, "--split")):
+        with pytest.raises(InputError, match=rf"prepare chestxray14 FOLDER FILE.npz {flag} "):
+            data.load("chestxray14", less, **asked)

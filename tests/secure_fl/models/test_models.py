@@ -64,6 +64,20 @@ def test_gradients_equal_one_module_at_a_time(model):
 
 
 @pytest.mark.parametrize("model", CASES)
+def test_several_labels_are_as_many_questions(model):
+    params, x, _, weight = sample(model)
+    y = torch.randint(2, (*x.shape[:2], model.classes), generator=torch.Generator().manual_seed(1))
+    got = model.split(model.gradients(params, x, y, weight))
+    for i, row in enumerate(params):
+        module = as_module(model, row)
+        each = nn.BCEWithLogitsLoss(reduction="none")(module(x[i]), y[i].float()).mean(dim=1)
+        (each * weight[i]).sum().backward()
+        for mine, own in zip(got, module.parameters(), strict=True):
+            want = own.grad.T if own.dim() == 2 else own.grad
+            torch.testing.assert_close(mine[i], want, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("model", CASES)
 def test_padding_has_no_gradient(model):
     params, x, y, _ = sample(model)
     weight = torch.zeros(x.shape[:2])

@@ -46,6 +46,7 @@ TOLD = {
     "data.patient": "id",
     "data.drop": ["death", "cost"],
     "data.side": 28,
+    "data.task": "findings",
     "data.hospitals": 8,
     "data.partition": "column",
     "data.alpha": 0.5,
@@ -138,8 +139,13 @@ TOLD = {
     "defence.paper_method": "FedAvg",
     "defence.description": "my own",
 }
-# Simulation keys and a keystore exclude each other, as do sites and classes of a hospital.
-APART = {"ledger.simulated_keys": True, "data.classes_per_hospital": 2}
+# Simulation keys and a keystore exclude each other, as do sites and classes of a hospital, and an
+# official split and a share for tests.
+APART = {
+    "ledger.simulated_keys": True,
+    "data.classes_per_hospital": 2,
+    "data.split": "official",
+}
 PLACES = (
     "defence.keys=/elsewhere",
     "defence.timeout=9",
@@ -225,6 +231,7 @@ def test_every_setting_is_told_by_a_word_and_by_yaml(tmp_path: Path) -> None:
     assert alone.ledger.simulated_keys
     alone = load_config(["data.partition=classes", "data.classes_per_hospital=2"])
     assert alone.data.classes_per_hospital == 2
+    assert load_config(["data.split=official"]).data.split == "official"
 
 
 def test_every_option_of_the_nodes_comes_from_a_setting() -> None:
