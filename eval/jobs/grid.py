@@ -16,6 +16,7 @@ from typing import Any
 
 from eval.jobs.cell_row import describe
 from eval.jobs.evaluate import Judge
+from eval.jobs.events import check_events, logged
 from eval.jobs.gains import gains
 from eval.jobs.manifest import write_manifest
 from eval.jobs.plan import Cell, plan
@@ -101,12 +102,14 @@ def run_job(
         Rows of the summary, one a cell that is done. `failures` has the others.
 
     Raises:
-        InputError: another process writes into the folder, the run began with other data, or a
-            cell done before is damaged.
+        InputError: another process writes into the folder, the run began with other data, a cell
+            done before is damaged, or event files are asked for that nothing here can write.
     """
+    check_events(config.tensorboard)
     with only_writer(folder):
         check_data(folder, federation)
-        rows, failed = _run_cells(config, federation, folder, reporter)
+        with logged(config.tensorboard, folder.resolve().name, reporter) as told:
+            rows, failed = _run_cells(config, federation, folder, told)
         kept = gains(rows, folder, federation)
         rows = [row | kept.get(row["cell"], {}) for row in rows]
         summary = summarise(config, folder, rows) | {"failed": failed}

@@ -14,6 +14,7 @@ import torch
 from attacks import Attack
 from attacks.memory import Memory
 from eval.jobs.evaluate import Judge, success_columns
+from eval.jobs.events import check_events, run_log
 from eval.metrics.detection import detection, keyed
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
@@ -174,7 +175,10 @@ class Planned:
         begun = drawn(federation, self)
         judge = self.judge(begun)
         start_time = time.perf_counter()
-        with opened(self.config, begun, observe=self.observer(judge)) as steps:
+        with (
+            run_log(self.config) as log,
+            opened(self.config, begun, observe=self.observer(judge), report=log) as steps,
+        ):
             for _ in steps:
                 pass
             result = steps.finish()
@@ -234,6 +238,7 @@ def plan_cell(
     Raises:
         SecureFLError: a name, type or value that does not fit.
     """
+    check_events(config.tensorboard)
     return _planned(one_cell(config, attack, defence, malicious, seed))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.jobs.environment import PARTIES, environment, parties
+from eval.jobs.events import check_events
 from eval.jobs.plan import plan
 from eval.jobs.run_lock import refuse_second_writer
 from eval.results.records import read_object
@@ -66,6 +67,7 @@ def check_job(config: ExperimentConfig, given: Federation | None = None) -> Fede
         SecureFLError: data that are missing or do not fit, a rule or an attack that cannot work
             with them.
     """
+    check_events(config.tensorboard)
     federation = prepare(config) if given is None else given
     check_chain(config)
     _check_keys(config)

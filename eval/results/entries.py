@@ -28,6 +28,7 @@ CLAIM = "sweep.json"
 _CELL = re.compile(r"[0-9a-f]{64}\.json")
 # Settings that say nothing of a result, or that an entry has by itself.
 _LEFT_OUT = {"name", "description", "seed", "malicious", "attacks", "defences", "data.path"}
+_LEFT_OUT |= {"tensorboard"}
 _LEFT_OUT |= {f"ledger.{key}" for key in PLACES} | {f"defence.{key}" for key in NEUTRAL}
 _LEFT_OUT |= {f"defence.{key}" for key in ("name", "label", "paper_method", "description")}
 _LEFT_OUT |= {"attack.name"}

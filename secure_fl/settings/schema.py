@@ -202,6 +202,8 @@ class ExperimentConfig:
         defences: defences of the job.
         repeatable_secrets: take the secret draws from the public seed too, so that commitments,
             chains and noise repeat; they then protect nothing, and the report says so in red.
+        tensorboard: folder of event files for TensorBoard, written as a run goes on, a folder below
+            it a run; null writes none. No record of a run knows of them.
         faults: breaches of the protocol to carry out (`secure_fl.faults`), in every cell; all its
             defences then need nodes that sign: `ledger: true` and `backend: mpc`.
     """
@@ -213,6 +215,7 @@ class ExperimentConfig:
     threads: int = 1
     malicious: Any = 0.3
     repeatable_secrets: bool = False
+    tensorboard: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainOptions = field(default_factory=TrainOptions)
@@ -228,6 +231,7 @@ class ExperimentConfig:
         self.extensions = NONE
         check_plain("name", self.name)
         check_words("description", self.description)
+        check(self.tensorboard != "", "tensorboard", "null or a folder", self.tensorboard)
         check(0 <= self.seed < 2**63, "seed", "from 0 to 2**63 - 1", self.seed)
         check(1 <= self.rounds <= 10_000, "rounds", "from 1 to 10000", self.rounds)
         check(1 <= self.threads <= 64, "threads", "from 1 to 64", self.threads)

@@ -103,12 +103,12 @@ class RunConfig:
     def sha256(self) -> str:
         """Hash of all settings of this run, which its first record carries.
 
-        Where data, keys and the ledger's node are is none of them; nor are the other cells of the
-        job and its name, how long anybody waits, what joins the nodes and what they write down.
-        The device counts where it is not the processor, since a GPU rounds differently.
+        Where data, keys, event files and the ledger's node are is none of them; nor are the other
+        cells of the job and its name, how long anybody waits, what joins the nodes and what they
+        write down. The device counts where it is not the processor, since a GPU rounds differently.
         """
         experiment = asdict(self.experiment)
-        for key in ("name", "description", "attacks", "defences", "malicious"):
+        for key in ("name", "description", "tensorboard", "attacks", "defences", "malicious"):
             del experiment[key]
         del experiment["data"]["path"]
         for key in LATER_DATA:

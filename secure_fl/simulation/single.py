@@ -95,6 +95,8 @@ def run_settings(
         ['initial', 'unchecked']
     """
     experiment = load_config(overrides)
+    told = experiment.tensorboard
+    require(told is None, "tensorboard", "null here: jobs and sweeps write event files", told)
     attack = experiment.attacks[0] if experiment.attacks else AttackConfig()
     fraction = malicious_fractions(experiment.malicious)[0]
     config = RunConfig(experiment, experiment.defences[0], attack, fraction)

@@ -39,6 +39,7 @@ TOLD = {
     "threads": 2,
     "malicious": [0.25],
     "repeatable_secrets": True,
+    "tensorboard": "events",
     "faults": [{"round": 1, "node": 0, "kind": "denial", "hospital": 1}],
     "data.name": "digits",
     "data.path": "/data",
@@ -153,6 +154,7 @@ PLACES = (
     "defence.transcript=/elsewhere",
     "defence.state=/elsewhere",
     "data.path=/elsewhere",
+    "tensorboard=/elsewhere",
 )
 
 
