@@ -7,6 +7,7 @@ document tells of a run: the command, when and on which versions, and of each ce
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ KEPT = (
     "ledger_ms_per_round",
 )
 # Of a run's environment.
-TOLD = ("command", "created")
 PACKAGES = ("secure-fl-crypten", "torch", "numpy")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
@@ -52,7 +52,8 @@ def take_run(root: Path, name: str, folders: Sequence[Path]) -> None:
     for folder in folders:
         begun = read_object(folder / "environment.json")
         versions = {key: begun["packages"][key] for key in PACKAGES if key in begun["packages"]}
-        commands.append({key: begun.get(key) for key in TOLD} | {"packages": versions})
+        told = {"command": command_of(begun["command"]), "created": begun["created"]}
+        commands.append(told | {"packages": versions})
         for path in sorted((folder / "cells").glob("*/cell.json")):
             row = read_row(path)
             kept_of = {key: row[key] for key in KEPT if row.get(key) is not None}
@@ -68,6 +69,15 @@ def take_run(root: Path, name: str, folders: Sequence[Path]) -> None:
     write_json(place, {key: kept[key] for key in sorted(kept)})
 
 
+def command_of(typed: str) -> str:
+    """A command of `secure-fl` as it is typed anywhere: without where its results went."""
+    words = shlex.split(typed)[1:]
+    if "--out" in words:
+        place = words.index("--out")
+        del words[place : place + 2]
+    return shlex.join(["secure-fl", *words])
+
+
 def take_table2(root: Path, folder: Path) -> None:
     """Keep the table of a folder of `secure-fl paper`, and how it was made.
 
@@ -76,6 +86,8 @@ def take_table2(root: Path, folder: Path) -> None:
     """
     for name in (TABLE2, MADE):
         content = read_json(folder / name)
+        if name == MADE:
+            content = content | {"command": command_of(content["command"])}
         (root / RESULTS).mkdir(parents=True, exist_ok=True)
         write_json(root / RESULTS / name, content)
 

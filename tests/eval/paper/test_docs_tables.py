@@ -75,11 +75,17 @@ def test_rows_of_a_run_are_kept_in_the_order_of_its_settings(tmp_path: Path) -> 
         place.mkdir(parents=True)
         (place / "cell.json").write_text(json.dumps(cell | {"accuracy": 0.5, "f1": 0.5}))
     save_config(config, folder / "config.yaml")
-    begun = {"command": "secure-fl run", "created": "now", "packages": {"numpy": "2", "pip": "1"}}
+    begun = {
+        "command": "secure-fl run 'a=[b, c]' --out /x y=1",
+        "created": "now",
+        "packages": {"numpy": "2", "pip": "1"},
+    }
     (folder / "environment.json").write_text(json.dumps(begun))
     take_run(tmp_path, "some", [folder])
     kept = json.loads((tmp_path / RESULTS / RUNS).read_text())["some"]
-    assert kept["runs"] == [begun | {"packages": {"numpy": "2"}}]
+    assert kept["runs"] == [
+        begun | {"command": "secure-fl run 'a=[b, c]' y=1", "packages": {"numpy": "2"}}
+    ]
     assert [row["attack"] for row in kept["rows"]] == ["none", "sign_flip", "backdoor"]
     assert kept["rows"][0].keys() == {"defence", "attack", "malicious_fraction", "accuracy"}
     with pytest.raises(InputError, match="small letters"):
