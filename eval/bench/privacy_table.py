@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from eval.bench.privacy import MEMBERSHIP, MODEL, RATES, UPDATE, Leak
-from eval.metrics.privacy import Estimate
+from eval.bench.privacy import MEMBERSHIP, MODEL, RATES, UPDATE, Leak, Protection
+from eval.metrics.privacy import Estimate, Told
 
 TITLE = "What is read out of what is opened"
 # Who sees it.
 SEEN = {UPDATE: "one update (no MPC)", "aggregate": "aggregate (MPC)", MODEL: "final model"}
+_BUDGETS = ("epsilon", "epsilon_rounds")
 _SHOWN = ("loss", "likelihood ratio")
 HEADS = (
     "Seen",
@@ -77,8 +78,7 @@ def records(found: Sequence[Leak]) -> list[dict[str, Any]]:
             "protection": leak.protection.name,
             "clip_norm": leak.protection.clip_norm,
             "noise_sigma": leak.protection.sigma,
-            "epsilon": _finite(leak.epsilon),
-            "epsilon_rounds": _finite(leak.epsilon_rounds),
+            **{key: _finite(getattr(leak, key)) for key in _BUDGETS},
             "model_auc": leak.model_auc,
         }
         figures = [("gradient inversion", "median_error", leak.error)]
@@ -92,6 +92,39 @@ def records(found: Sequence[Leak]) -> list[dict[str, Any]]:
             for attack, measure, each in figures
         ]
     return rows
+
+
+def from_records(rows: Sequence[Mapping[str, Any]]) -> list[Leak]:
+    """The leaks that `records` wrote, in the same order."""
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["protection"], row["seen"]), []).append(row)
+    found = []
+    for (name, seen), group in groups.items():
+        first = group[0]
+        figures = {
+            (row["attack"], row["measure"]): Estimate(row["value"], row["low"], row["high"])
+            for row in group
+        }
+        once, all_rounds = (math.inf if first[k] is None else first[k] for k in _BUDGETS)
+        found.append(
+            Leak(
+                seen,
+                Protection(name, first["clip_norm"], first["noise_sigma"]),
+                once,
+                all_rounds,
+                figures["gradient inversion", "median_error"],
+                {
+                    attack: Told(
+                        figures[attack, "auc"],
+                        tuple(figures[attack, f"true_positives_at_{rate:g}"] for rate in RATES),
+                    )
+                    for attack in MEMBERSHIP
+                },
+                first["model_auc"],
+            )
+        )
+    return found
 
 
 def _finite(value: float) -> float | None:

@@ -79,7 +79,9 @@ def command(options: argparse.Namespace) -> int:
     protections = _protections(config, options.noise, federation.model.num_parameters)
     with torch_threads(config.threads):
         found = list(leaks(federation, plan, protections))
-    Console().print(privacy_table(found))
+    console = Console()
+    console.width = max(console.width, 130)  # a narrower table loses figures
+    console.print(privacy_table(found))
     if out is not None:
         out.mkdir(parents=True)
         write_json(out / "privacy.json", records(found))

@@ -17,7 +17,7 @@ from attacks.privacy.gradient_inversion import first_labels, ratios
 from eval.bench import privacy as bench
 from eval.bench.privacy import UPDATE, Plan, Protection, budgets, federations, leaks
 from eval.bench.privacy_figure import layers
-from eval.bench.privacy_table import HEADS, markdown, privacy_table, records
+from eval.bench.privacy_table import HEADS, from_records, markdown, privacy_table, records
 from eval.cli import main as cli
 from eval.metrics.privacy import median_error, row_errors, told
 from eval.metrics.quality import auc
@@ -194,7 +194,14 @@ def test_one_table_and_one_figure_have_every_leak(found: list[bench.Leak]) -> No
     rows = records(found)
     assert len(rows) == 9 * (1 + 3 * 3)
     assert {row["epsilon"] is None for row in rows if row["noise_sigma"] == 0} == {True}
+    assert from_records(json.loads(json.dumps(rows))) == found
     assert layers(found).startswith(b"\x89PNG")
+
+
+def test_the_threat_model_shows_the_table_of_its_data() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    rows = json.loads((docs / "results" / "privacy.json").read_text())
+    assert markdown(from_records(rows)) in (docs / "threat-model.md").read_text()
 
 
 def test_budgets_are_the_accountants() -> None:
