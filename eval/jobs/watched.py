@@ -62,11 +62,11 @@ class Watched(Planned):
 
     def further(self, judge: Judge, result: RunResult) -> dict[str, Any]:
         """The history of the run, and the confusion matrix of its final model."""
-        test = judge.federation.data.test
-        predicted = judge.calibration(result.model).predict(
-            judge.federation.logits(result.model, test.x)
-        )
-        matrix = confusion(test.y.numpy(), predicted, judge.federation.data.classes)
+        data = judge.federation.data
+        logits = judge.federation.logits(result.model, data.test.x)
+        predicted = judge.calibration(result.model).predict(logits)
+        classes = 2 if data.multilabel else data.classes
+        matrix = confusion(data.test.y.numpy(), predicted, classes)
         return told(result.rows, result.malicious) | {"confusion": matrix}
 
 
@@ -115,9 +115,14 @@ def plan_timed(
 
 
 def confusion(y_true: np.ndarray, y_pred: np.ndarray, classes: int) -> list[list[int]]:
-    """Cases by true class (lines) and predicted class (columns): (m,), (m,) -> (C, C)."""
+    """Cases by true class (lines) and predicted class (columns): (C, C).
+
+    Args:
+        y_true, y_pred: (m,); of rows with several labels (m, L) of 0 and 1, each answer a case.
+        classes: C.
+    """
     counts = np.zeros((classes, classes), dtype=np.int64)
-    np.add.at(counts, (y_true, y_pred), 1)
+    np.add.at(counts, (y_true.ravel(), y_pred.ravel()), 1)
     return [[int(count) for count in line] for line in counts]
 
 

@@ -136,7 +136,9 @@ def confusion_sheet(rows: Sequence[Row]) -> Sheet:
                 cells = [sum(c[i][j] for c in own) for i in (0, 1) for j in (0, 1)]
                 body.append([f"{label}, {attack_label(attack).lower()}", *map(str, cells)])
     header = ["Method and attack", "True negative", "False positive", "False negative"]
-    note = "Test cases of all seeds together, without trigger."
+    note = (
+        "Test cases of all seeds together, without trigger; of rows with several labels, answers."
+    )
     return Sheet(f"Confusion matrices{_seen(rows)}", [*header, "True positive"], body, note)
 
 

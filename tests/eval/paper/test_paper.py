@@ -8,7 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from sklearn.metrics import (
+    confusion_matrix,
+    multilabel_confusion_matrix,
+    roc_auc_score,
+)
 
 import secure_fl
 from eval.cli.main import main
@@ -152,6 +156,9 @@ def test_confusion_matrix_is_scikit_learns() -> None:
     rng = np.random.default_rng(0)
     truth, predicted = rng.integers(3, size=50), rng.integers(3, size=50)
     assert confusion(truth, predicted, 3) == confusion_matrix(truth, predicted).tolist()
+    truth, predicted = rng.integers(2, size=(20, 4)), rng.integers(2, size=(20, 4))
+    each = multilabel_confusion_matrix(truth, predicted)  # (L, 2, 2)
+    assert confusion(truth, predicted, 2) == each.sum(axis=0).tolist()
 
 
 def test_a_row_tells_its_rounds() -> None:
