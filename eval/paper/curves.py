@@ -245,7 +245,7 @@ def _draw(
             axes.set_title(name, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
             if axis.percent:
-                axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                axes.yaxis.set_major_formatter(PercentFormatter(1.0))
             if ticks is not None:
                 ticks(axes)
         handles = [legend_handle(look) for look in used.values()]

@@ -16,12 +16,13 @@ from eval.jobs.plan import plan
 from eval.paper.rows import COLUMNS
 from eval.results.records import read_object, read_row
 from secure_fl.errors import InputError, require
-from secure_fl.files import read_json, write_json
+from secure_fl.files import read_json, write_atomic, write_json
 from secure_fl.settings.config import read_config
 
 Row = dict[str, Any]
 
 RESULTS, RUNS = "docs/results", "runs.json"
+FIGURES = "docs/figures"
 TABLE2, MADE = "table2.json", "table2.made.json"
 # Of each cell's row.
 KEPT = (
@@ -79,17 +80,22 @@ def command_of(typed: str) -> str:
 
 
 def take_table2(root: Path, folder: Path) -> None:
-    """Keep the table of a folder of `secure-fl paper`, and how it was made.
+    """Keep the table of a folder of `secure-fl paper`, how it was made, and its figure.
 
     Raises:
         InputError: the folder has none.
     """
+    figures = sorted((folder / "figures").glob("table2_*_beside_paper.png"))
+    require(bool(figures), str(folder), "of secure-fl paper with table2", "no figure of it")
     for name in (TABLE2, MADE):
         content = read_json(folder / name)
         if name == MADE:
             content = content | {"command": command_of(content["command"])}
         (root / RESULTS).mkdir(parents=True, exist_ok=True)
         write_json(root / RESULTS / name, content)
+    for figure in figures:
+        (root / FIGURES).mkdir(parents=True, exist_ok=True)
+        write_atomic(root / FIGURES / figure.name, figure.read_bytes())
 
 
 def runs(root: Path) -> dict[str, list[Row]]:

@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from eval.paper.docs import DOCUMENTS, main, rendered
-from eval.paper.records import RESULTS, RUNS, take_run
+from eval.paper.records import RESULTS, RUNS, TABLE2, take_run
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
 
@@ -56,6 +57,19 @@ def test_numbers_are_those_of_the_rows() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^\| Full framework \(guarded\) \|.*$", text, re.MULTILINE)
     assert line.split(" | ")[1:4] == told
+
+
+def test_numbers_over_seeds_are_means_of_the_rows() -> None:
+    rows = json.loads((ROOT / RESULTS / TABLE2).read_text())
+    found = [
+        100 * (row["attack_success"] - row["base_rate"])
+        for row in rows
+        if (row["method"], row["attack"]) == ("fedavg", "backdoor")
+    ]
+    assert len(found) == len({row["seed"] for row in rows}) >= 5
+    table = (ROOT / "docs/results.md").read_text(encoding="utf-8").partition("table2:begin")[2]
+    (line,) = re.findall(r"^\| FedAvg \|.*$", table.partition("table2:end")[0], re.MULTILINE)
+    assert line.split(" | ")[-2].split(" ")[0] == f"{fmean(found):+.1f}"
 
 
 def test_a_place_that_no_table_is_for_is_refused(copy: Path) -> None:
