@@ -25,6 +25,11 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "Validators": ("validate",),
     "Ledger": ("ledger",),
 }
+# Of a row, what the tables are made of: `table3.json`.
+COLUMNS = (
+    *("data", "defence", "label", "paper_method", "attack", "seed", "rounds_run", "hospitals"),
+    *("validators", "nodes", "steps", "traffic", "ledger_ms", "one_hospital"),
+)
 # Beside a FedAvg of this method; what the paper's table calls its columns.
 COMMUNICATION: Mapping[str, float] = {
     "FedAvg": 1.00,

@@ -2,7 +2,7 @@
 
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
-    python -m eval.paper.docs --table2 runs/paper               # take table2.json, then write
+    python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
 
 A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 """
@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from eval.paper.records import Row, runs, table2, take_run, take_table2
+from eval.paper.cost import cost_sheets
+from eval.paper.records import PICTURED, Row, runs, table2, table3, take_run, take_table
 from eval.paper.rows import ORDER, mean_text, values
 from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
 from eval.tables.paper import PAPER
 from eval.tables.sheet import DASH, decimals, megabytes, percent, points
+from eval.tables.summary import markdown_sheets
 from secure_fl.errors import InputError
 from secure_fl.files import write_atomic
 from secure_fl.settings.config import load_defence
@@ -73,6 +75,7 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "tuning": lambda: _tuning(seeds("seeds"), seeds("untuned")),
         "tuning-small": lambda: _tuning(seeds("small"), seeds("small-untuned")),
         "table2": lambda: _table2(*table2(root)),
+        "table3": lambda: _table3(*table3(root)),
     }
 
 
@@ -206,6 +209,13 @@ def _table2(rows: Sequence[Row], made: Mapping[str, object]) -> str:
     return f"{told}\n\n{_grid(header, lines)}"
 
 
+def _table3(rows: Sequence[Row], made: Mapping[str, object]) -> str:
+    """What a round costs, in both readings, each with its note."""
+    seeds = len({row["seed"] for row in rows})
+    told = f"{seeds} seeds, {made['rounds']} rounds, under MPC, no attack."
+    return f"{told}\n\n{markdown_sheets(cost_sheets(rows))}"
+
+
 def _over(row: Mapping[str, object]) -> float | None:
     raw, base = row["attack_success"], row["base_rate"]
     return raw - base if isinstance(raw, float) and isinstance(base, float) else None
@@ -233,13 +243,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--root", type=Path, default=Path(), help="of the repository")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR[,DIR]")
-    parser.add_argument("--table2", type=Path, metavar="DIR", help="of secure-fl paper")
+    for name in PICTURED:
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="of secure-fl paper")
     options = parser.parse_args(argv)
     for given in options.run:
         name, _, folders = given.partition("=")
         take_run(options.root, name, [Path(each) for each in folders.split(",")])
-    if options.table2 is not None:
-        take_table2(options.root, options.table2)
+    for name in PICTURED:
+        if getattr(options, name) is not None:
+            take_table(options.root, name, getattr(options, name))
     for name, text in rendered(options.root).items():
         write_atomic(options.root / name, text.encode())
         print(f"written: {name}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.jobs.environment import environment
+from eval.paper.cost import COLUMNS
 from eval.paper.latex import latex
 from eval.paper.parameters import parameter_sheet
 from eval.paper.parts import PARTS
@@ -67,6 +68,10 @@ def write_paper(
         if rows.get(name):
             write_json(folder / f"{name}.json", published(compared(rows[name])))
             write_json(folder / f"{name}.made.json", _made(made, rows[name]))
+    if rows.get("table3"):
+        kept = [{key: row[key] for key in COLUMNS} for row in rows["table3"]]
+        write_json(folder / "table3.json", kept)
+        write_json(folder / "table3.made.json", _made(made, rows["table3"]) | {"mpc": True})
     page = render_page(
         "paper.html",
         facts=_facts(made),

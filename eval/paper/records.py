@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.jobs.plan import plan
+from eval.paper.cost import COLUMNS as COSTS
 from eval.paper.rows import COLUMNS
 from eval.results.records import read_object, read_row
 from secure_fl.errors import InputError, require
@@ -23,7 +24,8 @@ Row = dict[str, Any]
 
 RESULTS, RUNS = "docs/results", "runs.json"
 FIGURES = "docs/figures"
-TABLE2, MADE = "table2.json", "table2.made.json"
+# The figure of each table that is kept.
+PICTURED = {"table2": "beside_paper", "table3": "round_time"}
 # Of each cell's row.
 KEPT = (
     *("defence", "label", "attack", "malicious_fraction", "seed", "accuracy", "auc"),
@@ -79,21 +81,24 @@ def command_of(typed: str) -> str:
     return shlex.join(["secure-fl", *words])
 
 
-def take_table2(root: Path, folder: Path) -> None:
-    """Keep the table of a folder of `secure-fl paper`, how it was made, and its figure.
+def take_table(root: Path, name: str, folder: Path) -> None:
+    """Keep a table's rows out of a folder of `secure-fl paper`, how they were made, and its figure.
+
+    Args:
+        root: of the repository.
+        name: "table2" or "table3".
+        folder: of the command.
 
     Raises:
-        InputError: the folder has none.
+        InputError: the folder has no such table.
     """
-    figures = sorted((folder / "figures").glob("table2_*_beside_paper.png"))
-    require(bool(figures), str(folder), "of secure-fl paper with table2", "no figure of it")
-    for name in (TABLE2, MADE):
-        content = read_json(folder / name)
-        if name == MADE:
+    for file in (f"{name}.json", f"{name}.made.json"):
+        content = read_json(folder / file)
+        if file.endswith(".made.json"):
             content = content | {"command": command_of(content["command"])}
         (root / RESULTS).mkdir(parents=True, exist_ok=True)
-        write_json(root / RESULTS / name, content)
-    for figure in figures:
+        write_json(root / RESULTS / file, content)
+    for figure in sorted((folder / "figures").glob(f"{name}_*_{PICTURED[name]}.png")):
         (root / FIGURES).mkdir(parents=True, exist_ok=True)
         write_atomic(root / FIGURES / figure.name, figure.read_bytes())
 
@@ -113,7 +118,16 @@ def table2(root: Path) -> tuple[list[Row], Mapping[str, Any]]:
     Raises:
         InputError: a file is not there, or a row lacks a column.
     """
-    rows = read_json(root / RESULTS / TABLE2)
+    return _table(root, "table2", COLUMNS)
+
+
+def table3(root: Path) -> tuple[list[Row], Mapping[str, Any]]:
+    """The same of `table3.json`."""
+    return _table(root, "table3", COSTS)
+
+
+def _table(root: Path, name: str, columns: Sequence[str]) -> tuple[list[Row], Mapping[str, Any]]:
+    rows = read_json(root / RESULTS / f"{name}.json")
     for index, row in enumerate(rows):
-        require(tuple(row) == COLUMNS, f"{TABLE2}[{index}]", f"with {', '.join(COLUMNS)}", row)
-    return list(rows), read_object(root / RESULTS / MADE)
+        require(set(row) == set(columns), f"{name}[{index}]", f"with {', '.join(columns)}", row)
+    return list(rows), read_object(root / RESULTS / f"{name}.made.json")

@@ -11,7 +11,7 @@ from statistics import fmean
 import pytest
 
 from eval.paper.docs import DOCUMENTS, main, rendered
-from eval.paper.records import RESULTS, RUNS, TABLE2, take_run
+from eval.paper.records import RESULTS, RUNS, take_run
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
 
@@ -60,7 +60,7 @@ def test_numbers_are_those_of_the_rows() -> None:
 
 
 def test_numbers_over_seeds_are_means_of_the_rows() -> None:
-    rows = json.loads((ROOT / RESULTS / TABLE2).read_text())
+    rows = json.loads((ROOT / RESULTS / "table2.json").read_text())
     found = [
         100 * (row["attack_success"] - row["base_rate"])
         for row in rows
