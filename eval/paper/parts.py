@@ -20,7 +20,7 @@ ADAPTIVE = (
     "reputation_gaming",
 )
 # What `--quick` changes: whether the command works, not what it measures.
-QUICK = ("rounds=3", "train.epochs=1")
+QUICK = ("rounds=2", "train.epochs=1")
 
 
 @dataclass(frozen=True)
