@@ -84,14 +84,13 @@ def command(options: argparse.Namespace) -> int:
 
 def worst_cases(matrix: Matrix) -> str:
     """A line a rule: accuracy without attack and at worst, and the attack that succeeds most."""
-    from eval.results.matrix import WORST_HEADER, worst_lines
+    from eval.results.matrix import WORDS, WORST_HEADER, worst_lines
 
     body = [WORST_HEADER, *worst_lines(matrix)]
     widths = [max(len(line[i]) for line in body) for i in range(len(WORST_HEADER))]
-    words = ("Rule", "Under", "Of")  # the other columns are numbers
     lines = [
         "  ".join(
-            f"{text:<{width}}" if name in words else f"{text:>{width}}"
+            f"{text:<{width}}" if name in WORDS else f"{text:>{width}}"
             for name, text, width in zip(WORST_HEADER, line, widths, strict=True)
         )
         for line in body

@@ -1,8 +1,9 @@
-"""Tables of README.md and docs/results.md, written from the data in `docs/results/`.
+"""Tables of README.md and docs/, written from the data in `docs/results/`.
 
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
+    python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
 
 A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
 """
@@ -11,13 +12,24 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from eval.paper.cost import cost_sheets
-from eval.paper.records import PICTURED, Row, runs, table2, table3, take_run, take_table
+from eval.paper.records import (
+    PICTURED,
+    Row,
+    matrix,
+    runs,
+    table2,
+    table3,
+    take_matrix,
+    take_run,
+    take_table,
+)
 from eval.paper.rows import ORDER, mean_text, values
+from eval.results.matrix import WORDS, WORST_HEADER, Matrix, worst_lines
 from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
 from eval.tables.paper import PAPER
@@ -27,7 +39,7 @@ from secure_fl.errors import InputError
 from secure_fl.files import write_atomic
 from secure_fl.settings.config import load_defence
 
-DOCUMENTS = ("README.md", "docs/results.md")
+DOCUMENTS = ("README.md", "docs/results.md", "docs/matrix.md")
 GUARDED = "guarded"
 # Runs beside the main job that its long table has as lines: after which method, under which words.
 BESIDE = (
@@ -76,6 +88,7 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "tuning-small": lambda: _tuning(seeds("small"), seeds("small-untuned")),
         "table2": lambda: _table2(*table2(root)),
         "table3": lambda: _table3(*table3(root)),
+        "matrix": lambda: _worst(matrix(root)),
     }
 
 
@@ -85,13 +98,14 @@ def _joined(kept: Mapping[str, Sequence[Row]], kind: str) -> list[Row]:
     return [row for name, rows in kept.items() if named.fullmatch(name) for row in rows]
 
 
-def _grid(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown, the first column to the left and all others to the right."""
+def _grid(
+    header: Sequence[str], lines: Iterable[Sequence[str]], words: Collection[str] = ()
+) -> str:
+    """A table in Markdown: the first column and `words` to the left, others to the right."""
     body = [header, *lines]
     drawn = ["| " + " | ".join(line) + " |" for line in body]
-    return "\n".join(
-        [drawn[0].replace("|  |", "| |"), "|---|" + "---:|" * (len(header) - 1), *drawn[1:], ""]
-    )
+    sides = "|".join("---" if name in words else "---:" for name in header[1:])
+    return "\n".join([drawn[0].replace("|  |", "| |"), f"|---|{sides}|", *drawn[1:], ""])
 
 
 def _main(rows: Sequence[Row], attacks: Sequence[str]) -> str:
@@ -216,6 +230,12 @@ def _table3(rows: Sequence[Row], made: Mapping[str, object]) -> str:
     return f"{told}\n\n{markdown_sheets(cost_sheets(rows))}"
 
 
+def _worst(found: Matrix) -> str:
+    """A line a rule: how it does without attack and at worst."""
+    measured = [line for line in worst_lines(found) if line[1] != DASH]
+    return _grid(WORST_HEADER, [[f"`{line[0]}`", *line[1:]] for line in measured], words=WORDS)
+
+
 def _over(row: Mapping[str, object]) -> float | None:
     raw, base = row["attack_success"], row["base_rate"]
     return raw - base if isinstance(raw, float) and isinstance(base, float) else None
@@ -245,6 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR[,DIR]")
     for name in PICTURED:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="of secure-fl paper")
+    parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
     options = parser.parse_args(argv)
     for given in options.run:
         name, _, folders = given.partition("=")
@@ -252,6 +273,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in PICTURED:
         if getattr(options, name) is not None:
             take_table(options.root, name, getattr(options, name))
+    if options.matrix is not None:
+        take_matrix(options.root, options.matrix)
     for name, text in rendered(options.root).items():
         write_atomic(options.root / name, text.encode())
         print(f"written: {name}")

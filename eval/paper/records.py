@@ -1,6 +1,7 @@
 """What the documents' numbers come from: rows of finished runs, kept in `docs/results/`.
 
-`table2.json` is copied from the folder of `secure-fl paper`. `runs.json` holds, by a name, what a
+`table2.json` is copied from the folder of `secure-fl paper`, `matrix.csv` from that of
+`secure-fl matrix`. `runs.json` holds, by a name, what a
 document tells of a run: the command, when and on which versions, and of each cell a few columns.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 from eval.jobs.plan import plan
 from eval.paper.cost import COLUMNS as COSTS
 from eval.paper.rows import COLUMNS
+from eval.results.matrix import Matrix, from_csv
 from eval.results.records import read_object, read_row
 from secure_fl.errors import InputError, require
 from secure_fl.files import read_json, write_atomic, write_json
@@ -26,6 +28,9 @@ RESULTS, RUNS = "docs/results", "runs.json"
 FIGURES = "docs/figures"
 # The figure of each table that is kept.
 PICTURED = {"table2": "beside_paper", "table3": "round_time"}
+MATRIX = "matrix.csv"
+# Heat maps of it that a document shows.
+MAPS = ("matrix_accuracy.png", "matrix_attack_success_excess.png")
 # Of each cell's row.
 KEPT = (
     *("defence", "label", "attack", "malicious_fraction", "seed", "accuracy", "auc"),
@@ -101,6 +106,34 @@ def take_table(root: Path, name: str, folder: Path) -> None:
     for figure in sorted((folder / "figures").glob(f"{name}_*_{PICTURED[name]}.png")):
         (root / FIGURES).mkdir(parents=True, exist_ok=True)
         write_atomic(root / FIGURES / figure.name, figure.read_bytes())
+
+
+def take_matrix(root: Path, folder: Path) -> None:
+    """Keep the means of a folder of `secure-fl matrix`, and the heat maps that are shown.
+
+    Raises:
+        InputError: the folder has none, or of another form.
+    """
+    _read(folder / MATRIX)
+    for place, names in ((RESULTS, (MATRIX,)), (FIGURES, MAPS)):
+        (root / place).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            write_atomic(root / place / name, (folder / name).read_bytes())
+
+
+def matrix(root: Path) -> Matrix:
+    """The matrix that is kept.
+
+    Raises:
+        InputError: the file is not there, or of another form.
+    """
+    return _read(root / RESULTS / MATRIX)
+
+
+def _read(path: Path) -> Matrix:
+    if not path.is_file():
+        raise InputError(f"{path} must be the table of a matrix; there is none")
+    return from_csv(path.read_text(encoding="utf-8"))
 
 
 def runs(root: Path) -> dict[str, list[Row]]:

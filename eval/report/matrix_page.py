@@ -10,6 +10,7 @@ from eval.report.pages import render_page
 from eval.results.matrix import (
     MEASURES,
     NO_ATTACK,
+    WORDS,
     WORST_HEADER,
     Matrix,
     percent,
@@ -67,6 +68,7 @@ def _page(matrix: Matrix, light: dict[str, bytes], dark: dict[str, bytes]) -> st
         ],
         map_width=round(PIXELS_AN_INCH * map_size(len(matrix.rules), len(matrix.attacks))[0]),
         worst_header=WORST_HEADER,
+        words=WORDS,
         worst=worst_lines(matrix),
         columns=[measure.title for measure in MEASURES],
         rules=rules,

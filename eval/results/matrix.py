@@ -105,6 +105,10 @@ WORST_HEADER = [
 ]
 
 
+# Columns of words; the others are numbers.
+WORDS = ("Rule", "Under", "Of")
+
+
 def worst_lines(matrix: Matrix) -> list[list[str]]:
     """A line a rule: accuracy without attack and at worst, the attack that succeeds most, and how
     well it names attackers; in percent, "–" where there is no figure."""

@@ -1,6 +1,7 @@
 """Rounds that go as they should, seen through the client."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -369,5 +370,8 @@ def test_bad_arguments_are_named(to_phase: Callable[[str], Consortium]) -> None:
         client.commitments(2)
     with pytest.raises(ValueError, match="hospital must be 0 to 3; got 4"):
         client.commit(1, {4: digest("root")})
+    signed = client.sign_commitment(0, 1, MODEL, digest("root"))
+    with pytest.raises(ValueError, match="hospital must be 0 to 3; got 4"):
+        client.close_commitments(1, [replace(signed, hospital=4)])
     with pytest.raises(ValueError, match="model_hash must be 32 bytes; got 3"):
         client.open_round(2, b"abc")
