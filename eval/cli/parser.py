@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from eval.bench import ledger as bench_ledger
 from eval.bench import mpc as bench_mpc
 from eval.bench import rules as bench_rules
+from eval.bench import simulation as bench_simulation
 from eval.bench import training as bench_training
 from eval.cli import (
     audit,
@@ -107,6 +108,7 @@ BENCHMARKS = (
     _Command("ledger", bench_ledger, "a round on the ledger"),
     _Command("rules", bench_rules, "rules in the clear, beside others'"),
     _Command("training", bench_training, "local training: batched, a module, and a loop"),
+    _Command("simulation", bench_simulation, "whole rounds, beside a loop's and Flower's"),
 )
 
 
