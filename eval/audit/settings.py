@@ -87,9 +87,10 @@ def stopping_round(cell: CellRecords, run: RunConfig) -> int | None:
     chain rolled its model back (`secure_fl.server.server.GuardedServer`). None where there is no
     gate, or where it never ran out of patience.
     """
-    if run.defence.validation != "gate":
+    guard = run.defence.guard_options()
+    if run.defence.validation != "gate" or not guard.gate:
         return None
-    patience, stale = run.defence.guard_options().patience, 0
+    patience, stale = guard.patience, 0
     best = cell.rounds[0]["model_sha256"]
     for before, row in zip(cell.rounds, cell.rounds[1:], strict=False):
         kept = before["model_sha256"]

@@ -80,7 +80,7 @@ def command(options: argparse.Namespace) -> int:
     """
     from eval.jobs.groups import run_groups
     from eval.jobs.progress import GroupLines
-    from eval.jobs.sweep import Sweep, plan_sweep
+    from eval.jobs.sweep import of_rows, plan_sweep
     from secure_fl.errors import require
 
     given, seeds = workers(options), options.seeds
@@ -96,7 +96,7 @@ def command(options: argparse.Namespace) -> int:
     print(f"{plan.cells} runs, results in {shown(options.out)}", flush=True)
     told = GroupLines(swept)
     rows = run_groups(plan, folder=options.out, lenient=options.lenient, tell=told, **given)
-    found = Sweep(rows, swept)
+    found = of_rows(rows, swept)
     print(means(found))
     for path in found.save(options.out):
         print(f"table: {shown(path)}")
@@ -111,6 +111,7 @@ def command(options: argparse.Namespace) -> int:
 # Columns of the printed table, each with its measure.
 SHOWN = {
     "accuracy": "accuracy",
+    "gain retained": "gain_retained",
     "attack success over base": "attack_success_excess",
     "naming precision": "detection_precision",
     "naming recall": "detection_recall",
@@ -122,10 +123,16 @@ def means(found: Sweep) -> str:
 
     "-" where there is no figure, as the precision of a rule that names nobody.
     """
-    table = found.intervals("accuracy").drop(columns=["mean", "low", "high"])
+    figures = ["mean", "low", "high", "lowest", "highest"]
+    table = found.intervals("accuracy").drop(columns=figures)
     for name, measure in SHOWN.items():
+        if not any(measure in row for row in found.rows):
+            continue  # the gain, of a sweep without root only or FedAvg
         numbers = found.intervals(measure)[["mean", "low", "high"]].itertuples(index=False)
         table[name] = [_interval(*each) for each in numbers]
+        if measure == "attack_success_excess":
+            worst = found.intervals(measure)["highest"]
+            table["worst seed"] = [_interval(each, math.nan, math.nan) for each in worst]
     return str(table.to_string(index=False))
 
 

@@ -19,6 +19,7 @@ from eval.jobs.parallel import Workers, side_by_side
 from eval.jobs.run_lock import LOCK, only_writer
 from eval.jobs.single import Planned, drawn
 from eval.results.entries import CLAIM, KEYS
+from eval.results.style import ROOT_ONLY
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError, require
 from secure_fl.federation import Federation
@@ -90,6 +91,8 @@ def plan_groups(
 ) -> Plan:
     """Every defence without attack and under every attack at every share, with every seed.
 
+    `root_only`, which listens to no hospital, is run without attack alone.
+
     Args:
         cell: checks the settings of one.
         federation: data, model and parties.
@@ -121,7 +124,8 @@ def plan_groups(
                 continue
             group = Group(federation, told, seed, clean.config.defence.name, clean)
             found: list[tuple[int, float, Planned]] = []
-            for index, attack in enumerate(attacks):
+            harmed = () if group.defence == ROOT_ONLY else attacks
+            for index, attack in enumerate(harmed):
                 for share in shares:
                     try:
                         run = cell(attack=attack, defence=defence, malicious=share, seed=seed)

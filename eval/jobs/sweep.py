@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -73,7 +74,8 @@ class Sweep:
             InputError: no such measure or method, or a confidence out of range.
 
         Columns: defence, attack, malicious, settings that differ, seeds (how many), mean, low,
-        high. With one seed there is no interval: low and high are NaN.
+        high, and the lowest and the highest seed's. With one seed there is no interval: low and
+        high are NaN.
         """
         import pandas
 
@@ -88,7 +90,9 @@ class Sweep:
         lines = []
         for group, values in groups.items():
             mean, low, high = interval(values, confidence, method)
+            ends = (min(values), max(values)) if values else (math.nan, math.nan)
             told = {"seeds": len(values), "mean": mean, "low": low, "high": high}
+            told |= dict(zip(("lowest", "highest"), ends, strict=True))
             lines.append(dict(zip(names, group, strict=True)) | told)
         return pandas.DataFrame(lines)
 
@@ -166,6 +170,11 @@ def sweep(
         check_portable([federation, *(attacks or ()), *(defences or ())])
     place = None if folder is None else Path(folder)
     rows = run_groups(plan, jobs, place, lenient, tell, parallel, cluster)
+    return of_rows(rows, swept)
+
+
+def of_rows(rows: Sequence[Row], swept: tuple[str, ...]) -> Sweep:
+    """The sweep that has these rows, with what follows from several of them: the gain retained."""
     return Sweep(add_gains(rows, ("seed", *swept)), swept)
 
 

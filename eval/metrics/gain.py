@@ -10,6 +10,7 @@ on the same resampled cases. Cases are drawn within their class, so that no resa
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,10 +61,12 @@ def resample(y_true: Any, resamples: int, rng: np.random.Generator) -> np.ndarra
 
     Args:
         y_true: labels (m,). Of each class as many cases are drawn, with replacement, as it has.
+            Cases with any number of labels, (m, L) of 0 and 1, are drawn all alike.
         resamples: number B, at least 1.
         rng: source of randomness.
     """
-    truth = labels(y_true, "y_true")
+    several = np.ndim(y_true) == 2
+    truth = np.zeros(len(y_true), dtype=np.int64) if several else labels(y_true, "y_true")
     require(resamples >= 1, "resamples", ">= 1", resamples)
     counts = np.zeros((resamples, len(truth)), dtype=np.int32)
     for label in np.unique(truth):
@@ -78,33 +81,48 @@ def resampled_auc(y_true: Any, logits: Any, counts: np.ndarray) -> ResampledAUC:
     """AUC of a model's logits (m, C), each class against the rest, and of its resamples.
 
     Args:
-        y_true: labels (m,); every class of 0 to C - 1 must occur.
+        y_true: labels (m,), of which every class of 0 to C - 1 must occur; or several a case,
+            (m, C) of 0 and 1, each of which some must have and some not. A resample that lacks
+            such a label is measured by the others.
         logits: (m, C).
         counts: from `resample`, (B, m).
 
     Raises:
         InputError: arguments of different lengths, or a class without a case.
     """
-    truth, values = labels(y_true, "y_true"), scored(logits)
+    values, truth = scored(logits), np.asarray(y_true)
     require(len(values) == len(truth), "logits", f"of {len(truth)} rows", len(values))
     fits = counts.ndim == 2 and counts.shape[1] == len(truth)
     require(fits, "counts", f"of {len(truth)} columns", counts.shape)
-    classes = values.shape[1]
-    absent = sorted(set(range(classes)) - set(truth.tolist()))
-    require(not absent, "y_true", f"a case of each of {classes} classes", f"none of {absent}")
-    judged = range(1, 2) if classes == 2 else range(classes)
-    once = np.ones((1, len(truth)), dtype=counts.dtype)
-    every = np.concatenate([once, counts])
-    total = np.zeros(len(every))
-    for label in judged:
-        scores = log_odds(values) if classes == 2 else one_against_rest(values, label)
-        total += _weighted_auc(truth == label, scores, every)
-    means = total / len(judged)
+    every = np.concatenate([np.ones((1, len(truth)), dtype=counts.dtype), counts])
+    means = np.nanmean([_weighted_auc(*each, every) for each in _questions(truth, values)], axis=0)
     return ResampledAUC(float(means[0]), means[1:])
 
 
+def _questions(truth: np.ndarray, values: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Which cases are positive, bool (m,), and their scores, for each class or label."""
+    classes = values.shape[1]
+    if truth.ndim == 2:
+        require(truth.shape == values.shape, "y_true", f"of shape {values.shape}", truth.shape)
+        absent = [c for c in range(classes) if len(np.unique(truth[:, c])) != 2]
+        require(not absent, "y_true", "of each label cases with and without it", absent)
+        yield from zip(truth.T == 1, values.T, strict=True)
+        return
+    known = set(labels(truth, "y_true").tolist())
+    absent = sorted(set(range(classes)) - known)
+    require(not absent, "y_true", f"a case of each of {classes} classes", f"none of {absent}")
+    if classes == 2:
+        yield truth == 1, log_odds(values)
+        return
+    for label in range(classes):
+        yield truth == label, one_against_rest(values, label)
+
+
 def _weighted_auc(positive: np.ndarray, scores: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """AUC (B,) of scores (m,) where case i counts `counts[b, i]` times; ties count one half."""
+    """AUC (B,) of scores (m,) where case i counts `counts[b, i]` times; ties count one half.
+
+    NaN where no positive case is counted, or no other.
+    """
     place = rankdata(scores, method="dense") - 1  # of equal scores the same
     order = np.argsort(place, kind="stable")
     starts = np.flatnonzero(np.diff(place[order], prepend=-1))
@@ -117,7 +135,7 @@ def _weighted_auc(positive: np.ndarray, scores: np.ndarray, counts: np.ndarray) 
         below = np.add.reduceat(drawn * (1 - first), starts, axis=1)
         beaten = np.cumsum(below, axis=1) - below / 2
         pairs = above.sum(axis=1) * below.sum(axis=1)
-        found.append((above * beaten).sum(axis=1) / pairs)
+        found.append((above * beaten).sum(axis=1) / np.where(pairs > 0, pairs, np.nan))
     return np.concatenate(found)
 
 

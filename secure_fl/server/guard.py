@@ -11,9 +11,8 @@ half B judges models. Per round:
 4. `gate` takes the step along it that lowers the class-balanced loss on half B, or none, and
    stops after some rounds without gain.
 
-After the last round, `fine_tune` trains several copies of the model on half A with random features
-overwritten, which unlearns triggers, and averages them. All functions are pure: state and seeds are
-passed in and returned.
+After the last round the model is tuned on the public rows (`secure_fl.server.tuning`). All
+functions are pure: state and seeds are passed in and returned.
 """
 
 from __future__ import annotations
@@ -33,6 +32,8 @@ from secure_fl.models import Model
 # Upper limits of `GuardOptions`: root updates and step lengths of a round, and passes over half A
 # that the tuning makes, 160 by default.
 MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES = 1000, 100, 10_000
+# What the tuning after the last round learns from: the root's labels, the model itself, or nothing.
+TUNINGS = ("labels", "distillation", "none")
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,26 @@ class GuardOptions:
         bootstraps: root updates that span the trusted directions; 0 switches damping off.
         damping: factor on the part of the aggregate outside their span, in [0, 1].
         root_share: weight of the root update in the mix, in [0, 1].
+        gate: take only steps that are a gain on half B; false: take each direction whole, and
+            never stop early.
         steps: step lengths that the gate tries.
         patience: rounds without gain after which training stops.
-        tune_runs: models that are fine-tuned apart and averaged.
-        tune_epochs: epochs of fine-tuning; 0 switches it off.
-        tune_copies: differently overwritten copies of half A in an epoch.
+        tuning: after the last round, `labels`: fine-tune on half A's labels; `distillation`: learn
+            from the model's own answers to both halves' rows, which keeps more of what hospitals
+            taught; `none`.
+        tune_runs: models that are tuned apart and averaged.
+        tune_epochs: epochs of the tuning; 0 switches it off.
+        tune_copies: differently overwritten copies of the public rows in an epoch.
         tune_share: share of the features that is overwritten in a row.
     """
 
     bootstraps: int = 20
     damping: float = 0.3
     root_share: float = 0.3
+    gate: bool = True
     steps: tuple[float, ...] = (0.25, 0.5, 1.0)
     patience: int = 3
+    tuning: str = "labels"
     tune_runs: int = 8
     tune_epochs: int = 5
     tune_copies: int = 4
@@ -73,6 +81,7 @@ class GuardOptions:
         positive = 0 < len(self.steps) <= MAX_STEPS and min(self.steps) > 0
         require(positive, "steps", f"1 to {MAX_STEPS}, each > 0", self.steps)
         require(self.patience >= 1, "patience", ">= 1", self.patience)
+        require(self.tuning in TUNINGS, "tuning", f"one of {', '.join(TUNINGS)}", self.tuning)
         require(self.tune_runs >= 1, "tune_runs", ">= 1", self.tune_runs)
         require(self.tune_epochs >= 0, "tune_epochs", ">= 0", self.tune_epochs)
         require(self.tune_copies >= 1, "tune_copies", ">= 1", self.tune_copies)
@@ -225,70 +234,3 @@ def gate(
     if not losses[best] < state.loss:  # also when the loss is NaN
         return replace(state, stale=state.stale + 1), 0.0
     return GateState(candidates[best].clone(), losses[best]), steps[best]
-
-
-def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
-    """Rows with random features set to 0 or 1, the two extremes a static trigger can use.
-
-    Tables: each value with probability `share`. Images: one patch a row, at a random place, with
-    the image's proportions, that covers about `share` of the pixels.
-
-    Args:
-        x: float32 (m, F) or (m, C, H, W) in [0, 1].
-        share: in [0, 1].
-        generator: source of randomness.
-
-    Returns:
-        A new tensor of the same shape.
-    """
-    m = len(x)
-    if x.dim() == 2:
-        hit = torch.rand(x.shape, generator=generator, dtype=torch.float32) < share
-        extreme = torch.randint(2, x.shape, generator=generator).to(x.dtype)
-        return torch.where(hit, extreme, x)
-    height, width = x.shape[-2:]
-    tall, wide = round(share**0.5 * height), round(share**0.5 * width)
-    extreme = torch.randint(2, (m, 1, 1, 1), generator=generator).to(x.dtype)
-    top = torch.randint(height - tall + 1, (m, 1, 1, 1), generator=generator)
-    left = torch.randint(width - wide + 1, (m, 1, 1, 1), generator=generator)
-    row, column = torch.arange(height).view(-1, 1), torch.arange(width)
-    hit = (row >= top) & (row < top + tall) & (column >= left) & (column < left + wide)
-    return torch.where(hit, extreme, x)
-
-
-def fine_tune(
-    model: Model,
-    params: torch.Tensor,
-    root: Split,
-    options: TrainOptions,
-    guard: GuardOptions,
-    seed: int,
-) -> torch.Tensor:
-    """Train on half A with random features overwritten, so that no few features decide alone.
-
-    Long tuning forgets what the hospitals taught and learns half A by heart. The average of runs
-    that differ in their batches and overwritten features keeps what they agree on.
-    Ref: Wortsman et al., ICML 2022 (model soups), for the average.
-
-    Args:
-        model: the network.
-        params: float (d,), the final model of the rounds.
-        root: half A; its classes are balanced here.
-        options: the hospitals' options; epochs and proximal term are replaced.
-        guard: `tune_runs`, `tune_epochs`, `tune_copies` and `tune_share`.
-        seed: fixes choices and batches.
-
-    Returns:
-        float32 (d,).
-    """
-    if guard.tune_epochs == 0:
-        return params.float().clone()
-    rng = torch.Generator().manual_seed(seed)
-    runs = []
-    for _ in range(guard.tune_runs):
-        rows = balance_classes(root, rng)
-        x = [overwrite_features(rows.x, guard.tune_share, rng) for _ in range(guard.tune_copies)]
-        runs.append(Split(torch.cat(x), rows.y.repeat(guard.tune_copies)))
-    tuned = replace(options, epochs=guard.tune_epochs, proximal_mu=0.0)
-    updates = train(model, params, runs, tuned, [seed + i for i in range(len(runs))])
-    return params.float() + updates.mean(0)

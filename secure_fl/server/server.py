@@ -16,11 +16,11 @@ from secure_fl.server.guard import (
     GuardOptions,
     RootDirections,
     combine,
-    fine_tune,
     gate,
     open_gate,
     root_directions,
 )
+from secure_fl.server.tuning import tune
 from secure_fl.types import AggregateResult
 
 
@@ -132,22 +132,28 @@ class GuardedServer(AddingServer):
         root: RootDirections | None,
         state: GateState,
     ) -> Step:
-        """Take the best step along the combined direction, or none."""
+        """Take the best step along the combined direction, or none; without a gate all of it."""
         if root is None:
             raise ValueError("the guarded server needs the root's directions; got None")
         network, holdout = self.federation.model, self.federation.data.holdout
-        if not torch.equal(state.params, model):  # the chain rolled the gate's model back
+        if self.guard.gate and not torch.equal(
+            state.params, model
+        ):  # the chain rolled the gate's model back
             state = replace(open_gate(network, model, holdout), stale=state.stale + 1)
         direction = combine(result.update, root, self.guard.damping, self.guard.root_share)
+        if not self.guard.gate:
+            candidate = (model.double() + direction).float()
+            return Step(candidate, replace(state, params=candidate), False)
         following, _ = gate(network, state, direction, holdout, self.guard.steps)
         return Step(following.params, following, following.finished(self.guard.patience))
 
     def finish(self, model: torch.Tensor, state: GateState) -> torch.Tensor:
-        """Fine-tune on the root with random features overwritten."""
-        return fine_tune(
+        """Tune on the public rows with random features overwritten."""
+        return tune(
             self.federation.model,
             model,
             self.federation.data.root,
+            self.federation.data.holdout,
             self.options,
             self.guard,
             seeds.integer(self.seed, "guard", 0),

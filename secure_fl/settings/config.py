@@ -243,8 +243,12 @@ def _entries(kind: str, listed: Any, own: list[Setting]) -> list[Any]:
 
 
 def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
-    """Resolve one entry of a list: preset, then its own mapping, then `kind.KEY=VALUE`."""
+    """Resolve one entry of a list: preset, then its own mapping, then `kind.KEY=VALUE`.
+
+    A defence's mapping may say what it is `called`, so that variants stand beside each other.
+    """
     mapping = dict(entry) if isinstance(entry, dict) else {"name": entry}
+    called = mapping.pop("called", None) if kind == "defence" else None
     written = mapping.get("name")
     if not isinstance(written, str):
         raise ConfigError(f"{kind} must be a name or a mapping with a name; got {entry!r}")
@@ -267,6 +271,9 @@ def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
             f"defence must be one of {', '.join(allowed)}; got {name!r}{near(name, allowed)}"
         )
     prefix = f"{kind}."
+    if called is not None:
+        _update(tree, "name", called, prefix)
+        _update(tree, "label", "", prefix)  # its own, where the mapping has one
     for key, value in mapping.items():
         if key != "name":
             _update(tree, str(key), value, prefix)

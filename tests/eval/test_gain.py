@@ -49,6 +49,28 @@ def test_every_resample_has_scikit_learns_auc_on_the_same_cases(classes: int) ->
         np.testing.assert_allclose(found.resampled, slow, atol=1e-12)
 
 
+def test_cases_with_several_labels_are_measured_label_by_label() -> None:
+    """Also in resamples in which nobody has the rare one."""
+    rng = np.random.default_rng(5)
+    y = (rng.random((60, 3)) < (0.5, 0.3, 0.03)).astype(np.int64)
+    y[0] = (0, 1, 1)
+    logits = (y + rng.normal(size=y.shape)).round(1)
+    counts = resample(y, RESAMPLES, rng)
+    assert (counts.sum(axis=1) == 60).all()
+    slow = []
+    for row in counts:
+        drawn = np.repeat(np.arange(60), row)
+        there = [c for c in range(3) if 0 < y[drawn, c].sum() < 60]
+        slow.append(np.mean([roc_auc_score(y[drawn, c], logits[drawn, c]) for c in there]))
+        assert len(there) >= 2
+    assert (counts @ y[:, 2] == 0).any()
+    found = resampled_auc(y, logits, counts)
+    np.testing.assert_allclose(found.resampled, slow, atol=1e-12)
+    assert found.value == pytest.approx(roc_auc_score(y, logits, average="macro"))
+    with pytest.raises(InputError, match="y_true must be of each label"):
+        resampled_auc(y * (0, 1, 1), logits, counts)
+
+
 def test_the_share_and_its_interval_are_those_of_a_slow_loop() -> None:
     y, models = cases(2, size=300)
     counts = resample(y, 200, np.random.default_rng(2))

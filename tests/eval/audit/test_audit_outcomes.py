@@ -102,6 +102,8 @@ def test_the_gates_early_stop_follows_from_the_models_hashes(
 ) -> None:
     cell, run = gate_rounds(*steps)
     assert stopping_round(cell, run) == stops
+    ungated = replace(run.defence, guard={"gate": False, "patience": 1})
+    assert stopping_round(cell, replace(run, defence=ungated)) is None
     assert (
         stopping_round(
             cell, replace(run, defence=replace(run.defence, validation="none", guard={}))

@@ -19,12 +19,26 @@ def test_means_of_all_measures_with_their_intervals() -> None:
         for seed in (0, 1)
     ]
     head, krum, mean = means(Sweep(rows)).splitlines()
-    assert head.endswith("attack success over base  naming precision     naming recall")
+    assert " ".join(head.split()).endswith(
+        "attack success over base worst seed naming precision naming recall"
+    )
     assert krum.split()[4:] == [
-        *("50.0", "[50.0,", "50.0]", "20.0", "[20.0,", "20.0]"),
+        *("50.0", "[50.0,", "50.0]", "20.0", "[20.0,", "20.0]", "20.0"),
         *("50.0", "[50.0,", "50.0]", "25.0", "[25.0,", "25.0]"),
     ]
     assert mean.split()[-2:] == ["-", "-"]
+
+
+def test_the_worst_seed_and_the_gain_retained_where_there_is_one() -> None:
+    rows = [
+        {"defence": "krum", "attack": "x", "malicious": 0.3, "seed": seed, "accuracy": 0.5}
+        | {"attack_success_excess": excess, "gain_retained": 0.9}
+        for seed, excess in ((0, 0.1), (1, 0.3))
+    ]
+    head, krum = means(Sweep(rows)).splitlines()
+    assert "gain retained" in head
+    assert krum.split()[7:10] == ["90.0", "[90.0,", "90.0]"]
+    assert krum.split()[-1] == "30.0"
 
 
 def test_parquet_has_a_row_a_run_whatever_a_setting_is(tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from secure_fl.files import write_json
 from tests.support import tiny_job
 
 CHANGED = ("root_only--none", "fedavg--backdoor")
-UNTUNED = "{name: root_only, guard: {bootstraps: 0, root_share: 1.0, tune_epochs: 0}}"
+TUNING = "tuning: distillation, tune_runs: 1, tune_epochs: 1, tune_copies: 1"
+ALONE = f"{{name: root_only, guard: {{bootstraps: 0, root_share: 1.0, {TUNING}}}}}"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FedAvg and, as the baseline, a root of so few rows that hospitals add to it."""
-    settings = [f"defences=[fedavg, {UNTUNED}]", "data.root_patients=8", "train.lr=0.03"]
+    settings = [f"defences=[fedavg, {ALONE}]", "data.root_patients=8", "train.lr=0.03"]
     return tiny_job.run(tmp_path_factory.mktemp("gains") / "run", settings)
 
 

@@ -203,3 +203,9 @@ def test_a_folder_of_other_data_is_refused(folder: Path, capsys: pytest.CaptureF
     assert len(held["data_sha256"]) == 1
     assert main(["sweep", "data=support2", "defence=mean", "--out", str(folder)]) == 2
     assert "of a sweep on these data" in capsys.readouterr().err
+
+
+def test_root_only_is_attacked_by_nobody() -> None:
+    plan, _ = plan_sweep(SETTINGS, ["sign_flip"], ["mean", "root_only"], [0.25], [0])
+    told = [(group.defence, [each[0] for each in group.attacked]) for group in plan.groups]
+    assert told == [("mean", ["sign_flip"]), ("root_only", [])]

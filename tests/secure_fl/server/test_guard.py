@@ -16,16 +16,14 @@ from secure_fl.data.preprocessing import balance_classes
 from secure_fl.errors import InputError
 from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.training import train
-from secure_fl.models import CNN, MLP
+from secure_fl.models import MLP
 from secure_fl.server.guard import (
     GuardOptions,
     RootDirections,
     balanced_loss,
     combine,
-    fine_tune,
     gate,
     open_gate,
-    overwrite_features,
     project,
     root_directions,
 )
@@ -59,6 +57,7 @@ def start() -> torch.Tensor:
         ("steps", ()),
         ("steps", (0.5, 0.0)),
         ("patience", 0),
+        ("tuning", "distilation"),
         ("tune_runs", 0),
         ("tune_epochs", -1),
         ("tune_copies", 0),
@@ -231,98 +230,3 @@ def test_gate_finishes_after_so_many_rounds_without_gain():
         state, _ = gate(NET, state, away, split)
         seen.append((state.stale, state.finished(3)))
     assert seen == [(1, False), (2, False), (3, True)]
-
-
-def test_overwritten_table_values():
-    x = torch.full((4000, 25), 0.5)
-    out = overwrite_features(x, 0.1, generator(0))
-    hit = out != 0.5
-    assert set(out[hit].tolist()) == {0.0, 1.0}
-    assert hit.float().mean().item() == pytest.approx(0.1, abs=0.005)  # 5 standard errors
-    assert out[hit].mean().item() == pytest.approx(0.5, abs=0.025)
-    assert (hit.float().mean(0) - 0.1).abs().max() < 0.025  # every column alike
-    assert torch.equal(x, torch.full((4000, 25), 0.5))
-
-
-def test_overwritten_images_have_one_patch_of_their_proportions():
-    x = torch.full((300, 2, 10, 20), 0.5)
-    out = overwrite_features(x, 0.09, generator(0))
-    places, values = set(), set()
-    for image in out:
-        hit = image != 0.5
-        assert torch.equal(hit[0], hit[1])  # all channels alike
-        where = hit[0].nonzero()
-        low, high = where.min(0).values, where.max(0).values
-        assert (high - low + 1).tolist() == [3, 6]
-        assert hit[0].sum() == 18  # a full rectangle
-        assert len(image[hit].unique()) == 1
-        places.add(tuple(low.tolist()))
-        values.add(image[hit][0].item())
-    assert len(places) > 60  # of 8 x 15
-    assert {low[0] for low in places} == set(range(8))
-    assert {low[1] for low in places} == set(range(15))
-    assert values == {0.0, 1.0}
-
-
-@pytest.mark.parametrize("shape", [(8,), (1, 4, 9)])
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_overwriting_nothing_or_everything(share, shape):
-    x = torch.rand(50, *shape, generator=generator(1))
-    out = overwrite_features(x, share, generator(0))
-    assert torch.equal(out, x) if share == 0 else set(out.unique().tolist()) == {0.0, 1.0}
-
-
-def test_fine_tuning_repeats_and_depends_on_the_seed():
-    one, two, other = (
-        fine_tune(NET, start(), rows(), OPTIONS, GuardOptions(), seed) for seed in (5, 5, 6)
-    )
-    assert torch.equal(one, two)
-    assert not torch.allclose(one, other, atol=1e-4)
-    assert not torch.allclose(one, start(), atol=1e-3)
-
-
-def test_fine_tuning_averages_one_run_after_another():
-    guard = GuardOptions(tune_runs=3, tune_epochs=1, tune_copies=2)
-    got = fine_tune(NET, start(), rows(), replace(OPTIONS, proximal_mu=9.0), guard, 5)
-    rng, total = generator(5), torch.zeros(NET.num_parameters)
-    options = TrainOptions(epochs=1, lr=0.01)
-    for i in range(3):
-        b = balance_classes(rows(), rng)
-        x = torch.cat([overwrite_features(b.x, 0.2, rng) for _ in range(2)])
-        total += train(NET, start(), [Split(x, torch.cat([b.y, b.y]))], options, [5 + i])[0]
-    torch.testing.assert_close(got, start() + total / 3, atol=2e-5, rtol=1e-3)
-
-
-def test_no_epochs_of_fine_tuning_leave_the_model():
-    out = fine_tune(NET, start(), rows(), OPTIONS, GuardOptions(tune_epochs=0), 5)
-    assert torch.equal(out, start())
-    assert out.data_ptr() != start().data_ptr()
-
-
-def test_fine_tuning_unlearns_a_trigger():
-    """A model taught to answer 1 whenever the last two columns are 1 forgets it."""
-    clean = rows(600)
-    x, y = clean.x.clone(), clean.y.clone()
-    x[:200, 4:], y[:200] = 1.0, 1
-    long = TrainOptions(epochs=40, lr=0.01)
-    backdoored = start() + train(NET, start(), [Split(x, y)], long, [1])[0]
-    guard = GuardOptions(tune_epochs=10, tune_share=0.3)
-    tuned = fine_tune(NET, backdoored, clean, long, guard, 2)
-    test = rows(500, seed=9)
-    triggered = test.x[test.y == 0].clone()
-    triggered[:, 4:] = 1.0
-
-    def answered(params: torch.Tensor) -> float:
-        return NET.logits(params[None], triggered[None])[0].argmax(1).float().mean().item()
-
-    assert answered(backdoored) > 0.8
-    assert answered(tuned) < 0.3
-
-
-def test_fine_tuning_of_images():
-    net = CNN((1, 8, 8), 2, (2, 3), 4)
-    split = Split(torch.rand(20, 1, 8, 8, generator=generator(1)), torch.arange(20) % 2)
-    params = net.init(generator(0))
-    out = fine_tune(net, params, split, OPTIONS, GuardOptions(), 5)
-    assert out.shape == params.shape
-    assert not torch.equal(out, params)

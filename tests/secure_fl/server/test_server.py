@@ -12,10 +12,10 @@ from secure_fl.server.guard import (
     RootDirections,
     balanced_loss,
     combine,
-    fine_tune,
     root_directions,
 )
 from secure_fl.server.server import AddingServer, GuardedServer
+from secure_fl.server.tuning import tune
 from secure_fl.settings.config import load_config, load_defence
 from secure_fl.simulation.parties import make_server
 from secure_fl.simulation.prepare import prepare
@@ -155,6 +155,23 @@ def test_a_round_without_rollback_is_not_taken_for_one(federation):
     assert server.step(federation.initial, zero, ascent, state).state.stale == 1
 
 
+def test_without_a_gate_every_direction_is_taken_whole(federation):
+    """Also one that no gate would take; and training never stops early."""
+    server = guarded(federation, gate=False, patience=1)
+    state, root = server.init(federation.initial), server.directions(federation.initial, 1)
+    away = RootDirections(-root.update, torch.zeros(0, 1))
+    model = federation.initial
+    for _ in range(2):
+        step = server.step(model, result(torch.zeros_like(model)), away, state)
+        want = model + combine(torch.zeros_like(model), away, 0.3, 0.3)
+        torch.testing.assert_close(step.candidate, want)
+        assert not step.stopped
+        model, state = step.candidate, step.state
+    gated = guarded(federation, patience=1)
+    begun = gated.init(federation.initial)
+    assert gated.step(federation.initial, result(torch.zeros_like(model)), away, begun).stopped
+
+
 def test_guarded_server_needs_directions(federation):
     server = guarded(federation)
     state = server.init(federation.initial)
@@ -162,13 +179,15 @@ def test_guarded_server_needs_directions(federation):
         server.step(federation.initial, result(random_update(federation)), None, state)
 
 
-def test_finish_fine_tunes_on_the_root(federation):
-    server = guarded(federation)
+@pytest.mark.parametrize("tuning", ["labels", "distillation"])
+def test_finish_tunes_on_the_public_rows(federation, tuning):
+    server = guarded(federation, tuning=tuning, tune_runs=2, tune_epochs=2)
     state = server.init(federation.initial)
-    want = fine_tune(
+    want = tune(
         federation.model,
         federation.initial,
         federation.data.root,
+        federation.data.holdout,
         OPTIONS,
         server.guard,
         seeds.integer(SEED, "guard", 0),

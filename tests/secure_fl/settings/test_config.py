@@ -67,8 +67,9 @@ def test_every_experiment_composes_and_plans(name: str) -> None:
     for number, cell in enumerate(cells):  # the clean run of a defence comes before its others
         assert cell.clean in names[: number + 1]
     fractions = [f for f in malicious_fractions(config.malicious) if f]
-    attacked = len(config.defences) * len(config.attacks) * len(fractions)
-    guarded = any(d.validation == "gate" for d in config.defences)
+    alone = any(d.name == "root_only" for d in config.defences)  # attacked by nobody
+    attacked = (len(config.defences) - alone) * len(config.attacks) * len(fractions)
+    guarded = not alone and any(d.validation == "gate" for d in config.defences)
     assert len(cells) == len(config.defences) + attacked + guarded
 
 
@@ -124,6 +125,17 @@ def test_every_choice_of_a_group_composes(group: str) -> None:
         config = load_config([f"{group}={name}"])
         if group != "ledger":
             assert getattr(config, group).name == name
+
+
+def test_a_defence_of_a_list_is_called_otherwise_and_stands_beside_itself() -> None:
+    listed = "[guarded, {name: guarded, called: ungated, backend: plain, guard: {gate: false}}]"
+    whole, ungated = load_config([f"defences={listed}"]).defences
+    assert (ungated.name, ungated.label, ungated.rule) == ("ungated", "", whole.rule)
+    assert (whole.guard, ungated.guard) == ({}, {"gate": False})
+    (labelled,) = load_config(["defences=[{name: guarded, called: x, label: X}]"]).defences
+    assert labelled.label == "X"
+    with pytest.raises(ConfigError, match=r"defence.name must be"):
+        load_config(["defences=[{name: guarded, called: a/b}]"])
 
 
 def test_later_overrides_win_and_reach_lists() -> None:

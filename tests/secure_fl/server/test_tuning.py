@@ -1,0 +1,221 @@
+"""The guarded server's tuning against loops and the formulas that it stands for."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from secure_fl.data.dataset import Split
+from secure_fl.data.preprocessing import balance_classes
+from secure_fl.errors import InputError
+from secure_fl.hospital.options import TrainOptions
+from secure_fl.hospital.training import train
+from secure_fl.models import CNN, MLP
+from secure_fl.server.guard import GuardOptions
+from secure_fl.server.tuning import (
+    distil,
+    fine_tune,
+    mix_features,
+    overwrite_features,
+    tune,
+)
+
+NET = MLP((6,), 2, (8,))
+OPTIONS = TrainOptions(epochs=2, lr=0.01)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def rows(m: int = 60, seed: int = 0) -> Split:
+    """Unbalanced rows of which the first column decides the class."""
+    x = torch.rand(m, 6, generator=generator(seed))
+    return Split(x, (x[:, 0] > 0.75).long())
+
+
+def start() -> torch.Tensor:
+    return NET.init(generator(3))
+
+
+def test_overwritten_table_values():
+    x = torch.full((4000, 25), 0.5)
+    out = overwrite_features(x, 0.1, generator(0))
+    hit = out != 0.5
+    assert set(out[hit].tolist()) == {0.0, 1.0}
+    assert hit.float().mean().item() == pytest.approx(0.1, abs=0.005)  # 5 standard errors
+    assert out[hit].mean().item() == pytest.approx(0.5, abs=0.025)
+    assert (hit.float().mean(0) - 0.1).abs().max() < 0.025  # every column alike
+    assert torch.equal(x, torch.full((4000, 25), 0.5))
+
+
+def test_overwritten_images_have_one_patch_of_their_proportions():
+    x = torch.full((300, 2, 10, 20), 0.5)
+    out = overwrite_features(x, 0.09, generator(0))
+    places, values = set(), set()
+    for image in out:
+        hit = image != 0.5
+        assert torch.equal(hit[0], hit[1])  # all channels alike
+        where = hit[0].nonzero()
+        low, high = where.min(0).values, where.max(0).values
+        assert (high - low + 1).tolist() == [3, 6]
+        assert hit[0].sum() == 18  # a full rectangle
+        assert len(image[hit].unique()) == 1
+        places.add(tuple(low.tolist()))
+        values.add(image[hit][0].item())
+    assert len(places) > 60  # of 8 x 15
+    assert {low[0] for low in places} == set(range(8))
+    assert {low[1] for low in places} == set(range(15))
+    assert values == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("shape", [(8,), (1, 4, 9)])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_overwriting_nothing_or_everything(share, shape):
+    x = torch.rand(50, *shape, generator=generator(1))
+    out = overwrite_features(x, share, generator(0))
+    assert torch.equal(out, x) if share == 0 else set(out.unique().tolist()) == {0.0, 1.0}
+
+
+def test_fine_tuning_repeats_and_depends_on_the_seed():
+    one, two, other = (
+        fine_tune(NET, start(), rows(), OPTIONS, GuardOptions(), seed) for seed in (5, 5, 6)
+    )
+    assert torch.equal(one, two)
+    assert not torch.allclose(one, other, atol=1e-4)
+    assert not torch.allclose(one, start(), atol=1e-3)
+
+
+def test_fine_tuning_averages_one_run_after_another():
+    guard = GuardOptions(tune_runs=3, tune_epochs=1, tune_copies=2)
+    got = fine_tune(NET, start(), rows(), replace(OPTIONS, proximal_mu=9.0), guard, 5)
+    rng, total = generator(5), torch.zeros(NET.num_parameters)
+    options = TrainOptions(epochs=1, lr=0.01)
+    for i in range(3):
+        b = balance_classes(rows(), rng)
+        x = torch.cat([overwrite_features(b.x, 0.2, rng) for _ in range(2)])
+        total += train(NET, start(), [Split(x, torch.cat([b.y, b.y]))], options, [5 + i])[0]
+    torch.testing.assert_close(got, start() + total / 3, atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("off", [{"tune_epochs": 0}, {"tuning": "none"}])
+def test_no_tuning_leaves_the_model(off):
+    out = tune(NET, start(), rows(), rows(20), OPTIONS, GuardOptions(**off), 5)
+    assert torch.equal(out, start())
+    assert out.data_ptr() != start().data_ptr()
+
+
+def test_the_settings_choose_what_is_learned_from():
+    root, holdout, guard = rows(), rows(20, 1), GuardOptions(tune_runs=2, tune_epochs=1)
+    labels = tune(NET, start(), root, holdout, OPTIONS, guard, 5)
+    assert torch.equal(labels, fine_tune(NET, start(), root, OPTIONS, guard, 5))
+    guard = replace(guard, tuning="distillation")
+    distilled = tune(NET, start(), root, holdout, OPTIONS, guard, 5)
+    both = torch.cat([root.x, holdout.x])
+    assert torch.equal(distilled, distil(NET, start(), both, OPTIONS, guard, 5))
+    assert not torch.allclose(distilled, labels, atol=1e-3)
+
+
+def test_fine_tuning_unlearns_a_trigger():
+    """A model taught to answer 1 whenever the last two columns are 1 forgets it."""
+    clean = rows(600)
+    x, y = clean.x.clone(), clean.y.clone()
+    x[:200, 4:], y[:200] = 1.0, 1
+    long = TrainOptions(epochs=40, lr=0.01)
+    backdoored = start() + train(NET, start(), [Split(x, y)], long, [1])[0]
+    guard = GuardOptions(tune_epochs=10, tune_share=0.3)
+    tuned = fine_tune(NET, backdoored, clean, long, guard, 2)
+    test = rows(500, seed=9)
+    triggered = test.x[test.y == 0].clone()
+    triggered[:, 4:] = 1.0
+
+    def answered(params: torch.Tensor) -> float:
+        return NET.logits(params[None], triggered[None])[0].argmax(1).float().mean().item()
+
+    assert answered(backdoored) > 0.8
+    assert answered(tuned) < 0.3
+
+
+def test_distillation_unlearns_a_trigger_and_keeps_the_answers_to_clean_rows():
+    """Twenty columns tell the classes apart, the last three are a trigger; no label is used."""
+    net, columns = MLP((24,), 2, (12,)), torch.arange(24)
+
+    def drawn(m: int, seed: int) -> Split:
+        y = torch.arange(m) % 2
+        x = 0.5 + 0.2 * (2 * y[:, None] - 1) * (columns < 20)
+        return Split((x + 0.3 * torch.randn(m, 24, generator=generator(seed))).clamp(0, 1), y)
+
+    taught, begun, test = drawn(1500, 0), net.init(generator(3)), drawn(500, 9)
+    x, y = taught.x.clone(), taught.y.clone()
+    x[:400, 21:], y[:400] = 1.0, 1
+    options = TrainOptions(epochs=4, lr=0.01)
+    backdoored = begun + train(net, begun, [Split(x, y)], options, [1])[0]
+    guard = GuardOptions(tune_runs=2, tune_epochs=10, tune_share=0.4)
+    tuned = distil(net, backdoored, drawn(300, 7).x, options, guard, 2)
+    triggered = test.x[test.y == 0].clone()
+    triggered[:, 21:] = 1.0
+
+    def answers(params: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return net.logits(params[None], x[None])[0].argmax(1)
+
+    assert answers(backdoored, triggered).float().mean() > 0.9
+    assert answers(tuned, triggered).float().mean() < 0.5
+    before, after = answers(backdoored, test.x), answers(tuned, test.x)
+    assert (before == after).float().mean() > 0.95
+    assert (after == test.y).float().mean() >= (before == test.y).float().mean()
+
+
+def test_distillation_is_the_gradient_of_the_cross_entropy_with_the_teachers_answers():
+    """One step of two students, by the gradient of each label weighted by its probability."""
+    x, guard = rows(30).x, GuardOptions(tune_runs=2, tune_epochs=1, tune_copies=1, tune_share=0.5)
+    options = TrainOptions(batch_size=64, lr=0.5, optimizer="sgd")
+    teacher = 5 * start()
+    got = distil(NET, teacher, x, options, guard, 4)
+    rng, students = generator(4), []
+    for _ in range(2):
+        asked = mix_features(x, rng)
+        asked = asked[torch.randperm(30, generator=rng)]
+        overwritten = overwrite_features(asked, 0.5, rng)
+        some = torch.rand(30, generator=rng) < 0.5
+        shown = torch.where(some[:, None], overwritten, asked)
+        wanted = NET.logits(teacher[None], asked[None])[0].softmax(1)
+        gradient = sum(
+            NET.gradients(teacher[None], shown[None], torch.full((1, 30), c), wanted[None, :, c])[0]
+            for c in (0, 1)
+        )
+        students.append(teacher - 0.5 * gradient / 30)
+    torch.testing.assert_close(got, torch.stack(students).mean(0), atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(got, teacher, atol=1e-3)
+
+
+def test_mixed_rows_take_a_third_of_the_features_of_half_the_rows_from_another():
+    x = torch.arange(3000.0).view(-1, 1).expand(-1, 30)
+    out = mix_features(x, generator(0))
+    taken = out != x
+    assert set(out[taken].tolist()) <= set(range(3000))
+    assert all(len(set(row[hit].tolist())) <= 1 for row, hit in zip(out, taken, strict=True))
+    changed = taken.any(1)
+    assert changed.float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert taken[changed].float().mean().item() == pytest.approx(1 / 3, abs=0.01)
+
+
+def test_distillation_repeats_and_depends_on_the_seed():
+    guard = GuardOptions(tuning="distillation", tune_runs=2, tune_epochs=1)
+    one, two, other = (distil(NET, start(), rows().x, OPTIONS, guard, seed) for seed in (5, 5, 6))
+    assert torch.equal(one, two)
+    assert not torch.allclose(one, other, atol=1e-4)
+
+
+def test_distillation_without_rows_is_refused():
+    with pytest.raises(InputError, match="rows must be at least one"):
+        distil(NET, start(), torch.zeros(0, 6), OPTIONS, GuardOptions(), 5)
+
+
+@pytest.mark.parametrize("tuning", ["labels", "distillation"])
+def test_tuning_of_images(tuning):
+    net = CNN((1, 8, 8), 2, (2, 3), 4)
+    split = Split(torch.rand(20, 1, 8, 8, generator=generator(1)), torch.arange(20) % 2)
+    params = net.init(generator(0))
+    out = tune(net, params, split, split, OPTIONS, GuardOptions(tuning=tuning), 5)
+    assert out.shape == params.shape
+    assert not torch.equal(out, params)
