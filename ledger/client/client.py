@@ -139,8 +139,8 @@ class LedgerClient:
             opened: of each node, in order.
         """
         with self._timed("attest_shares"):
-            self._end_claims()
             call = self._shares_call(round_number, opened)
+            self._end_claims()
             everybody = set(self.committed())
             events = self.connection.send([call])
             told = [from_words(e.args["opened"]) for e in events[0] if e.name == "SharesAttested"]
@@ -195,8 +195,8 @@ class LedgerClient:
         with self._timed("record_aggregate"):
             calls: list[Call] = []
             if opened:
-                self._end_claims()
                 calls.append(self._shares_call(round_number, opened))
+                self._end_claims()
             elif self._denials:
                 self._wait("dispute_blocks")
             words = (to_words(good), to_words(bad))
