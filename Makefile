@@ -1,10 +1,10 @@
 # `make demo` and `make test` need nothing but Python 3.11 to 3.13 and a network package index.
 PYTHON ?= python3
 VENV := .venv
-# Tests run in this many processes side by side, a file of tests in one of them: one more than most
+# Tests run in this many processes side by side, a file of tests in one of them: two more than most
 # machines have cores here, as tests of processes wait for them. In the order
 # of tests/support/order.py.
-JOBS ?= 3
+JOBS ?= 4
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
