@@ -12,7 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+import attacks
+from secure_fl.aggregation import rule_names
+from secure_fl.data import registry as data_registry
 from secure_fl.errors import InputError, require
+from secure_fl.models import registry as model_registry
 
 # Each kind's settings that use it, {name} and {cls} to be filled in.
 KINDS = {
@@ -65,6 +69,8 @@ def write_scaffold(kind: str, name: str, folder: Path) -> Scaffold:
     if found is not None:
         place = found.origin or "built in"
         raise InputError(f"name must be none of another module, as {place} is; got {name!r}")
+    shipped = name in _shipped(kind)
+    require(not shipped, "name", f"none that ships ({kind}), which it would be taken for", name)
     texts = {
         target.module: _filled(kind, f"my_{kind}.py", name),
         target.test: _filled(kind, f"test_my_{kind}.py", name),
@@ -80,6 +86,17 @@ def write_scaffold(kind: str, name: str, folder: Path) -> Scaffold:
             path.unlink()
         raise
     return target
+
+
+def _shipped(kind: str) -> list[str]:
+    """Names of a kind that need no module."""
+    ours = {
+        "attack": attacks.names,
+        "rule": rule_names,
+        "data": data_registry.names,
+        "model": model_registry.names,
+    }
+    return ours[kind]()
 
 
 def class_name(name: str) -> str:

@@ -77,6 +77,10 @@ def test_they_run(
         ("data", "lambda", "no keyword"),
         ("data", "match", "no keyword"),
         ("data", "test_x", "pytest would take for a test"),
+        ("attack", "sign_flip", r"none that ships \(attack\)"),
+        ("rule", "krum", r"none that ships \(rule\)"),
+        ("data", "digits", r"none that ships \(data\)"),
+        ("model", "mlp", r"none that ships \(model\)"),
         ("thing", "x", "kind must be one of attack, rule, data, model"),
     ],
 )
