@@ -132,6 +132,8 @@ def _work(index: int, parcel: _Parcel) -> tuple[int, Any]:
     look_in(parcel.folders)
     if parcel.script is not None:
         import_main_path(parcel.script)
+    # Of the program that started this work, by joblib, which carries pickles itself: no file and no
+    # run's folder gets here. On a cluster whoever reaches it is trusted as much (threat model).
     call, piece = pickle.loads(parcel.content)
     return index, call(piece)
 
