@@ -14,9 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from secure_fl.data.dataset import Split
 from secure_fl.data.preprocessing import balance_classes
 from secure_fl.errors import InputError
-from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.training import train
-from secure_fl.models import MLP
 from secure_fl.server.guard import (
     GuardOptions,
     RootDirections,
@@ -27,23 +25,7 @@ from secure_fl.server.guard import (
     project,
     root_directions,
 )
-
-NET = MLP((6,), 2, (8,))
-OPTIONS = TrainOptions(epochs=2, lr=0.01)
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def rows(m: int = 60, seed: int = 0) -> Split:
-    """Unbalanced rows of which the first column decides the class."""
-    x = torch.rand(m, 6, generator=generator(seed))
-    return Split(x, (x[:, 0] > 0.75).long())
-
-
-def start() -> torch.Tensor:
-    return NET.init(generator(3))
+from tests.support.root_rows import NET, OPTIONS, generator, rows, start
 
 
 @pytest.mark.parametrize(

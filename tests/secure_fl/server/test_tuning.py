@@ -19,23 +19,7 @@ from secure_fl.server.tuning import (
     overwrite_features,
     tune,
 )
-
-NET = MLP((6,), 2, (8,))
-OPTIONS = TrainOptions(epochs=2, lr=0.01)
-
-
-def generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def rows(m: int = 60, seed: int = 0) -> Split:
-    """Unbalanced rows of which the first column decides the class."""
-    x = torch.rand(m, 6, generator=generator(seed))
-    return Split(x, (x[:, 0] > 0.75).long())
-
-
-def start() -> torch.Tensor:
-    return NET.init(generator(3))
+from tests.support.root_rows import NET, OPTIONS, generator, rows, start
 
 
 def test_overwritten_table_values():
