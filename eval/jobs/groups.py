@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from eval.jobs.parallel import Workers, side_by_side
 from eval.jobs.run_lock import LOCK, only_writer
 from eval.jobs.single import Planned, drawn
-from eval.results.entries import CLAIM, KEYS
+from eval.results.entries import CELL, CLAIM, KEYS
 from eval.results.style import ROOT_ONLY
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError, require
@@ -287,6 +287,13 @@ def _paths(group: Group, place: Path | None) -> list[Path | None]:
     initial = sha256(model_bytes(drawn(group.federation, group.clean).initial))
     names = [canonical_json([run.config.sha256, split, initial]) for run in runs]
     return [place / f"{sha256(name.encode())}.json" for name in names]
+
+
+def kept_besides(plan: Plan, folder: Path) -> int:
+    """How many runs a folder holds that are not of the plan, and so not in its table."""
+    kept = {path.name for path in folder.iterdir() if CELL.fullmatch(path.name)}
+    mine = (path for group in plan.groups for path in _paths(group, folder))
+    return len(kept - {path.name for path in mine if path is not None})
 
 
 def _row(

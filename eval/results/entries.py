@@ -25,7 +25,8 @@ from secure_fl.simulation.folder import check_folder
 KEYS = ("defence", "attack", "malicious", "seed")
 # In the folder of a sweep: hashes of the data that it is on.
 CLAIM = "sweep.json"
-_CELL = re.compile(r"[0-9a-f]{64}\.json")
+# And a run of its.
+CELL = re.compile(r"[0-9a-f]{64}\.json")
 # Settings that say nothing of a result, or that an entry has by itself.
 _LEFT_OUT = {"name", "description", "seed", "malicious", "attacks", "defences", "data.path"}
 _LEFT_OUT |= {"tensorboard"}
@@ -97,7 +98,7 @@ def _of_run(folder: Path) -> list[Entry]:
 
 
 def _of_sweep(folder: Path) -> list[Entry]:
-    paths = sorted(path for path in folder.iterdir() if _CELL.fullmatch(path.name))
+    paths = sorted(path for path in folder.iterdir() if CELL.fullmatch(path.name))
     if not paths:
         raise InputError(f"{folder} must hold a run that is done; it holds none")
     return sorted((_of_cell(path) for path in paths), key=_order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,20 @@ def test_means_and_worst_cases() -> None:
     assert made.refused == {("b", "y"): "<why>"}
     assert (made.seeds, made.malicious) == (2, 0.3)
     assert list(draw_matrix(made)) == ["accuracy"]
+
+
+def test_runs_of_other_settings_in_the_folder_are_told_of(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Its table has the last command's cells alone; nothing of the others is lost."""
+    place = Path(shutil.copytree(folder, tmp_path / "made"))
+    kept = len(list(place.glob("?" * 64 + ".json")))
+    assert run(place, "--seeds", "2", "--malicious", "0.25") == 0
+    assert "other settings" not in capsys.readouterr().err
+    chosen = ["--attacks", "sign_flip", "--rules", "mean", "--seeds", "2", "--malicious", "0.25"]
+    assert main(["matrix", *SETTINGS, *chosen, "--jobs", "1", "--out", str(place)]) == 0
+    assert f"holds {kept - 4} runs of other settings" in capsys.readouterr().err
+    assert len(list(place.glob("?" * 64 + ".json"))) == kept
 
 
 def test_a_rule_that_names_nobody_has_named_no_attacker() -> None:
