@@ -80,11 +80,6 @@ def quoted(path: Path) -> str:
     return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
-def other_runs(count: int, folder: Path) -> str:
-    """What to say of runs in a folder that are not in the table just written there."""
-    return f"{shown(folder)} holds {count} runs of other settings, which are not in this table"
-
-
 def shown(path: Path) -> str:
     """A path as it is read."""
     return printable(str(path))

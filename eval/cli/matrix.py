@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.cli.console import other_runs, shown
+from eval.cli.console import shown
 from eval.cli.workers import add_workers, workers
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def command(options: argparse.Namespace) -> int:
     """
     import attacks
     from eval.jobs import matrix
-    from eval.jobs.groups import NO_ATTACK, kept_besides, run_groups
+    from eval.jobs.groups import NO_ATTACK, run_groups
     from eval.jobs.progress import GroupLines
     from eval.report.matrix_page import write_matrix
     from eval.results.matrix import averaged
@@ -74,10 +73,7 @@ def command(options: argparse.Namespace) -> int:
     plan = matrix.plan_matrix(federation, names, listed, options.malicious, seeds, config)
     print(f"{plan.cells} cells, {len(plan.refused)} that cannot be, in {shown(options.out)}")
     told = GroupLines()
-    rows = run_groups(plan, folder=options.out, lenient=True, tell=told, **given)
-    others = kept_besides(plan, options.out)
-    if others:
-        print(other_runs(others, options.out), file=sys.stderr)
+    rows = run_groups(plan, folder=options.out, lenient=True, tell=told, of="matrix", **given)
     write_json(options.out / "matrix.json", rows)
     made = averaged(rows)
     page = write_matrix(made, options.out)

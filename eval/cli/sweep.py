@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.cli.console import other_runs, shown
+from eval.cli.console import shown
 from eval.cli.workers import add_workers, workers
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ examples:
   secure-fl sweep rounds=20,200 --seeds 5 --parallel dask --cluster tcp://HOST:8786 --out runs/d
 
 The table is DIR/runs.csv, one row a run; runs.parquet too where pyarrow is installed. The same
-command, or one with more values, goes on where it was interrupted.
+command, or one with more values, goes on where it was interrupted, and tries again what failed;
+one that leaves out runs that DIR holds is refused.
 """
 
 
@@ -78,7 +79,7 @@ def command(options: argparse.Namespace) -> int:
         InputError: nothing to run, a number that cannot be, a folder of something else.
         ConfigError: settings that do not fit.
     """
-    from eval.jobs.groups import kept_besides, run_groups
+    from eval.jobs.groups import run_groups
     from eval.jobs.progress import GroupLines
     from eval.jobs.sweep import of_rows, plan_sweep
     from secure_fl.errors import require
@@ -95,10 +96,9 @@ def command(options: argparse.Namespace) -> int:
     )
     print(f"{plan.cells} runs, results in {shown(options.out)}", flush=True)
     told = GroupLines(swept)
-    rows = run_groups(plan, folder=options.out, lenient=options.lenient, tell=told, **given)
-    others = kept_besides(plan, options.out)
-    if others:
-        print(other_runs(others, options.out), file=sys.stderr)
+    rows = run_groups(
+        plan, folder=options.out, lenient=options.lenient, tell=told, of="sweep", **given
+    )
     found = of_rows(rows, swept)
     print(means(found))
     for path in found.save(options.out):

@@ -15,10 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from eval.jobs.claims import Cell, check_place, claim
 from eval.jobs.parallel import Workers, side_by_side
-from eval.jobs.run_lock import LOCK, only_writer
+from eval.jobs.run_lock import only_writer
 from eval.jobs.single import Planned, drawn
-from eval.results.entries import CELL, CLAIM, KEYS
+from eval.results.entries import CLAIM, KEYS
 from eval.results.style import ROOT_ONLY
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError, require
@@ -189,14 +190,16 @@ def run_groups(
     tell: Tell | None = None,
     parallel: str = "loky",
     cluster: str | None = None,
+    of: str | None = None,
 ) -> list[Row]:
-    """Run what the folder does not hold yet.
+    """Run what the folder does not hold yet, and again what failed there.
 
     Args:
         plan: see `plan_groups`.
         jobs, parallel, cluster: who works side by side (`eval.jobs.parallel.Workers`).
         folder: new, or of a sweep on the same data that was interrupted; None keeps nothing. On a
             cluster one that all workers see under this name.
+        of: "sweep" or "matrix", where the folder is that of one (`eval.jobs.claims`).
         lenient: a cell that cannot be run holds the reason (`refused`), and others go on.
         tell: told after each group.
 
@@ -204,17 +207,19 @@ def run_groups(
         A row a cell, in the order of the plan; those that cannot be come last.
 
     Raises:
-        InputError: the folder holds something else, or another process writes there.
+        InputError: the folder holds something else or runs that the plan leaves out, or another
+            process writes there.
     """
     workers = Workers(jobs, parallel, cluster)
     place = None if folder is None else folder.resolve()
     done, made = 0, {}
     with ExitStack() as held:
         if place is not None:
-            _check_place(place)
+            check_place(place)
             place.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_writer(place))
-            _claim(place, plan.groups)
+            data = (group.federation.data_sha256 for group in plan.groups)
+            claim(place, data, of, _files(plan.groups, place))
         for index, rows in _results(plan.groups, workers, place, lenient):
             made[index] = rows
             done += len(rows)
@@ -228,7 +233,7 @@ def _results(
 ) -> Iterator[tuple[int, list[Row]]]:
     """Index and rows of each group when it is done; those that the folder holds come first."""
     paths = [_paths(group, place) for group in groups]
-    held = [all(path is not None and path.exists() for path in each) for each in paths]
+    held = [all(_is_done(path) for path in each) for each in paths]
     missing = [index for index in range(len(groups)) if not held[index]]
     alone = not workers.elsewhere and min(workers.jobs, len(missing)) < 2
     for index in range(len(groups)):
@@ -245,7 +250,8 @@ def _results(
 def _run_group(piece: tuple[Group, Sequence[Path | None]], lenient: bool) -> list[Row]:
     """Rows of a group's cells, those that the folder has read from it.
 
-    Where `lenient`, an attack without a clean run is measured by itself.
+    Where `lenient`, an attack without a clean run is measured by itself; and again, if the clean
+    run succeeds later.
 
     Raises:
         InputError: the folder is not there, at a worker on another machine.
@@ -266,7 +272,12 @@ def _run_group(piece: tuple[Group, Sequence[Path | None]], lenient: bool) -> lis
             write_atomic(kept, model_bytes(model))
         return row
 
+    tried = paths[0] is not None and paths[0].exists() and not _is_done(paths[0])
     rows = [_row(paths[0], group, (NO_ATTACK, 0.0), group.clean, clean, lenient)]
+    if tried and "refused" not in rows[0]:
+        for path in paths[1:]:
+            if path is not None:
+                path.unlink(missing_ok=True)
     for (attack, share, run), path in zip(group.attacked, paths[1:], strict=True):
 
         def attacked(run: Planned = run) -> Row:
@@ -289,11 +300,24 @@ def _paths(group: Group, place: Path | None) -> list[Path | None]:
     return [place / f"{sha256(name.encode())}.json" for name in names]
 
 
-def kept_besides(plan: Plan, folder: Path) -> int:
-    """How many runs a folder holds that are not of the plan, and so not in its table."""
-    kept = {path.name for path in folder.iterdir() if CELL.fullmatch(path.name)}
-    mine = (path for group in plan.groups for path in _paths(group, folder))
-    return len(kept - {path.name for path in mine if path is not None})
+def _files(groups: Sequence[Group], place: Path) -> dict[str, Cell]:
+    """What is planned, by the names of the files that keep it."""
+    found: dict[str, Cell] = {}
+    for group in groups:
+        cells = [((NO_ATTACK, 0.0), group.clean), *(((a, s), run) for a, s, run in group.attacked)]
+        for path, (of, run) in zip(_paths(group, place), cells, strict=True):
+            if path is not None:
+                found[path.name] = _named(group, of), asdict(run.config.experiment)
+    return found
+
+
+def _named(group: Group, of: tuple[str, float]) -> Row:
+    return dict(zip(KEYS, (group.defence, *of, group.seed), strict=True)) | group.told
+
+
+def _is_done(path: Path | None) -> bool:
+    """Whether a run is kept that did not fail."""
+    return path is not None and path.exists() and "refused" not in read_json(path)["measured"]
 
 
 def _row(
@@ -304,9 +328,12 @@ def _row(
     run: Callable[[], Row],
     lenient: bool,
 ) -> Row:
-    """A cell's row, from its file or run and written there with settings and hash of the data."""
-    named = dict(zip(KEYS, (group.defence, *of, group.seed), strict=True)) | group.told
-    if path is not None and path.exists():
+    """A cell's row, from its file or run and written there with settings and hash of the data.
+
+    One that failed is run again: what was in its way may be gone.
+    """
+    named = _named(group, of)
+    if path is not None and _is_done(path):
         # The same run may stand in sweeps of other settings, which name it otherwise.
         measured: Row = read_json(path)["measured"]
         return named | measured
@@ -321,29 +348,3 @@ def _row(
         settings = {"settings": asdict(planned.config.experiment)}
         write_json(path, {"cell": named, "measured": measured, **begun, **settings})
     return named | measured
-
-
-def _check_place(place: Path) -> None:
-    """Refuse a folder of something else before anything is written.
-
-    Raises:
-        InputError: it is no folder, or holds what no sweep made.
-    """
-    if place.exists() and not (place / CLAIM).exists():
-        held = {path.name for path in place.iterdir()} if place.is_dir() else {""}
-        require(held <= {LOCK}, "folder", "new or a sweep's", str(place))
-
-
-def _claim(place: Path, groups: Sequence[Group]) -> None:
-    """Make a folder that of a sweep, or find that it belongs to these data.
-
-    Raises:
-        InputError: it is of a sweep on other data.
-    """
-    hashes = sorted({group.federation.data_sha256 for group in groups})
-    path, said = place / CLAIM, {"data_sha256": hashes}
-    if path.exists():
-        held = read_json(path)
-        require(held == said, f"{path}", "of a sweep on these data", held)
-    else:
-        write_json(path, said)

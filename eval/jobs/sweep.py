@@ -146,9 +146,10 @@ def sweep(
             `seed=0,1` divide the data anew too.
         jobs: processes side by side. With more than one, the calling script needs
             `if __name__ == "__main__":`, and attacks of one's own stand in a file.
-        folder: keeps each cell when it is done; a sweep that was interrupted goes on there. None
-            keeps nothing.
-        lenient: a cell that fails holds the reason (`refused`), and others go on.
+        folder: keeps each cell when it is done; a sweep that was interrupted, or one with more
+            values, goes on there. None keeps nothing.
+        lenient: a cell that fails holds the reason (`refused`), and others go on; where the sweep
+            goes on, it is tried again.
         tell: called after each group, a defence with a seed: cells done, cells in all, its rows.
         parallel: by joblib: "loky", processes of this machine; "dask" or "ray", workers of a
             cluster, which all see the folder under its name.
@@ -158,8 +159,8 @@ def sweep(
             train, ...
 
     Raises:
-        InputError: nothing to run, two of one name, data of another sweep in the folder, another
-            process that writes there.
+        InputError: nothing to run, two of one name, a folder of a matrix, of other data or with
+            runs that this sweep leaves out, another process that writes there.
         SecureFLError: a name, type or value that does not fit; nothing has run then.
     """
     workers = Workers(jobs, parallel, cluster)
@@ -169,7 +170,7 @@ def sweep(
     if jobs > 1 or workers.elsewhere:
         check_portable([federation, *(attacks or ()), *(defences or ())])
     place = None if folder is None else Path(folder)
-    rows = run_groups(plan, jobs, place, lenient, tell, parallel, cluster)
+    rows = run_groups(plan, jobs, place, lenient, tell, parallel, cluster, "sweep")
     return of_rows(rows, swept)
 
 

@@ -118,11 +118,16 @@ def _of_cell(path: Path) -> Entry:
         raise InputError(f"{path} must hold 'cell', with {', '.join(KEYS)}, and 'measured'")
     settings = held.get("settings")
     if isinstance(settings, dict):
-        own = {key: settings.get(f"{key}s") for key in ("defence", "attack")}
-        told = settings | {key: listed[0] if listed else {} for key, listed in own.items()}
+        told = _of_one_cell(settings)
     else:  # as sweeps left it before they wrote settings
         told = {key: value for key, value in named.items() if key not in KEYS}
     return _entry(path.parent, str(path), held.get("data_sha256", ""), named, told, measured)
+
+
+def _of_one_cell(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with those of the one defence and the one attack under `defence` and `attack`."""
+    own = {key: settings.get(f"{key}s") for key in ("defence", "attack")}
+    return {**settings, **{key: listed[0] if listed else {} for key, listed in own.items()}}
 
 
 def _entry(
@@ -159,6 +164,17 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, 
         else:
             text = value if isinstance(value, str) else canonical_json(value)
             yield f"{before}{key}", text
+
+
+def settings_that_differ(settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, str]:
+    """Settings of one cell, by their full key, that another lacks or has otherwise; without those
+    that say nothing of a result."""
+    told = dict(_flat(_of_one_cell(others)))
+    return {
+        key: value
+        for key, value in _flat(_of_one_cell(settings))
+        if key not in _LEFT_OUT and told.get(key) != value
+    }
 
 
 def measures_of(entries: Sequence[Entry]) -> list[str]:

@@ -136,18 +136,34 @@ def test_means_and_worst_cases() -> None:
     assert list(draw_matrix(made)) == ["accuracy"]
 
 
-def test_runs_of_other_settings_in_the_folder_are_told_of(
+def test_the_folder_is_that_of_one_matrix(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Its table has the last command's cells alone; nothing of the others is lost."""
+    """What would leave out some of its runs is refused by their names; nothing is run or written.
+
+    That more rules, attacks or seeds go on there is `test_the_same_command_reads_what_is_there` and
+    `test_sweep_settings.test_the_same_command_with_more_values_runs_what_is_missing`.
+    """
     place = Path(shutil.copytree(folder, tmp_path / "made"))
-    kept = len(list(place.glob("?" * 64 + ".json")))
-    assert run(place, "--seeds", "2", "--malicious", "0.25") == 0
-    assert "other settings" not in capsys.readouterr().err
-    chosen = ["--attacks", "sign_flip", "--rules", "mean", "--seeds", "2", "--malicious", "0.25"]
-    assert main(["matrix", *SETTINGS, *chosen, "--jobs", "1", "--out", str(place)]) == 0
-    assert f"holds {kept - 4} runs of other settings" in capsys.readouterr().err
-    assert len(list(place.glob("?" * 64 + ".json"))) == kept
+    before = {path.name: path.read_bytes() for path in place.iterdir() if path.name != ".lock"}
+    end = ["--jobs", "1", "--malicious", "0.25", "--out", str(place)]
+    fewer = ["--attacks", "sign_flip", "--rules", "mean", "--seeds", "2"]
+    assert main(["matrix", *SETTINGS, *fewer, *end]) == 2
+    told = capsys.readouterr().err
+    assert "holds 18 runs, and a matrix that goes on there must name them all" in told
+    assert "leaves out 14: " in told
+    assert re.search(r"(krum|cosine_median), \w+, 0\.\d+, seed [01]", told)
+    assert main(["matrix", *SETTINGS, "rounds=2", *CHOSEN, "--seeds", "2", *end]) == 2
+    assert "leaves out 18: " in (told := capsys.readouterr().err)
+    assert "seed 0 with rounds=1" in told
+    line = ["--attacks", "sign_flip", "--defences", "mean", *end]
+    assert main(["sweep", *SETTINGS, *line]) == 2
+    assert "must be a folder of its own: it is of a matrix, not of a sweep" in (
+        capsys.readouterr().err
+    )
+    assert before == {
+        path.name: path.read_bytes() for path in place.iterdir() if path.name != ".lock"
+    }
 
 
 def test_a_rule_that_names_nobody_has_named_no_attacker() -> None:

@@ -15,7 +15,7 @@ from attacks.sign_flip import SignFlip
 from eval.jobs import single as module
 from eval.jobs.sweep import Sweep, sweep
 from eval.results.intervals import interval
-from secure_fl.errors import ConfigError, InputError
+from secure_fl.errors import ConfigError, InputError, NodeFailure
 from secure_fl.federation import Federation
 from tests.support import tiny_federation
 from tests.support.tiny_federation import rows
@@ -108,6 +108,35 @@ def test_a_sweep_goes_on_where_it_was_cut_off(
     (tmp_path / "file" / "x").touch()
     with pytest.raises(InputError, match="folder must be new or a sweep's"):
         sweep(federation, **FAST, folder=tmp_path / "file")
+
+
+def test_runs_that_failed_are_tried_again(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean run that succeeds at last is what the attacked ones are measured against."""
+    folder, played = tmp_path / "sweep", []
+    measure = module.Planned.measure
+
+    def failing(self: Any, federation: Federation, clean: Any) -> Any:
+        played.append(self.config.attack.name)
+        if self.config.clean:
+            raise NodeFailure("node 1 stopped")
+        return measure(self, federation, clean)
+
+    def go_on(attacks: list[str]) -> list[dict[str, Any]]:
+        given: dict[str, Any] = {**FAST, "malicious": 0.25, "lenient": True, "folder": folder}
+        return sweep(federation, attacks, ["median"], seeds=[0], **given).rows
+
+    monkeypatch.setattr(module.Planned, "measure", failing)
+    for _ in range(2):
+        clean, attacked = go_on(["sign_flip"])
+        assert clean["refused"] == "node 1 stopped"
+        assert attacked.get("attack_success_excess") is None
+    assert played == ["none", "sign_flip", "none"]  # what succeeded is kept
+    monkeypatch.setattr(module.Planned, "measure", measure)
+    clean, attacked = go_on(["sign_flip"])
+    assert "refused" not in clean
+    assert attacked["attack_success_excess"] is not None
 
 
 def test_intervals_are_students_and_the_bootstraps(whole: Sweep) -> None:

@@ -96,19 +96,19 @@ def test_the_same_command_with_more_values_runs_what_is_missing(
     assert run(folder) == 0
     assert (played, table(folder)) == ([], before)
     found = secure_fl.sweep(
-        [*SETTINGS, "data.alpha=1.0,0.1", "defence=mean,median"],
+        [*SETTINGS, "data.alpha=1.0,0.1,0.3", "defence=mean,median"],
         ["sign_flip"],
         malicious=0.25,
         folder=folder,
     )
     assert played == [0.1] * 4
     assert {(row["data.alpha"], row["defence"]) for row in found.rows} == {
-        (alpha, defence) for alpha in (0.1, 1.0) for defence in ("mean", "median")
+        (alpha, defence) for alpha in (0.1, 0.3, 1.0) for defence in ("mean", "median")
     }
     capsys.readouterr()
     lines = found.intervals("accuracy")
     assert list(lines.columns[:4]) == ["defence", "attack", "malicious", "data.alpha"]
-    assert len(lines) == 8
+    assert len(lines) == 12
 
 
 def test_two_at_once_are_refused(folder: Path, capsys: pytest.CaptureFixture) -> None:
