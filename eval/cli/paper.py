@@ -12,6 +12,7 @@ HELP = """\
 examples:
   secure-fl paper --quick --out runs/paper-quick
   secure-fl paper --only table2 --seeds 5 --out runs/paper
+  secure-fl paper --only defence --tasks support2-200 digits-50 --seeds 5 --out runs/defence
   secure-fl paper rounds=50 --only table2 fig4 --data support2 digits --out runs/paper-50
 
 The folder then holds paper.html, paper.md, paper.tex, figures and table2.json. The same command, or
@@ -36,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, metavar="N", help="how many; default: 5")
     parser.add_argument("--first-seed", type=int, default=0, metavar="S", help="default: 0")
     parser.add_argument("--data", nargs="+", default=["support2"], metavar="NAME")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="NAME",
+        help="of part defence; default: those on the data sets",
+    )
     parser.add_argument("--mpc", action="store_true", help="run methods as they are deployed")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="processes side by side")
     parser.add_argument(
@@ -57,8 +64,9 @@ def command(options: argparse.Namespace) -> int:
     from eval.jobs.progress import GroupLines
     from eval.jobs.starting import command_line
     from eval.paper.cells import plan_parts, run_parts
+    from eval.paper.goals import chosen_tasks
     from eval.paper.page import Made, write_paper
-    from eval.paper.parts import QUICK, chosen
+    from eval.paper.parts import PARTS, QUICK, chosen
     from secure_fl.errors import require
 
     count = options.seeds if options.seeds is not None else 1 if options.quick else 5
@@ -70,9 +78,15 @@ def command(options: argparse.Namespace) -> int:
     parts = chosen(options.only)
     seeds = range(first, first + count)
     settings = [*(QUICK if options.quick else ()), *options.settings]
-    wanted = plan_parts(parts, options.data, seeds, settings, options.mpc)
+    tasks = chosen_tasks(options.tasks, options.data)
+    fit = [name for name in parts if tasks or not PARTS[name].tasks]
+    require(options.only is None or fit == parts, "--data", "of a task (--tasks)", options.data)
+    told = options.tasks is None or any(PARTS[name].tasks for name in fit)
+    require(told, "--tasks", "left out without part defence", options.tasks)
+    parts = fit
+    wanted = plan_parts(parts, options.data, seeds, settings, options.mpc, tasks, options.quick)
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = run_parts(wanted, options.out, options.jobs, GroupLines())
+    rows = run_parts(wanted, options.out, options.jobs, GroupLines(("task",)))
     made = Made(options.data, seeds, settings, options.mpc, shlex.join(command_line()))
     page = write_paper(options.out, parts, rows, made)
     print(f"page: {shown(page)}")

@@ -76,7 +76,7 @@ class GroupLines:
     """One line a group of cells that is done (`eval.jobs.groups`), with the time left.
 
     Args:
-        named: columns that name a group beside its defence and seed.
+        named: columns that name a group beside its defence and seed, of rows that have them.
     """
 
     def __init__(self, named: Sequence[str] = ()) -> None:
@@ -87,7 +87,7 @@ class GroupLines:
         """Print the line."""
         first = rows[0]
         told = [f"{first['defence']}, seed {first['seed']}"]
-        told += [f"{name}={first[name]}" for name in self.named]
+        told += [f"{name}={first[name]}" for name in self.named if name in first]
         line = f"[{done}/{cells}] {', '.join(told)}; {time_left(self.started, done, cells)}"
         print(line, flush=True)
 

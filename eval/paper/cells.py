@@ -10,11 +10,14 @@ from typing import Any
 
 from eval.jobs.groups import NO_ATTACK, Group, Plan, plan_groups, run_groups
 from eval.jobs.watched import plan_timed, plan_watched
+from eval.paper.goals import TASKS
 from eval.paper.parts import PARTS, settings_of
+from eval.paper.rows import FEDAVG
 from eval.results.style import ROOT_ONLY
 from secure_fl.errors import require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_defence
 from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
 from secure_fl.simulation.prepare import prepare
@@ -28,11 +31,13 @@ CELLS = "cells"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Cells of one part on one data set with one seed, as `eval.jobs.groups` plans them."""
+    """Cells of one part on one data set with one seed, as `eval.jobs.groups` plans them; of a part
+    that shows tasks on one task."""
 
     part: str
     data: str
     groups: tuple[Group, ...]
+    task: str = ""
 
 
 def plan_parts(
@@ -41,6 +46,8 @@ def plan_parts(
     seeds: Sequence[int],
     settings: Sequence[str] = (),
     mpc: bool = False,
+    tasks: Sequence[str] = (),
+    quick: bool = False,
 ) -> list[Wanted]:
     """All cells, each checked as settings; nothing has run.
 
@@ -49,6 +56,8 @@ def plan_parts(
         data: names of data sets.
         seeds: distinct; each divides the data anew.
         settings, mpc: see `settings_of`.
+        tasks: names, see `eval.paper.goals.TASKS`, for the parts that show them.
+        quick: whether parts are to be cut down (`Part.quick`).
 
     Raises:
         SecureFLError: a name or value that does not fit, or data that are not there.
@@ -56,22 +65,47 @@ def plan_parts(
     for key, given in (("data", data), ("seeds", seeds)):
         good = len(given) > 0 and len(set(given)) == len(given)
         require(good, key, "a list without repetitions of at least one", list(given))
+    places: list[tuple[str, str]] = [(name, "") for name in data]
+    places += [(TASKS[task].data, task) for task in tasks]
     known: dict[str, Federation] = {}
     wanted = []
-    for name in data:
+    for name, task in places:
         for seed in seeds:
             for part in parts:
+                kind = PARTS[part]
+                if kind.tasks != bool(task):
+                    continue
+                more = [*(TASKS[task].settings if task else ()), *(kind.quick if quick else ())]
                 groups: list[Group] = []
-                for config in settings_of(part, name, settings, seed, mpc):
-                    groups += _groups(config, _prepared(config, known), PARTS[part].shared)
-                wanted.append(Wanted(part, name, tuple(groups)))
+                for config in settings_of(part, name, settings, seed, mpc, more):
+                    federation = _prepared(config, known)
+                    if task:
+                        groups += _on_task(config, federation, task)
+                    else:
+                        groups += _groups(config, federation, kind.shared)
+                wanted.append(Wanted(part, name, tuple(groups), task))
     return wanted
+
+
+def _harms(config: ExperimentConfig) -> tuple[list[AttackConfig], list[float]]:
+    """Attacks and shares of malicious hospitals."""
+    attacks = [attack for attack in config.attacks if attack.name != NO_ATTACK]
+    return attacks, [share for share in malicious_fractions(config.malicious) if share > 0]
+
+
+def _on_task(config: ExperimentConfig, federation: Federation, task: str) -> list[Group]:
+    """Every method under every attack; FedAvg and root only, beside which it is told, without."""
+    attacks, shares = _harms(config)
+    given = {defence.name: defence for defence in config.defences}
+    beside = [given.pop(name, None) or load_defence(name) for name in (FEDAVG, ROOT_ONLY)]
+    plan = partial(plan_groups, partial(plan_watched, config), federation, told={"task": task})
+    groups = plan([], beside, [], [config.seed]).groups
+    return groups + plan(attacks, list(given.values()), shares, [config.seed]).groups
 
 
 def _groups(config: ExperimentConfig, federation: Federation, shared: bool) -> list[Group]:
     """Every method under every attack, and what the validators' rows reach by themselves."""
-    shares = [share for share in malicious_fractions(config.malicious) if share > 0]
-    attacks = [attack for attack in config.attacks if attack.name != NO_ATTACK]
+    attacks, shares = _harms(config)
     cell = partial(plan_timed if shared else plan_watched, config)
     plan = plan_groups(cell, federation, attacks, config.defences, shares, [config.seed])
     alone = [] if shared else [load_defence(ROOT_ONLY)]
@@ -115,9 +149,9 @@ def run_parts(
         tell: called after each group.
 
     Returns:
-        Rows by part, each with `data`, `defence`, `label`, `paper_method`, `attack`, `malicious`,
-        `seed`, `rounds_wanted`, `hospitals`, `validators`, `nodes` and what was measured
-        (`eval.jobs.watched`).
+        Rows by part, each with `data`, `task`, `root_rows`, `defence`, `label`, `paper_method`,
+        `attack`, `malicious`, `seed`, `rounds_wanted`, `hospitals`, `validators`, `nodes` and what
+        was measured (`eval.jobs.watched`).
 
     Raises:
         InputError: a folder of something else, or another process that writes there.
@@ -177,6 +211,8 @@ def _named(want: Wanted, measured: Mapping[str, Row]) -> list[Row]:
                 measured[key]
                 | {
                     "data": want.data,
+                    "task": want.task,
+                    "root_rows": len(group.federation.data.root.y),
                     "defence": group.defence,
                     "label": config.defence.label or group.defence,
                     "paper_method": config.defence.paper_method,

@@ -28,7 +28,7 @@ from eval.paper.records import (
     take_run,
     take_table,
 )
-from eval.paper.rows import ORDER, mean_text, values
+from eval.paper.rows import ORDER, mean_text, over_clean, values
 from eval.results.matrix import WORDS, WORST_HEADER, Matrix, worst_lines
 from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
@@ -213,7 +213,7 @@ def _table2(rows: Sequence[Row], made: Mapping[str, object]) -> str:
         line = [defence.label, clean[0], _whole(own.get("accuracy")), clean[1]]
         for attack in attacks:
             raw = values(rows, "attack_success", method=name, attack=attack)
-            over = values(rows, _over, method=name, attack=attack)
+            over = values(rows, over_clean, method=name, attack=attack)
             line += [mean_text(raw), mean_text(over, sign=True), _whole(own.get(attack))]
         lines.append(line)
     seeds = len({row["seed"] for row in rows})
@@ -234,11 +234,6 @@ def _worst(found: Matrix) -> str:
     """A line a rule: how it does without attack and at worst."""
     measured = [line for line in worst_lines(found) if line[1] != DASH]
     return _grid(WORST_HEADER, [[f"`{line[0]}`", *line[1:]] for line in measured], words=WORDS)
-
-
-def _over(row: Mapping[str, object]) -> float | None:
-    raw, base = row["attack_success"], row["base_rate"]
-    return raw - base if isinstance(raw, float) and isinstance(base, float) else None
 
 
 def _whole(share: float | None) -> str:

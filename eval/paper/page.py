@@ -13,7 +13,7 @@ from eval.paper.cost import COLUMNS
 from eval.paper.latex import latex
 from eval.paper.parameters import parameter_sheet
 from eval.paper.parts import PARTS
-from eval.paper.rows import Row, compared, published
+from eval.paper.rows import Row, compared, judged, published
 from eval.paper.sections import SAYS, Section, sections
 from eval.report.pages import render_page
 from eval.tables.summary import markdown_sheets
@@ -72,17 +72,20 @@ def write_paper(
         kept = [{key: row[key] for key in COLUMNS} for row in rows["table3"]]
         write_json(folder / "table3.json", kept)
         write_json(folder / "table3.made.json", _made(made, rows["table3"]) | {"mpc": True})
+    if rows.get("defence"):
+        write_json(folder / "defence.json", judged(rows["defence"]))
+        write_json(folder / "defence.made.json", _made(made, rows["defence"]))
+    several = len(made.data) > 1
     page = render_page(
         "paper.html",
-        facts=_facts(made),
-        several=len(made.data) > 1,
+        facts=_facts(made, parts),
         parts=[
             {
                 "name": name,
                 "short": PARTS[name].title.partition(":")[0],
                 "title": PARTS[name].title,
                 "says": SAYS[name],
-                "sections": [_shown(each, pictures[id(each)]) for each in shown[name]],
+                "sections": [_shown(each, pictures[id(each)], several) for each in shown[name]],
             }
             for name in parts
         ],
@@ -109,9 +112,11 @@ def _pictures(section: Section) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-def _shown(section: Section, pictures: Mapping[str, tuple[bytes, bytes]]) -> dict[str, Any]:
+def _shown(
+    section: Section, pictures: Mapping[str, tuple[bytes, bytes]], several: bool
+) -> dict[str, Any]:
     return {
-        "data": section.data,
+        "heading": section.heading or (section.data if several else ""),
         "sheets": section.sheets,
         "figures": [
             {
@@ -138,8 +143,10 @@ def _made(made: Made, rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _facts(made: Made) -> list[tuple[str, str]]:
+def _facts(made: Made, parts: Sequence[str]) -> list[tuple[str, str]]:
     where = "as deployed" if made.mpc else "in the clear with the integers of MPC"
+    if not made.mpc and any(PARTS[name].tasks for name in parts):
+        where += "; on the defence's tasks as floats and without a ledger"
     seeds = ", ".join(map(str, made.seeds))
     told = [("Data", ", ".join(made.data)), ("Seeds", seeds), ("Methods under MPC ran", where)]
     return [*told, *([("Settings", " ".join(made.settings))] if made.settings else [])]

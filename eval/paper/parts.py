@@ -34,6 +34,9 @@ class Part:
         settings: further settings of these.
         late: attacks begin after half of the rounds.
         shared: its cells run under MPC one after another, since they measure time and traffic.
+        tasks: it shows tasks (`eval.paper.goals`) in place of data sets, each method but FedAvg and
+            root only under every attack.
+        quick: what `--quick` changes besides.
     """
 
     title: str
@@ -41,6 +44,8 @@ class Part:
     settings: tuple[str, ...] = ()
     late: bool = False
     shared: bool = False
+    tasks: bool = False
+    quick: tuple[str, ...] = ()
 
 
 PARTS: dict[str, Part] = {
@@ -58,6 +63,12 @@ PARTS: dict[str, Part] = {
     "fig5": Part("Figure 5: accuracy under a persistent backdoor", ("fig5",)),
     "drift": Part("Section 3.8: model drift detection", ("table2",), late=True),
     "table3": Part("Table 3: cost, under MPC", ("table3",), shared=True),
+    "defence": Part(
+        "The defence: federated gain kept, attacks held, attackers found",
+        ("defence",),
+        tasks=True,
+        quick=("malicious=0.4", "attacks=[label_flip, backdoor]"),
+    ),
 }
 
 
@@ -73,7 +84,12 @@ def chosen(names: Sequence[str] | None) -> list[str]:
 
 
 def settings_of(
-    name: str, data: str, settings: Sequence[str], seed: int, mpc: bool
+    name: str,
+    data: str,
+    settings: Sequence[str],
+    seed: int,
+    mpc: bool,
+    more: Sequence[str] = (),
 ) -> list[ExperimentConfig]:
     """Checked settings of a part, one for each of its experiments.
 
@@ -83,17 +99,20 @@ def settings_of(
         settings: as on the command line; they win over the part's own.
         seed: of all that is not secret, of how the data are divided too.
         mpc: whether methods run as they are deployed; else those under MPC run in the clear with
-            the integers of MPC, which give the same result to the last bit.
+            the integers of MPC, which give the same result to the last bit, and those of tasks as
+            floats and without a ledger.
+        more: settings of a task; `settings` win over them.
 
     Raises:
         ConfigError: a key, name or value that does not fit.
     """
     part, made = PARTS[name], []
     for experiment in part.experiments:
-        lines = [f"experiment={experiment}", *part.settings, f"data={data}", *settings]
+        lines = [f"experiment={experiment}", *part.settings, f"data={data}", *more, *settings]
         config = load_config([*lines, f"seed={seed}"])
         if not (mpc or part.shared):
-            config = _with(config, defences=[_in_clear(each) for each in config.defences])
+            clear = _bare if part.tasks else _in_clear
+            config = _with(config, defences=[clear(each) for each in config.defences])
         if part.late:
             onset = late_onset(config.rounds)
             config = _with(config, attacks=[_from(each, onset) for each in config.attacks])
@@ -114,6 +133,11 @@ def _with(config: ExperimentConfig, **changed: Any) -> ExperimentConfig:
 
 def _in_clear(defence: Any) -> Any:
     return replace(defence, backend="fixed") if defence.backend == "mpc" else defence
+
+
+def _bare(defence: Any) -> Any:
+    """A method as floats, without a ledger, whose reputations then weigh nothing."""
+    return replace(defence, backend="plain", ledger=False, reputation=False)
 
 
 def _from(attack: AttackConfig, onset: int) -> AttackConfig:

@@ -20,6 +20,8 @@ COLUMNS = (
     *("data", "method", "attack", "malicious", "seed", "clean_accuracy", "auc"),
     *("attack_success", "base_rate", "detection_precision", "detection_recall", "gain_retained"),
 )
+# Columns of `defence.json`: the same on a task, and whom the method named among the honest.
+JUDGED = ("task", *COLUMNS, "honest_named", "label", "root_rows")
 # What costs and gains are told beside.
 FEDAVG = "fedavg"
 # Methods as tables and figures list them; others come after.
@@ -65,11 +67,28 @@ def published(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     ]
 
 
+def judged(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Rows as `defence.json` has them, compared within their task."""
+    made = []
+    for task in distinct(rows, "task"):
+        own = compared([row for row in rows if row["task"] == task])
+        for row, told in zip(own, published(own), strict=True):
+            further = {key: row[key] for key in ("honest_named", "label", "root_rows")}
+            made.append({"task": task} | told | further)
+    return made
+
+
 def values(rows: Iterable[Mapping[str, Any]], measure: str | Measure, **where: Any) -> list[float]:
     """A measure of the rows that have it and that are as `where` says."""
     taken = (row for row in rows if all(row[key] == value for key, value in where.items()))
     found = (row.get(measure) if isinstance(measure, str) else measure(row) for row in taken)
     return [float(value) for value in found if value is not None]
+
+
+def over_clean(row: Mapping[str, Any]) -> float | None:
+    """Attack success of a published row less its base rate; None without an attack."""
+    raw, base = row["attack_success"], row["base_rate"]
+    return None if raw is None or base is None else float(raw) - float(base)
 
 
 def mean_text(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
-from eval.paper import cost, curves, dynamics, sheets
+from eval.paper import cost, curves, defence, dots, dynamics, sheets
 from eval.paper.curves import Axis
-from eval.paper.rows import Row, attacks_of, compared, distinct
+from eval.paper.goals import TASKS
+from eval.paper.parts import PARTS
+from eval.paper.rows import Row, attacks_of, compared, distinct, judged
 from eval.results.style import NO_ATTACK
 from eval.tables.sheet import Sheet
 
@@ -31,6 +34,7 @@ SAYS: Mapping[str, str] = {
     "reputation": "Malicious members quickly lose their weight after repeated detection.",
     "fig5": "FedAvg's accuracy contracts as soon as the attack starts; the framework's stays.",
     "drift": "Lists drift detection among its measures, and reports none.",
+    "defence": "",
     "table3": "Communication 1.00, 1.10, 1.00 and 1.13 times FedAvg's, computation 1.00, 1.05, "
     "1.12 and 1.15 times, finality 320 ms; local training dominates a round.",
 }
@@ -42,24 +46,41 @@ class Section:
 
     Attributes:
         part: name.
-        data: data set; empty for a table of settings.
+        data: data set, or task; empty for a table of settings, and of all tasks together.
         sheets: tables.
         figures: by name within the section.
+        heading: of a task.
     """
 
     part: str
     data: str
     sheets: list[Sheet]
     figures: dict[str, Draw] = field(default_factory=dict)
+    heading: str = ""
 
 
 def sections(part: str, rows: Sequence[Row]) -> list[Section]:
-    """Sections of a part, one for each data set, from rows of `eval.paper.cells.run_parts`."""
+    """Sections of a part, one for each data set, from rows of `eval.paper.cells.run_parts`.
+
+    Of a part that shows tasks: all of them together, then one for each.
+    """
+    if PARTS[part].tasks:
+        return _task_sections(part, judged(rows))
     made = []
     for data in distinct(rows, "data"):
         own = compared([row for row in rows if row["data"] == data])
         shown = [each._replace(title=f"{each.title}; {data}") for each in _SHEETS[part](own)]
         made.append(Section(part, data, shown, _figures(part, own)))
+    return made
+
+
+def _task_sections(part: str, rows: Sequence[Row]) -> list[Section]:
+    made = [Section(part, "", defence.overall_sheets(rows))]
+    for name in distinct(rows, "task"):
+        own, task = [row for row in rows if row["task"] == name], TASKS[name]
+        shown = [each._replace(title=f"{each.title}; {name}") for each in defence.task_sheets(own)]
+        drawn: dict[str, Draw] = {"attacks": partial(dots.attack_dots, own, task.goal, task.title)}
+        made.append(Section(part, name, shown, drawn, task.title))
     return made
 
 
