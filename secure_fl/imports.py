@@ -22,6 +22,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import TypeVar
 
+from secure_fl.errors import near
+
 T = TypeVar("T")
 # Which decorator marked an object; None for one without a mark.
 KindOf = Callable[[object], str | None]
@@ -102,10 +104,15 @@ def import_named(name: str, folders: Iterable[str] | None = None, kind: KindOf =
         module = importlib.import_module(module_name)
     except (ImportError, SyntaxError) as error:
         raise ValueError(f"cannot import {module_name!r}: {error}") from error
-    found = vars(module).get(attribute)
+    found, marked = vars(module).get(attribute), marked_names(module, kind)
+    listed = ", ".join(marked) or "none"
+    place = getattr(module, "__file__", None) or "built in"
+    if attribute not in vars(module):
+        raise ValueError(
+            f"{module_name} ({place}) has no {attribute!r}{near(attribute, marked)}; marked in it: "
+            f"{listed}"
+        )
     if kind(found) is None:
-        listed = ", ".join(marked_names(module, kind)) or "none"
-        place = getattr(module, "__file__", None) or "built in"
         raise ValueError(
             f"{attribute!r} of {module_name} ({place}) is not marked with @rule or "
             f"@stage, nor for a run with @attack, @dataset or @model; what is: {listed}"

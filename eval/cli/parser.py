@@ -46,16 +46,28 @@ class _Parser(argparse.ArgumentParser):
             message += near(unknown[1], re.findall(r"'([^']*)'", unknown[2]))
         lost = re.match(r"unrecognized arguments: (--?[\w-]+)", message)
         if lost is not None:
-            message += near(lost[1], self._options())
+            owners = self._owners(lost[1])
+            of = f" (it is of {', '.join(owners)})" if owners else near(lost[1], self._options())
+            message += of
         self.exit(BAD_INPUT, f"{self.prog}: {message}\nusage: {self.prog} --help\n")
+
+    def _owners(self, option: str) -> list[str]:
+        """Commands that have an option of this very name."""
+        owners = [self.prog] if option in self._option_string_actions else []
+        for command in self._below():
+            owners += command._owners(option)
+        return owners
+
+    def _below(self) -> list[_Parser]:
+        """Parsers of its commands."""
+        choices = [each.choices for each in self._actions if isinstance(each.choices, dict)]
+        return [command for named in choices for command in named.values()]
 
     def _options(self) -> list[str]:
         """Names of all options, of its commands too."""
         names = [name for action in self._actions for name in action.option_strings]
-        for action in self._actions:
-            if isinstance(action.choices, dict):
-                for command in action.choices.values():
-                    names += command._options()
+        for command in self._below():
+            names += command._options()
         return names
 
 

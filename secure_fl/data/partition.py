@@ -165,7 +165,10 @@ def split_rows(
         rule = f"in 1..{len(root)}, the patients of half A"
         require(1 <= root_patients <= len(root), "root_patients", rule, root_patients)
         root = root[:root_patients]
-    rule = f"at most {len(holdout)}, the holdout patients of validation_fraction"
+    rule = (
+        f"at most {len(holdout)}, the holdout's patients, of {len(patients)} in all by "
+        "data.validation_fraction (where data.rows is set, a larger one gives more)"
+    )
     require(len(holdout) >= validators, "data.validators", rule, validators)
 
     labels = _most_frequent(strata(y), patient_of_row, len(patients))

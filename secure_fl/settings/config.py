@@ -12,6 +12,7 @@ of one, and `attack.KEY=VALUE` sets KEY in every selected attack; likewise for `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, fields, is_dataclass
@@ -22,8 +23,8 @@ from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 import attacks
 from secure_fl import aggregation, data, models
@@ -32,7 +33,7 @@ from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import is_own
 from secure_fl.files import write_atomic
 from secure_fl.installed import resolve
-from secure_fl.settings.attackers import AttackConfig
+from secure_fl.settings.attackers import AttackConfig, CompanionConfig
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.overrides import Setting, parse_settings, refuse_lookups
 from secure_fl.settings.permitted import permit
@@ -50,6 +51,8 @@ _REGISTERED: dict[str, Callable[[], list[str]]] = {
 _LATER = {"source_class": None}
 # Kind of what a name given for a group stands for.
 _KINDS = {"data": "dataset", "model": "model", "attack": "attack"}
+# What stands before a key of an entry of a setting that is a list of mappings.
+_LISTED: dict[Any, str] = {CompanionConfig: "attack.mixture, each entry's "}
 ITEM_KINDS: dict[str, type] = {"attack": AttackConfig, "defence": DefenceConfig}
 
 
@@ -286,6 +289,9 @@ def _built(tree: DictConfig) -> Any:
     """The checked object; a mandatory value left out, or an interpolation, is refused."""
     try:
         return OmegaConf.to_object(tree)
+    except MissingMandatoryValue as error:
+        place = _LISTED.get(error.object_type, "")
+        raise ConfigError(f"{place}{error.key} must be given") from error
     except OmegaConfBaseException as error:
         raise ConfigError(str(error).splitlines()[0]) from error
 
@@ -300,6 +306,9 @@ def _typed(schema: type, tree: Any, prefix: str = "") -> DictConfig:
 
 
 def _update(tree: DictConfig, key: str, value: Any, prefix: str) -> None:
+    parent = key.rpartition(".")[0]
+    if parent and isinstance(OmegaConf.select(tree, parent), ListConfig):
+        raise ConfigError(f"{prefix}{parent} is a list, set whole: {prefix}{parent}=[...]")
     try:
         OmegaConf.update(tree, key, value, merge=True)
     except OmegaConfBaseException as error:
@@ -311,18 +320,28 @@ def _refuse(error: OmegaConfBaseException, tree: DictConfig, prefix: str) -> NoR
     key = str(error.full_key or "")
     if not key:  # a section that holds a single value says no more
         raise ConfigError(f"a section of the settings must be a mapping: {error.msg}") from error
-    parent, _, last = key.rpartition(".")
+    parent, _, last = re.sub(r"\[\d+\]$", "", key).rpartition(".")
     schema = _schema_at(tree, parent)
+    if error.object_type in _LISTED:  # within an entry, of which the key alone is told
+        schema, parent, prefix, key = error.object_type, "", _LISTED[error.object_type], last
     allowed = {f.name: str(f.type) for f in fields(schema)} if is_dataclass(schema) else {}
     if last not in allowed:
         place = prefix + (parent + "." if parent else "")
-        hint = near(last, allowed).replace("mean ", f"mean {place}")
+        listed = schema in _LISTED
+        hint = near(last, allowed).replace("mean ", "mean " if listed else f"mean {place}")
         names = ", ".join([*allowed, *(ITEM_KINDS if not (parent or prefix) else ())])
         raise ConfigError(f"unknown key {prefix}{key}{hint}; allowed here: {names}") from error
     # None stands for a null that is not allowed, and for a value the library does not tell.
-    raise ConfigError(
-        f"{prefix}{key} must be of type {allowed[last]}; got {error.value!r}"
-    ) from error
+    kind = allowed[last] if key.endswith(last) else allowed[last][len("list[") : -1]
+    kind = re.sub(r"\w+Config\b", _keys_of, kind)
+    raise ConfigError(f"{prefix}{key} must be of type {kind}; got {error.value!r}") from error
+
+
+def _keys_of(written: re.Match[str]) -> str:
+    """The class of a list's entries, in the type of a setting, as the keys that an entry has."""
+    named = {schema.__name__: schema for schema in _LISTED}
+    schema = named.get(written[0])
+    return written[0] if schema is None else f"{{{', '.join(f.name for f in fields(schema))}}}"
 
 
 def _schema_at(tree: DictConfig, key: str) -> Any:

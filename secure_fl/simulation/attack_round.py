@@ -14,11 +14,12 @@ from attacks.memory import EMPTY, Memory, checked
 from attacks.view import knowledge_of, told
 from secure_fl import seeds
 from secure_fl.data import Split
-from secure_fl.errors import ConfigError, InputError
+from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.faults import HOSPITAL_KINDS
 from secure_fl.federation import Federation
 from secure_fl.hospital.steps import StepHook
 from secure_fl.simulation.cheating_hospital import CheatingHospital
+from secure_fl.simulation.hooks import hook
 from secure_fl.simulation.knowledge import Scene, facts
 
 # Branches of the attackers' randomness, beside those of poisoning and crafting.
@@ -65,9 +66,13 @@ def _awake(scene: Scene, acting: Acting) -> Acting:
     memory = known[acting.index] if acting.index < len(known) else None
     view = view_of(scene, acting, _rng(scene, acting, "attack", _BEGIN))
     if memory is None:
-        memory = _remembered(attack, attack.init(view))
+        with hook(attack, "init"):
+            memory = attack.init(view)
+        memory = _remembered(attack, memory)
     if overrides(attack, "prepare"):
-        memory = _remembered(attack, attack.prepare(replace(view, memory=memory)))
+        with hook(attack, "prepare"):
+            memory = attack.prepare(replace(view, memory=memory))
+        memory = _remembered(attack, memory)
     return replace(acting, memory=memory)
 
 
@@ -124,7 +129,10 @@ def poisoned(attack: Attack, split: Split, view: AttackView) -> Split:
         ConfigError: the attack's parameters do not fit the data.
     """
     try:
-        return Split(*attack.poison(split.x, split.y, view))
+        with hook(attack, "poison"):
+            return Split(*attack.poison(split.x, split.y, view))
+    except SecureFLError:
+        raise
     except ValueError as error:
         raise ConfigError(f"attack {attack}: {error}") from error
 
@@ -217,7 +225,8 @@ def _constrained(
     def constrain(
         params: torch.Tensor, gradient: torch.Tensor, start: torch.Tensor, step: int
     ) -> torch.Tensor:
-        given = attack.constrain(params, gradient, start, replace(view, step=step))
+        with hook(attack, "constrain"):
+            given = attack.constrain(params, gradient, start, replace(view, step=step))
         return _of_shape(attack, "constrain", given, gradient)
 
     return constrain
@@ -227,16 +236,17 @@ def _projected(
     attack: Attack, view: AttackView
 ) -> Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]:
     def project(params: torch.Tensor, start: torch.Tensor, step: int) -> torch.Tensor:
-        given = attack.project(params, start, replace(view, step=step))
+        with hook(attack, "project"):
+            given = attack.project(params, start, replace(view, step=step))
         return _of_shape(attack, "project", given, params)
 
     return project
 
 
-def _of_shape(attack: Attack, hook: str, given: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def _of_shape(attack: Attack, name: str, given: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     if given.shape != like.shape:
         raise InputError(
-            f"attack {attack} must return {hook} of shape {tuple(like.shape)}; got "
+            f"attack {attack} must return {name} of shape {tuple(like.shape)}; got "
             f"{tuple(given.shape)}"
         )
     return given
@@ -261,7 +271,8 @@ def crafted(
         informed = knows(attack, "honest")
         honest = in_sight(updates[others], own) if informed else own
         view = view_of(scene, part, _rng(scene, part, "craft"), finite if informed else None)
-        given = attack.craft(honest.clone(), own.clone(), view)
+        with hook(attack, "craft"):
+            given = attack.craft(honest.clone(), own.clone(), view)
         rows, memory = given if isinstance(given, tuple) else (given, part.memory)
         if tuple(rows.shape) != tuple(own.shape):
             raise InputError(
@@ -300,7 +311,9 @@ def breaches(scene: Scene, part: Acting, nodes: int) -> dict[int, dict[int, str]
         return {}
     view = view_of(scene, part, _rng(scene, part, "attack", _BREAK))
     found: dict[int, dict[int, str]] = {}
-    for rank, kind, node in part.attack.misbehave(view):
+    with hook(part.attack, "misbehave"):
+        deeds = list(part.attack.misbehave(view))
+    for rank, kind, node in deeds:
         good = kind in HOSPITAL_KINDS and 0 <= rank < len(part.seats) and 0 <= node < nodes
         if not good:
             raise InputError(
@@ -316,7 +329,8 @@ def _encoded(
     scene: Scene, part: Acting, rank: int, integers: torch.Tensor, bits: int
 ) -> torch.Tensor:
     view = view_of(scene, part, _rng(scene, part, "attack", _ENCODE, rank))
-    given = part.attack.encode(integers.clone(), bits, replace(view, rank=rank))
+    with hook(part.attack, "encode"):
+        given = part.attack.encode(integers.clone(), bits, replace(view, rank=rank))
     if given.shape != integers.shape or given.dtype != integers.dtype:
         raise InputError(
             f"attack {part.attack} must encode int64 {tuple(integers.shape)}; got {given.dtype} "

@@ -18,6 +18,7 @@ from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.server.validation import Validator, Verdict
 from secure_fl.simulation.attackers import Attackers
+from secure_fl.simulation.hooks import hook
 
 
 class Liar(NamedTuple):
@@ -50,7 +51,8 @@ class LyingValidator(Validator):
         measured = super().judge(federation, model, number)
         if not self._liar.lies(max(number, 1)):
             return measured
-        return Verdict(*self._liar.attack.testify(Testimony(*measured), self._seat))
+        with hook(self._liar.attack, "testify"):
+            return Verdict(*self._liar.attack.testify(Testimony(*measured), self._seat))
 
 
 def liars(attackers: Attackers, validators: int) -> list[Liar | None]:
@@ -101,7 +103,8 @@ def _poisoned(
         classes=classes,
         attack=type(attack).__name__,
     )
-    given_x, given_y = attack.poison_public(split.x[rows], split.y[rows], view)
+    with hook(attack, "poison_public"):
+        given_x, given_y = attack.poison_public(split.x[rows], split.y[rows], view)
     if given_x.shape != split.x[rows].shape or given_y.shape != split.y[rows].shape:
         raise InputError(
             f"attack {attack} must return public rows of shape {tuple(split.x[rows].shape)} with a "

@@ -55,8 +55,8 @@ class Attackers:
         for part, (first, last) in zip(self.parts, self._bounds(), strict=True):
             if first == last:
                 raise ConfigError(
-                    f"attack {part.attack}: share must give it at least one of the {self.count} "
-                    f"malicious hospitals; got {part.share:g}"
+                    f"attack.mixture: the share of {part.attack} must give it at least one of the "
+                    f"{self.count} malicious hospitals; got {part.share:g}"
                 )
 
     def _bounds(self) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ from secure_fl.server.guard import RootDirections
 from secure_fl.settings.feasible import check_defence
 from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
 from secure_fl.simulation.context import RunContext, State
+from secure_fl.simulation.hooks import HookFailed
 from secure_fl.simulation.parties import minimum_hospitals
 from secure_fl.simulation.round import scene_of
 from secure_fl.simulation.run import RunConfig
@@ -145,6 +146,8 @@ def _act(context: RunContext, updates: torch.Tensor, active: list[int], maliciou
         sent, acting = crafted(scene, acting, updates)
         for part in acting:
             breaches(scene, part, context.defence.nodes)
+    except HookFailed as error:
+        raise error.at(place) from error.__cause__
     except SecureFLError:
         raise
     except (ValueError, ArithmeticError, LookupError, RuntimeError) as error:

@@ -97,7 +97,7 @@ def test_an_attack_from_outside_loads_and_passes_the_checks():
     [
         ("no_such_module:X", {}, r"cannot import 'no_such_module'"),
         ("broken_attack_module:X", {}, r"no_such_package_at_all"),
-        ("mirror_attack_module:Miror", {}, r"'Miror' of .* is not marked .*; what is: Mirror"),
+        ("mirror_attack_module:Miror", {}, r"has no 'Miror' \(did you mean Mirror\?\); .*: Mirror"),
         ("mirror_attack_module:Unmarked", {}, r"is not marked with .* @attack"),
         ("mirror_attack_module:Mirror", {"facter": 1}, r"one of factor; got 'facter'"),
     ],

@@ -81,9 +81,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_only_what_a_decorator_marked_is_taken(own: str) -> None:
     marked = permit([f"{own}:{name}" for name in ("Zero", "same", "middle")])
     assert [kind_of(thing) for thing in marked.objects.values()] == ["attack", "stage", "rule"]
-    for name in ("Pretends", "pretends", "Derived", "unmarked", "Path", "nothing"):
+    for name in ("Pretends", "pretends", "Derived", "unmarked", "Path"):
         with pytest.raises(ConfigError, match=f"'{name}' of {own} .* is not marked"):
             permit([f"{own}:{name}"])
+    with pytest.raises(ConfigError, match=rf"{own} .* has no 'Zeros' \(did you mean Zero\?\)"):
+        permit([f"{own}:Zeros"])
     with pytest.raises(ConfigError, match=r"'Zero' .* is not marked .*; what is: middle, same$"):
         load_extensions([f"{own}:Zero"])  # as a node does, which knows of no attack
     assert not Path("called").exists()

@@ -65,7 +65,7 @@ BAD_INPUT = {
     "run data.alpha=nan": "data.alpha must be > 0 and finite; got nan",
     "run data.validators=3": "ledger.quorum must be at most data.validators, 3; got 4",
     "run data.path=.": "data.path must be a file; got '.': Is a directory",
-    "run data.rows=3": "data.validators must be at most 0, the holdout patients",
+    "run data.rows=3": "of 3 in all by data.validation_fraction (where data.rows is set, a larger",
     "run data.test_fraction=0.0001": "data.test_fraction must leave test rows of both classes",
     "run defence=median defence.backend=mpc defence.nodes=5": "nodes must be from 2 to 4; got 5",
     "run defence=median defence.backend=mpc defence.keys=no": "there is no no/authority.pem",
@@ -152,6 +152,7 @@ def test_usage_errors_exit_with_2(line: str, tmp_path: Path, capsys: Capture) ->
         ("runn", "did you mean run?"),
         ("bench mcp", "did you mean mpc?"),
         ("run --rsume x", "did you mean --resume?"),
+        ("run --jobs 2", "(it is of secure-fl sweep, secure-fl paper, secure-fl matrix)"),
         ("bench ledger --mode merkel", "did you mean merkle?"),
     ],
 )

@@ -25,7 +25,7 @@ X = torch.tensor([[0.5, 1.0], [0.25, -1.0], [0.75, 0.5]], dtype=torch.float64)
     [
         ("medain", "rule must be one of .*median.*; got 'medain'"),
         ("no_module:rule", "'no_module:rule': cannot import 'no_module'"),
-        ("math:nothing", "'nothing' of math .* is not marked"),
+        ("math:nothing", "math .* has no 'nothing'; marked in it: none"),
         ("math:factorial", "'factorial' of math .* is not marked"),
         ({"stages": [{"medain": {}}], "max_abs": 1.0}, "stage must be one of .*; got 'medain'"),
         ({"stages": [{"a": {}, "b": {}}], "max_abs": 1.0}, "a stage must be"),

@@ -123,7 +123,9 @@ def test_parts_of_a_mixture_divide_the_members() -> None:
 
 
 def test_a_share_without_a_hospital_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"share must give .* of the 3 malicious .* got 0.1"):
+    with pytest.raises(
+        ConfigError, match=r"mixture: the share of .* must give .* of the 3 malicious .* got 0.1"
+    ):
         plan(Part(load("ipm"), share=0.1), Part(load("alie"), share=0.9), count=3)
 
 
@@ -137,6 +139,14 @@ def test_a_share_without_a_hospital_is_refused() -> None:
         ("attack.members=some", "attack.members must be one of fixed, each_round, most_data"),
         ("attack.mixture=[{name: alie, share: 0.7}, {name: ipm, share: 0.4}]", "below 1 in sum"),
         ("attack.mixture=[{name: alie, share: 1.5}]", "above 0 and below 1"),
+        ("attack.mixture=[{name: alie}]", "attack.mixture, each entry's share must be given"),
+        ("attack.mixture=[{name: alie, share: x}]", "mixture, each entry's share must be of type"),
+        ("attack.mixture=[{name: alie, sahre: 1}]", r"entry's sahre \(did you mean share\?\)"),
+        ("attack.mixture=[alie]", r"attack.mixture\[0\] must be of type {name, share, params"),
+        (
+            "attack.mixture.share=0.5",
+            r"attack.mixture is a list, set whole: attack.mixture=\[...\]",
+        ),
         ("attack.mixture=[{name: nothing, share: 0.5}]", "attack must be one of"),
         ("attack.mixture=[{name: alie, share: 0.5, params: {y: 1}}]", "parameter of alie"),
     ],
