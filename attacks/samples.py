@@ -111,7 +111,7 @@ def sample_view(
     return replace(view, **changes)
 
 
-_ALL = ("honest", "rule", "model", "reputations", "previous", "benign", "auxiliary")
+_ALL = ("honest", "rule", "server", "model", "reputations", "previous", "benign", "auxiliary")
 
 
 def sample_facts(
@@ -130,6 +130,8 @@ def sample_facts(
         "rule": lambda: {"max_abs": 1.0, "stages": [{"coordinate_median": {}}]},
         "limit": lambda: 1.0,
         "simulate": lambda: simulate,
+        "candidate": lambda: lambda update: (model.double() + update).float(),
+        "publish": lambda: lambda update: (model.double() + update).float(),
         "reputation": lambda: torch.full((n,), 0.9, dtype=torch.float64),
         "suspended": lambda: torch.zeros(n, dtype=torch.bool),
         "accepted": lambda: [True] * n,

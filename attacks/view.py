@@ -20,6 +20,7 @@ FACTS: Mapping[str, str] = MappingProxyType(
     {
         "honest": "the honest hospitals' updates of this round",
         "rule": "the aggregation rule, and what it would make of given updates",
+        "server": "what the server makes of the combined update: damping, gate and last tuning",
         "model": "the broadcast model, as parameters and as a network to differentiate",
         "reputations": "reputations, suspensions and last verdicts of all hospitals",
         "previous": "the combined update of the last round",
@@ -170,6 +171,35 @@ class AttackView:
         outcome: Outcome = self._tell("rule", "simulate")(updates)
         return outcome
 
+    def candidate(self, update: torch.Tensor) -> torch.Tensor:
+        """The model that the server would make of a combined update in this round, float32 (d,).
+
+        It is what validators test next; what they say is not foretold. Knowledge: server.
+
+        Args:
+            update: float (d,), as of `simulate`.
+
+        Raises:
+            ValueError: another length.
+        """
+        model: torch.Tensor = self._tell("server", "candidate")(update)
+        return model
+
+    def publish(self, update: torch.Tensor) -> torch.Tensor:
+        """What the server would publish if the run ended with that candidate, float32 (d,).
+
+        A tuning after the last round is made in full: where there is one this is dear (a second and
+        more), where there is none it is the candidate. Knowledge: server.
+
+        Args:
+            update: float (d,), as of `simulate`.
+
+        Raises:
+            ValueError: another length.
+        """
+        model: torch.Tensor = self._tell("server", "publish")(update)
+        return model
+
     @property
     def reputation(self) -> torch.Tensor:
         """Float64 (N,) in [0, 1], of all hospitals by seat; ones without a ledger.
@@ -219,6 +249,8 @@ FIELDS: Mapping[str, str] = MappingProxyType(
         "rule": "rule",
         "limit": "rule",
         "simulate": "rule",
+        "candidate": "server",
+        "publish": "server",
         "reputation": "reputations",
         "suspended": "reputations",
         "accepted": "reputations",

@@ -28,6 +28,7 @@ from secure_fl.simulation.folder import (
     read_trigger,
     trigger_path,
 )
+from secure_fl.simulation.parties import make_server
 from secure_fl.simulation.round import scene_of, taking_part
 from secure_fl.simulation.run import make_context
 
@@ -110,7 +111,11 @@ def _learned(
         memories=(before,),
     )
     active = taking_part(context, state, number)
-    acting = begin(scene_of(context, state, number, active, lambda: None)) if active else []
+    server = make_server(
+        context.federation, context.defence, context.options, context.config.seed
+    )  # nobody asks it: `relearned`
+    scene = scene_of(context, state, number, active, server, lambda: None)
+    acting = begin(scene) if active else []
     return next((part.memory for part in acting if part.index == 0), before)
 
 

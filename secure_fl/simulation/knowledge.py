@@ -12,8 +12,11 @@ import torch
 from attacks.view import Outcome
 from secure_fl import seeds
 from secure_fl.hospital.training import clip, train
+from secure_fl.server.guard import RootDirections
+from secure_fl.server.server import Server, Step
 from secure_fl.simulation.clear_rule import ClearRule
 from secure_fl.simulation.context import RunContext, State
+from secure_fl.types import AggregateResult
 
 Facts = Mapping[str, Callable[[], Any]]
 
@@ -27,6 +30,8 @@ class Scene:
         number: of the round, from 1.
         active: seats that take part, ascending.
         rule: gives the rule in the clear; called only for an attack that knows it.
+        server: of the run; it keeps nothing, so that asking it does not disturb the run.
+        root: gives the round's root directions.
     """
 
     context: RunContext
@@ -34,6 +39,8 @@ class Scene:
     number: int
     active: Sequence[int]
     rule: Callable[[], ClearRule]
+    server: Server
+    root: Callable[[], RootDirections | None]
 
 
 def held(updates: torch.Tensor, limit: float) -> torch.Tensor:
@@ -61,6 +68,10 @@ def facts(scene: Scene, outside: Sequence[int], seats: Sequence[int]) -> Facts:
     def simulate(updates: torch.Tensor) -> Outcome:
         return _simulated(scene, outside, seats, updates)
 
+    def published(update: torch.Tensor) -> torch.Tensor:
+        step = _stepped(scene, update)
+        return scene.server.finish(step.candidate, step.state).clone()
+
     @cache
     def benign() -> torch.Tensor:
         seed = context.config.seed
@@ -81,6 +92,8 @@ def facts(scene: Scene, outside: Sequence[int], seats: Sequence[int]) -> Facts:
         "rule": context.rule.to_config,
         "limit": lambda: context.rule.limit,
         "simulate": lambda: simulate,
+        "candidate": lambda: lambda update: _stepped(scene, update).candidate.clone(),
+        "publish": lambda: published,
         "reputation": lambda: torch.tensor(trust, dtype=torch.float64),
         "suspended": state.suspended.clone,
         "accepted": lambda: list(state.accepted or [None] * hospitals),
@@ -113,3 +126,13 @@ def _simulated(
     by_seat = sorted(range(len(listed)), key=listed.__getitem__)
     update, accepted, _ = scene.rule().combine(sent[by_seat], sorted(listed))
     return Outcome(update, accepted[listed])
+
+
+def _stepped(scene: Scene, update: torch.Tensor) -> Step:
+    """The server's answer to a combined update, from its state of this round."""
+    dim = scene.state.model.numel()
+    if update.shape != (dim,):
+        raise ValueError(f"update must be of shape ({dim},); got {tuple(update.shape)}")
+    everybody = torch.ones(scene.context.federation.hospitals, dtype=torch.bool)
+    result = AggregateResult(update.detach().double(), everybody, [])
+    return scene.server.step(scene.state.model, result, scene.root(), scene.state.server)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -20,7 +21,7 @@ from secure_fl.settings.feasible import check_defence
 from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
 from secure_fl.simulation.context import RunContext, State
 from secure_fl.simulation.hooks import HookFailed
-from secure_fl.simulation.parties import minimum_hospitals
+from secure_fl.simulation.parties import make_server, minimum_hospitals
 from secure_fl.simulation.round import scene_of
 from secure_fl.simulation.run import RunConfig
 
@@ -123,15 +124,19 @@ def _check_classes(context: RunContext, attack: Attack) -> None:
 
 
 def _act(context: RunContext, updates: torch.Tensor, active: list[int], malicious: int) -> None:
-    """All hooks but those inside training, once."""
-    federation = context.federation
-    state = State(federation.initial, torch.zeros(federation.hospitals, dtype=torch.bool))
+    """All hooks but those inside training, once; the server an attack may ask does not tune."""
+    federation, defence = context.federation, context.defence
+    if defence.validation == "gate":  # a tuning takes long, and changes no shape
+        defence = replace(defence, guard={**defence.guard, "tuning": "none"})
+    server = make_server(federation, defence, context.options, context.config.seed)
+    nobody = torch.zeros(federation.hospitals, dtype=torch.bool)
+    state = State(federation.initial, nobody, server=server.init(federation.initial))
 
     @cache
     def root() -> RootDirections:
         return RootDirections(updates[0], updates[:0])
 
-    scene = scene_of(context, state, 1, active, root)
+    scene = scene_of(context, state, 1, active, server, root)
     place = f"among {len(active)} hospitals, {malicious} of them malicious"
     acting = []
     try:

@@ -131,6 +131,7 @@ def scene_of(
     state: State,
     number: int,
     active: Sequence[int],
+    server: Server,
     root: Callable[[], RootDirections | None],
 ) -> Scene:
     """A round as it begins, for the attackers.
@@ -139,6 +140,7 @@ def scene_of(
         context, state: of the run.
         number: of the round, from 1.
         active: seats that take part, ascending.
+        server: of the run.
         root: gives the round's root directions.
     """
 
@@ -161,7 +163,7 @@ def scene_of(
             state.model if context.rule.uses_model else None,
         )
 
-    return Scene(context, state, number, active, rule)
+    return Scene(context, state, number, active, rule, server, root)
 
 
 def counted(context: RunContext, in_play: Collection[int]) -> list[float]:
@@ -205,7 +207,7 @@ def run_round(
     with clock.phase("ledger"):
         ledger.open_round(number, before)
     directions = cache(partial(server.directions, state.model, number))
-    scene = scene_of(context, state, number, active, directions)
+    scene = scene_of(context, state, number, active, server, directions)
     with clock.phase("train"):
         updates, acting = local_updates(scene)
     with clock.phase("server"):

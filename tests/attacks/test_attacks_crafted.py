@@ -305,6 +305,44 @@ def test_full_information_backdoor_sends_the_best_of_its_grid():
             assert attack.score(torch.cat([honest, rows]), F, view) <= reached + 1e-9
 
 
+def test_full_information_backdoor_can_search_through_the_server_and_its_tuning():
+    """A server that only takes half and a tuning that turns around each change what is best."""
+    honest, own = sample_updates(H, D).double(), sample_updates(F, D, 1).double()
+    view = sample_view(H + F, F, D)
+    model, asked = view.global_model.double(), []
+
+    def publish(update):
+        asked.append(update)
+        return (model - update).float()
+
+    server = {
+        "candidate": lambda: lambda update: (model + update / 2).float(),
+        "publish": lambda: publish,
+    }
+    view = replace(view, facts={**view.facts, **server})
+    params = {"columns": (0,), "finalists": 4}
+    grid = 5 * 4
+    ways = [
+        attacks.load("full_information_backdoor", params | {"through": through})
+        for through in ("rule", "server", "tuning")
+    ]
+    sent = [attack.craft(honest, own, view) for attack in ways]
+    assert len(asked) == 4
+    scores = [
+        [way.score(torch.cat([honest, rows]), F, view, through) for rows in sent]
+        for way, through in zip(ways, ("rule", "server", "tuning"), strict=True)
+    ]
+    assert scores[0][0] == max(scores[0])
+    assert scores[1][1] == max(scores[1])
+    assert scores[2][2] == max(scores[2])
+    through_all = attacks.load(
+        "full_information_backdoor", params | {"through": "tuning", "finalists": grid}
+    )
+    best = through_all.craft(honest, own, view)
+    worst = through_all.score(torch.cat([honest, sent[1]]), F, view, "tuning")
+    assert through_all.score(torch.cat([honest, best]), F, view, "tuning") > worst
+
+
 def test_bc_layers_keeps_what_the_backdoor_needs():
     """The bias alone sends everything to the target: the weights stay honest."""
     attack = attacks.load("bc_layers", {"columns": (0,), "target_class": 1})

@@ -21,6 +21,7 @@ from secure_fl.settings.config import load_config
 from secure_fl.simulation.attack_round import begin, training_rows
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
 from secure_fl.simulation.context import RunContext, State
+from secure_fl.simulation.knowledge import Scene, facts
 from secure_fl.simulation.parties import make_hospitals, make_server, minimum_hospitals
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.rehearsal import dry_run
@@ -63,7 +64,12 @@ def start(federation: Federation, **changes: object) -> State:
 
 
 def sent(context: RunContext, state: State, number: int = 1) -> torch.Tensor:
-    return local_updates(scene_of(context, state, number, EVERYBODY, lambda: None)).updates
+    return local_updates(scene(context, state, number)).updates
+
+
+def scene(context: RunContext, state: State, number: int) -> Scene:
+    server = make_server(context.federation, context.defence, context.options, 0)
+    return scene_of(context, state, number, EVERYBODY, server, lambda: None)
 
 
 def rounds(context: RunContext, federation: Federation, count: int) -> list[Played]:
@@ -224,14 +230,15 @@ class Nosy(Attack):
     field: str = "reputation"
 
     def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
-        return own + 0 * bool(getattr(view, self.field) is None)
+        told = getattr(view, self.field)
+        return own + 0 * bool((told(own[0]) if callable(told) else told) is None)
 
 
 @pytest.mark.parametrize(
     "field",
     [
         *("global_model", "network", "defence", "rule", "limit", "reputation", "suspended"),
-        *("accepted", "previous_update", "benign", "auxiliary"),
+        *("accepted", "previous_update", "benign", "auxiliary", "candidate", "publish"),
     ],
 )
 def test_what_is_not_declared_is_not_told(field: str, federation: Federation) -> None:
@@ -301,6 +308,50 @@ class Blind(Attack):
         return own, {"same": torch.equal(honest, own)}
 
 
+@dataclass(frozen=True)
+class Foresees(Attack):
+    """Asks the server what it will make of the combined update, and publish."""
+
+    knowledge = ("honest", "rule", "server")
+
+    def craft(
+        self, honest: torch.Tensor, own: torch.Tensor, view: AttackView
+    ) -> tuple[torch.Tensor, Memory]:
+        update = view.simulate(torch.cat([honest, own])).update
+        asked = {"candidate": view.candidate(update), "published": view.publish(update)}
+        view.candidate(update).zero_()  # what it is handed is its own
+        view.publish(torch.zeros_like(update)).zero_()
+        return own, asked
+
+
+@pytest.mark.parametrize("defence", ["fedavg", "guarded", "distilled"])
+def test_what_the_server_will_make_is_foretold_to_the_bit(
+    defence: str, federation: Federation
+) -> None:
+    """Of every round; and who asks changes nothing for the others."""
+    short = [] if defence == "fedavg" else ["defence.guard.tune_epochs=1"]
+    asked = [f"defences=[{defence}]", *short, "rounds=2", "defence.ledger=false"]
+    asked.append("defence.reputation=false")
+    context = context_of(federation, "attack=sign_flip", *asked, attack=Foresees())
+    server = make_server(federation, context.defence, context.options, 0)
+    played = rounds(context, federation, 2)
+    for each in played:
+        state, heard = each.state, each.state.memories[0]
+        assert heard is not None
+        assert torch.equal(heard["candidate"], state.model)
+        assert torch.equal(heard["published"], server.finish(state.model, state.server))
+    still = context_of(federation, "attack=sign_flip", *asked, attack=Attack())
+    assert torch.equal(played[-1].state.model, rounds(still, federation, 2)[-1].state.model)
+
+
+def test_a_server_is_asked_about_updates_of_the_models_length(federation: Federation) -> None:
+    context = context_of(federation, "attack=sign_flip", attack=Foresees())
+    tell = facts(scene(context, start(federation), 1), [], [0])
+    for name in ("candidate", "publish"):
+        with pytest.raises(ValueError, match=r"update must be of shape \(.*,\); got \(3,\)"):
+            tell[name]()(torch.zeros(3))
+
+
 def test_who_does_not_know_honest_updates_sees_its_own(federation: Federation) -> None:
     (played,) = rounds(context_of(federation, "attack=sign_flip", attack=Blind()), federation, 1)
     assert played.state.memories[0] == {"same": True}
@@ -367,8 +418,8 @@ class Rows(Attack):
 
 def test_rows_can_depend_on_the_member_and_the_round(federation: Federation) -> None:
     context = context_of(federation, "attack=sign_flip", attack=Rows())
-    scene = scene_of(context, start(federation), 3, EVERYBODY, lambda: None)
-    splits = training_rows(scene, begin(scene))
+    begun = scene(context, start(federation), 3)
+    splits = training_rows(begun, begin(begun))
     for rank, seat in enumerate(context.malicious):
         assert splits[seat].x.unique().tolist() == [pytest.approx((rank + 20) / 100)]
     for seat in set(EVERYBODY) - set(context.malicious):

@@ -94,7 +94,8 @@ def make(
 
 
 def handed_in(context: RunContext, state: State, number: int, active: list[int]) -> torch.Tensor:
-    scene = scene_of(context, state, number, active, lambda: None)
+    server = make_server(context.federation, context.defence, context.options, 0)
+    scene = scene_of(context, state, number, active, server, lambda: None)
     return local_updates(scene).updates
 
 

@@ -101,7 +101,9 @@ def _sent(*overrides: str) -> torch.Tensor:
     own = secret.cell(cell.sha256, federation.data_sha256)
     setting = make_context(cell, federation, own)
     start = State(federation.initial, torch.zeros(4, dtype=torch.bool))
-    return local_updates(scene_of(setting, start, 1, [0, 1, 2, 3], lambda: None)).updates
+    server = parties.make_server(federation, setting.defence, setting.options, config.seed)
+    scene = scene_of(setting, start, 1, [0, 1, 2, 3], server, lambda: None)
+    return local_updates(scene).updates
 
 
 def test_noise_cannot_be_repeated_from_the_settings() -> None:
