@@ -263,7 +263,7 @@ class Lonely(Attack):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("divides", r"Lonely.*, among 2 hospitals, 2 of them malicious: .*division"),
+        ("divides", r"Lonely.*, among 2 hospitals, 2 of them malicious, in craft .*division"),
         ("is infinite", r"Lonely.* must return finite .* among 3 hospitals, 2 of them malicious"),
     ],
 )
