@@ -32,6 +32,10 @@ __all__ = [
 ]
 
 
+# Hooks into what malicious hospitals do.
+_HOSPITALS = ("poison", "constrain", "project", "craft", "misbehave", "encode")
+
+
 class Misconduct(NamedTuple):
     """A breach of the protocol by one of the attack's hospitals.
 
@@ -239,6 +243,12 @@ class Attack:
             seat: of the validator.
         """
         return measured
+
+    @property
+    def at_hospitals(self) -> bool:
+        """Whether its hospitals do anything: where its validators or nodes act alone, no defence
+        can name a hospital rightly. Default: whether it has a hook of theirs."""
+        return any(overrides(self, hook) for hook in _HOSPITALS)
 
     def misbehave(self, view: AttackView) -> Sequence[Misconduct]:
         """Breaches of the protocol to commit in this round. Default: none.

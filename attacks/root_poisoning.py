@@ -40,6 +40,11 @@ class RootPoisoning(Backdoor):
         """As many as there are to be, at most all."""
         return min(self.validators, validators)
 
+    @property
+    def at_hospitals(self) -> bool:
+        """Where it colludes."""
+        return self.collude
+
     def poison_public(
         self, x: torch.Tensor, y: torch.Tensor, view: AttackView
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,8 +10,19 @@ from rich.table import Table
 
 from eval.bench.privacy import MEMBERSHIP, MODEL, RATES, UPDATE, Leak, Protection
 from eval.metrics.privacy import Estimate, Told
+from secure_fl.hospital.privacy import DELTA
 
 TITLE = "What is read out of what is opened"
+# What the columns are.
+LEGEND = (
+    f"ε: privacy budget at δ = {DELTA:g} of what is seen once, and of all rounds; ∞ without "
+    "noise. Rows' error: squared distance of a row rebuilt from the true one, as a share of a "
+    "guess's (the root's mean row), median: 0 is exact, 1 tells no more than the guess. AUC, loss "
+    "and likelihood ratio: how well members of the training rows are told from others, 0.5 is by "
+    "chance. Members at 0.1 % and 1 %: share of members found by the likelihood ratio where so "
+    "many of the others are taken for members. Model's AUC: of the final model on the test rows, "
+    "what protection costs."
+)
 # Who sees it.
 SEEN = {UPDATE: "one update (no MPC)", "aggregate": "aggregate (MPC)", MODEL: "final model"}
 _BUDGETS = ("epsilon", "epsilon_rounds")

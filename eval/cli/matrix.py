@@ -27,9 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rules", nargs="+", metavar="NAME", help="rules alone, in the clear; default: all"
     )
     parser.add_argument(
-        "--defences", nargs="+", default=[], metavar="NAME", help="whole defences besides"
+        "--defences",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="whole defences besides",
     )
-    parser.add_argument("--malicious", type=float, default=0.3, metavar="SHARE")
+    parser.add_argument(
+        "--malicious",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="share of malicious hospitals",
+    )
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1")
     add_workers(parser)
     parser.add_argument(

@@ -63,6 +63,15 @@ class _Parser(argparse.ArgumentParser):
         choices = [each.choices for each in self._actions if isinstance(each.choices, dict)]
         return [command for named in choices for command in named.values()]
 
+    def tell_defaults(self) -> None:
+        """Let the help of every option with a default name it, unless its own words do."""
+        for action in self._actions:
+            plain = not isinstance(action.default, bool) and action.default != argparse.SUPPRESS
+            if plain and action.default and "default" not in (action.help or ""):
+                listed = isinstance(action.default, list)
+                told = " ".join(map(str, action.default)) if listed else action.default
+                action.help = f"{action.help or ''} (default: {told})".strip()
+
     def _options(self) -> list[str]:
         """Names of all options, of its commands too."""
         names = [name for action in self._actions for name in action.option_strings]
@@ -148,6 +157,7 @@ def build_parser() -> argparse.ArgumentParser:
         parents = [debug, allow] if each.imports else [debug]
         one = commands.add_parser(each.name, parents=parents, help=each.line)
         each.module.add_arguments(one)
+        one.tell_defaults()
         one.set_defaults(command=each.module.command)
     bench = commands.add_parser("bench", help="measure the cost of MPC, ledger, rules or training")
     kinds = bench.add_subparsers(required=True, metavar="WHAT")
@@ -155,5 +165,6 @@ def build_parser() -> argparse.ArgumentParser:
         told = f"Measure {each.line}."
         one = kinds.add_parser(each.name, parents=[debug], help=each.line, description=told)
         each.module.add_arguments(one)
+        one.tell_defaults()
         one.set_defaults(command=each.module.command)
     return parser

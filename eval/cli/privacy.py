@@ -55,7 +55,7 @@ def command(options: argparse.Namespace) -> int:
 
     from eval.bench.privacy import Plan, leaks
     from eval.bench.privacy_figure import layers
-    from eval.bench.privacy_table import markdown, privacy_table, records
+    from eval.bench.privacy_table import LEGEND, markdown, privacy_table, records
     from secure_fl.errors import require
     from secure_fl.files import write_json
     from secure_fl.settings.config import load_config
@@ -82,10 +82,11 @@ def command(options: argparse.Namespace) -> int:
     console = Console()
     console.width = max(console.width, 130)  # a narrower table loses figures
     console.print(privacy_table(found))
+    console.print(LEGEND, markup=False, highlight=False)
     if out is not None:
         out.mkdir(parents=True)
         write_json(out / "privacy.json", records(found))
-        (out / "privacy.md").write_text(markdown(found), encoding="utf-8")
+        (out / "privacy.md").write_text(f"{markdown(found)}\n{LEGEND}\n", encoding="utf-8")
         (out / "privacy.png").write_bytes(layers(found))
     return 0
 

@@ -124,10 +124,21 @@ SHOWN = {
 def means(found: Sweep) -> str:
     """A line a combination: means over the seeds with their 95 % intervals, in percent.
 
-    "-" where there is no figure, as the precision of a rule that names nobody.
+    "-" where there is no figure, as the precision of a rule that names nobody. Where another share
+    of the hospitals is malicious than was asked for, it tells how many are.
     """
+    from eval.results.style import malicious_words
+
     figures = ["mean", "low", "high", "lowest", "highest"]
     table = found.intervals("accuracy").drop(columns=figures)
+    names = [*table.columns[: table.columns.get_loc("seeds")]]
+    counts = {tuple(row[name] for name in names): row.get("hospitals") for row in found.rows}
+    lines = list(table[names].itertuples(index=False))
+    words = [malicious_words(line.malicious, counts[tuple(line)]) for line in lines]
+    table["malicious"] = [
+        told if " of " in told else f"{line.malicious:g}"
+        for line, told in zip(lines, words, strict=True)
+    ]
     for name, measure in SHOWN.items():
         if not any(measure in row for row in found.rows):
             continue  # the gain, of a sweep without root only or FedAvg

@@ -46,6 +46,7 @@ from eval.results.style import (
     attack_names,
     fractions,
     headline_fraction,
+    headline_words,
     looks,
 )
 
@@ -108,7 +109,7 @@ def attack_success(run: Run, dark: bool = False) -> bytes | None:
         handles = [Patch(color="#A6A6A6", label="clean model's rate")]
         handles.append(Patch(color="none", label="+ percentage points that the attack adds"))
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        figure.suptitle(f"Attack success, {_percent(fraction)} of hospitals malicious")
+        figure.suptitle(f"Attack success, {headline_words(run.rows)} malicious")
         return to_png(figure)
 
 
@@ -390,10 +391,6 @@ def _series(rounds: Sequence[dict[str, Any]], key: str) -> tuple[list[float], li
 def _find(rows: Sequence[Row], defence: str, attack: str) -> Row | None:
     found = (r for r in rows if r["defence"] == defence and r["attack"] == attack)
     return next(found, None)
-
-
-def _percent(fraction: float | None) -> str:
-    return f"{100 * (fraction or 0.0):.0f} %"
 
 
 def _megabytes(size: float) -> str:

@@ -92,7 +92,7 @@ def heat_map(matrix: Matrix, measure: Measure, dark: bool = False) -> bytes:
         axes.set_xticks(range(attacks), labels, rotation=60, ha="right", rotation_mode="anchor")
         axes.grid(visible=False)
         axes.tick_params(length=0)
-        share, seeds = f"{100 * matrix.malicious:.0f} % malicious", matrix.averaged
+        share, seeds = f"{100 * matrix.malicious:.3g} % malicious", matrix.averaged
         figure.suptitle(f"{measure.title}\npercent, {share}, {seeds}")
         return to_png(figure)
 

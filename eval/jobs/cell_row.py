@@ -115,6 +115,19 @@ def named(run: RunConfig, result: RunResult) -> dict[str, float | None]:
     """What a row says of whom the rule named; nothing where its code is not here or permitted."""
     try:
         judges = run.defence.build(run.experiment.extensions).judges
+        malicious = to_name(run, result.malicious)
     except ConfigError:
         return {}
-    return keyed(detection(result.rows, result.malicious, judges))
+    return keyed(detection(result.rows, malicious, judges))
+
+
+def to_name(run: RunConfig, malicious: Sequence[int]) -> Sequence[int]:
+    """Malicious hospitals whom a defence can name: none where the attack's validators or nodes act
+    alone, and its hospitals are honest.
+
+    Raises:
+        ConfigError: the attack is not here, or nobody permitted it.
+    """
+    parts = run.attack.parts(run.experiment.extensions)
+    acts = run.attack.overstate or any(attack.at_hospitals for attack, _, _ in parts)
+    return malicious if acts else ()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eval.jobs.plan import plan
 from eval.results.records import Cell, Run
-from eval.results.style import NO_ATTACK, attack_label, defence_label
+from eval.results.style import NO_ATTACK, attack_label, defence_label, malicious_words
 from secure_fl.errors import SecureFLError
 from secure_fl.settings.config import read_config
 from secure_fl.settings.schema import ExperimentConfig
@@ -77,7 +77,11 @@ def find_gaps(folder: Path, run: Run) -> Gaps:
 def name(cell: Cell) -> str:
     """A cell as tables name it."""
     attack, share = str(cell.row["attack"]), float(cell.row["malicious_fraction"])
-    parts = (defence_label(cell.row), attack_label(attack), _share(attack, share))
+    parts = (
+        defence_label(cell.row),
+        attack_label(attack),
+        _share(attack, share, cell.row.get("hospitals")),
+    )
     return ", ".join(part for part in parts if part)
 
 
@@ -86,7 +90,8 @@ def _missing_cells(config: ExperimentConfig, run: Run) -> Iterable[tuple[str, st
     for cell in plan(config):
         defence, attack, share = cell.run.defence, cell.run.attack.label, cell.run.fraction
         if (defence.name, attack, share) not in there:
-            yield defence.label or defence.name, attack_label(attack), _share(attack, share)
+            told = _share(attack, share, config.data.hospitals)
+            yield defence.label or defence.name, attack_label(attack), told
 
 
 def _short(config: ExperimentConfig, cells: Iterable[Cell]) -> Iterable[str]:
@@ -104,8 +109,8 @@ def _unopened(cell: Cell) -> bool:
     return any(record["round"] not in opened for record in cell.rounds if record.get("round"))
 
 
-def _share(attack: str, share: float) -> str:
-    return "" if attack == NO_ATTACK else f"{100 * share:.0f} %"
+def _share(attack: str, share: float, hospitals: int | None) -> str:
+    return "" if attack == NO_ATTACK else malicious_words(share, hospitals)
 
 
 def _sentence(what: str, names: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import torch
 
 from attacks import Attack
 from attacks.memory import Memory
+from eval.jobs.cell_row import to_name
 from eval.jobs.evaluate import Judge, success_columns
 from eval.jobs.events import check_events, run_log
 from eval.metrics.detection import detection, keyed
@@ -184,11 +185,12 @@ class Planned:
             result = steps.finish()
         success = None if clean is None else judge.against(result.model, clean, result.memory)
         judges = self.config.defence.build(self.config.experiment.extensions).judges
-        named = detection(result.rows, result.malicious, judges)
+        named = detection(result.rows, to_name(self.config, result.malicious), judges)
         row = {
             **judge.quality(result.model)._asdict(),
             **success_columns(success),
             **keyed(named),
+            "hospitals": federation.hospitals,
             "rounds_run": len(result.rows) - 1,
             "seconds": time.perf_counter() - start_time,
             "model_sha256": result.closing["model_sha256"],

@@ -20,7 +20,7 @@ from eval.jobs.groups import NO_ATTACK, Plan, Row, Tell, plan_groups, run_groups
 from eval.jobs.parallel import Workers, check_portable
 from eval.jobs.single import plan_cell, plan_run
 from eval.results.entries import KEYS
-from eval.results.intervals import interval
+from eval.results.intervals import interval, range_of, within
 from secure_fl.errors import InputError, require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
@@ -65,6 +65,8 @@ class Sweep:
     ) -> pandas.DataFrame:
         """Mean of a measure over the seeds with a confidence interval, a row for each other choice.
 
+        Ends beyond the measure's range, as Student's at few seeds may have, are cut at it.
+
         Args:
             measure: a column of `frame` with numbers.
             confidence: of the interval, between 0 and 1.
@@ -89,7 +91,8 @@ class Sweep:
             values += [] if row.get(measure) is None else [float(row[measure])]
         lines = []
         for group, values in groups.items():
-            mean, low, high = interval(values, confidence, method)
+            found = interval(values, confidence, method)
+            mean, low, high = within(found, range_of(measure))
             ends = (min(values), max(values)) if values else (math.nan, math.nan)
             told = {"seeds": len(values), "mean": mean, "low": low, "high": high}
             told |= dict(zip(("lowest", "highest"), ends, strict=True))

@@ -13,7 +13,8 @@ class Detection(NamedTuple):
     members drawn anew in each round, others attack.
 
     Attributes:
-        precision: of those named, the share of malicious ones; None where nobody was named.
+        precision: of those named, the share of malicious ones; None where nobody was named, or
+            nobody is malicious, so that there is nobody to name.
         recall: of malicious ones, the share named; None where nobody was malicious.
         honest_named: of honest ones, the share named; None where nobody was honest.
     """
@@ -59,7 +60,9 @@ def detection(
         return Detection(None, None, None)
     guilty = len(bad) * len(played)
     return Detection(
-        _share(caught, named), _share(caught, guilty), _share(named - caught, seats - guilty)
+        _share(caught, named) if bad else None,
+        _share(caught, guilty),
+        _share(named - caught, seats - guilty),
     )
 
 

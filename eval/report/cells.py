@@ -7,7 +7,7 @@ from typing import Any
 
 from eval import metrics, tables
 from eval.results.records import Cell, Row
-from eval.results.style import NO_ATTACK, attack_label, defence_label
+from eval.results.style import NO_ATTACK, attack_label, defence_label, malicious_words
 
 
 def rejection_shares(cell: Cell) -> tuple[float | None, float | None]:
@@ -87,7 +87,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
         "label": attack_label(str(row["attack"])),
         "fraction": None
         if row["attack"] == NO_ATTACK
-        else f"{100 * row['malicious_fraction']:.0f} %",
+        else malicious_words(row["malicious_fraction"], row.get("hospitals")),
         "accuracy": tables.percent(row["accuracy"]),
         "excess": tables.points(row.get("attack_success_excess")),
         "attacked": row["attack"] != NO_ATTACK,
@@ -140,8 +140,8 @@ def _round(record: Mapping[str, Any]) -> list[str]:
 
 def _cell_label(row: Row) -> str:
     label = f"{defence_label(row)}, {attack_label(str(row['attack'])).lower()}"
-    share = row["malicious_fraction"]
-    return label if row["attack"] == NO_ATTACK else f"{label}, {100 * share:.0f} %"
+    share = malicious_words(row["malicious_fraction"], row.get("hospitals"))
+    return label if row["attack"] == NO_ATTACK else f"{label}, {share}"
 
 
 def _backend(row: Row) -> str:

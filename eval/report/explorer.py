@@ -14,6 +14,7 @@ from eval.results.style import (
     NO_ATTACK,
     attack_label,
     defence_label,
+    malicious_words,
 )
 from ledger.errors import LedgerError
 from secure_fl.errors import InputError
@@ -132,8 +133,8 @@ def _title(row: Row, fallback: str) -> str:
         return fallback
     attack = str(row["attack"])
     text = f"{defence_label(row)}, {attack_label(attack).lower()}"
-    share = float(row["malicious_fraction"])
-    return text if attack == NO_ATTACK else f"{text}, {100 * share:.0f} %"
+    share = malicious_words(float(row["malicious_fraction"]), row.get("hospitals"))
+    return text if attack == NO_ATTACK else f"{text}, {share}"
 
 
 def _chain(history: History, title: str, path: Path, row: Row) -> Chain:

@@ -54,7 +54,7 @@ def _page(matrix: Matrix, light: dict[str, bytes], dark: dict[str, bytes]) -> st
     ]
     return render_page(
         "matrix.html",
-        malicious=f"{100 * matrix.malicious:.0f}",
+        malicious=f"{100 * matrix.malicious:.3g}",
         averaged=matrix.averaged,
         figures=[
             {

@@ -15,6 +15,7 @@ from eval.results.style import (
     defence_label,
     headline_fraction,
     looks,
+    malicious_words,
 )
 
 
@@ -40,7 +41,7 @@ def header_facts(run: Run) -> list[tuple[str, str]]:
     candidates = (
         ("Data", data.get("name")),
         ("Hospitals", hospitals),
-        ("Malicious", ", ".join(f"{100 * share:.0f} %" for share in shares)),
+        ("Malicious", ", ".join(malicious_words(share, hospitals) for share in shares)),
         ("Dirichlet α", data.get("alpha")),
         ("Model", model.get("name") if isinstance(model, Mapping) else model),
         ("Rounds, at most", config.get("rounds")),

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from eval.results.entries import Entry, measures_of
-from eval.results.intervals import interval
+from eval.results.intervals import interval, range_of, within
 from eval.results.paired import TESTS, Paired, holm, paired
-from eval.results.style import NO_ATTACK, attack_label
+from eval.results.style import NO_ATTACK, attack_label, malicious_words
 from secure_fl.errors import InputError, near, require
 
 # Shown unless others are asked for, where a run has them.
@@ -30,6 +31,11 @@ MEASURES: Mapping[str, str] = {
 _SHARES = ("accuracy", "precision", "recall", "f1", "threshold", "attack_", "detection_", "gain_")
 
 
+# Settings that say which runs there can be, and do not change one that there is, unless so few
+# hospitals take part that a round is left out: a rule with others is no other method by itself.
+_DOORS = {"defence.minimum_hospitals", "defence.colluders", "defence.reference"}
+
+
 def is_share(measure: str) -> bool:
     """Whether a measure is told in percent."""
     return measure.startswith(_SHARES)
@@ -42,7 +48,8 @@ class Line:
     Attributes:
         measure, circumstance, method: which.
         values: by seed.
-        mean, low, high: over the seeds with their Student interval; NaN where there is none.
+        mean, low, high: over the seeds with their Student interval, cut at the ends of the
+            measure's range; NaN where there is none.
         difference: to the reference method over the same seeds, p after Holm; None for itself, and
             where it has no figure.
     """
@@ -164,7 +171,8 @@ def _lines(
             values = _values(named.get((circumstance, method), {}), measure)
             if not values:
                 continue
-            mean = interval([values[seed] for seed in sorted(values)], confidence)
+            listed = [values[seed] for seed in sorted(values)]
+            mean = within(interval(listed, confidence), range_of(measure))
             gap = paired(first, values, confidence, test) if first and method != against else None
             lines.append(Line(measure, circumstance, method, values, *mean, gap))
     tested = [
@@ -186,7 +194,8 @@ def _values(entries: Mapping[int, Entry], measure: str) -> dict[int, float]:
 
 
 def _named(entries: Sequence[Entry]) -> dict[tuple[str, str], dict[int, Entry]]:
-    """Runs by circumstance, method and seed; the folder tells those apart that settings do not.
+    """Runs by circumstance, method and seed; the folder tells those apart that settings do not, and
+    then settings of `_DOORS`.
 
     Raises:
         InputError: the same run twice in one folder.
@@ -195,22 +204,24 @@ def _named(entries: Sequence[Entry]) -> dict[tuple[str, str], dict[int, Entry]]:
     by_defence = _own(entries, "defence.", lambda entry: entry.defence)
     by_attack = _own(entries, "attack.", lambda entry: entry.attack)
     around = [key for key in common if key.startswith("data.")]
-    within = [key for key in common if not key.startswith("data.")]
+    beside = [key for key in common if not key.startswith("data.")]
     hashes = len({entry.data for entry in entries}) > 1
 
-    def names(entry: Entry, folder: bool) -> tuple[str, str]:
+    def names(entry: Entry, folder: bool, doors: bool = False) -> tuple[str, str]:
         circumstance = _circumstance(entry, [*around, *by_attack.get(entry.attack, ())])
         if hashes:
             circumstance += f", data {entry.data[:8] or 'unknown'}"
-        method = _told(entry.defence, entry, [*within, *by_defence.get(entry.defence, ())])
+        own = [k for k in by_defence.get(entry.defence, ()) if doors or k not in _DOORS]
+        method = _told(entry.defence, entry, [*beside, *own])
         return circumstance, f"{method}, {entry.folder}" if folder else method
 
-    for folder in (False, True):
+    for doors, folder in product((False, True), repeat=2):
         named: dict[tuple[str, str], dict[int, Entry]] = {}
         twice = [
             entry
             for entry in entries
-            if named.setdefault(names(entry, folder), {}).setdefault(entry.seed, entry) is not entry
+            if named.setdefault(names(entry, folder, doors), {}).setdefault(entry.seed, entry)
+            is not entry
         ]
         if not twice:
             return named
@@ -244,8 +255,10 @@ def _own(
 
 
 def _circumstance(entry: Entry, keys: Sequence[str]) -> str:
-    share = "" if entry.attack == NO_ATTACK else f", {100 * entry.malicious:g} % malicious"
-    return _told(f"{attack_label(entry.attack)}{share}", entry, keys)
+    hospitals = entry.settings.get("data.hospitals", "")
+    share = malicious_words(entry.malicious, int(hospitals) if hospitals.isdecimal() else None)
+    told = "" if entry.attack == NO_ATTACK else f", {share} malicious"
+    return _told(f"{attack_label(entry.attack)}{told}", entry, keys)
 
 
 def _told(name: str, entry: Entry, keys: Sequence[str]) -> str:

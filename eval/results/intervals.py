@@ -12,6 +12,8 @@ from secure_fl.errors import require
 
 METHODS = ("t", "bootstrap")
 RESAMPLES = 10_000
+# What names of measures from 0 to 1 begin with.
+_SHARES = ("accuracy", "auc", "precision", "recall", "f1", "attack_", "detection_", "honest_named")
 
 
 def interval(
@@ -40,3 +42,20 @@ def interval(
     drawn = np.random.default_rng(0).integers(len(x), size=(RESAMPLES, len(x)))
     low, high = np.quantile(x[drawn].mean(axis=1), [rest, 1 - rest])
     return mean, float(low), float(high)
+
+
+def range_of(measure: str) -> tuple[float, float]:
+    """Between which values a measure of a row lies: shares from 0 to 1, an attack's success over
+    the base rate from -1 to 1, others anywhere."""
+    if measure.endswith("_excess"):
+        return -1.0, 1.0
+    return (0.0, 1.0) if measure.startswith(_SHARES) else (-math.inf, math.inf)
+
+
+def within(
+    found: tuple[float, float, float], bounds: tuple[float, float]
+) -> tuple[float, float, float]:
+    """An interval (mean, low, high) cut at the ends of a measure's range, beyond which its mean
+    cannot be: it covers as often as before. Student's, of few seeds, knows of no range."""
+    mean, low, high = found
+    return mean, max(low, bounds[0]), min(high, bounds[1])

@@ -12,6 +12,7 @@ import numpy as np
 
 from eval.results.style import attack_label
 from secure_fl.errors import InputError, require
+from secure_fl.settings.schema import malicious_count
 
 Row = Mapping[str, Any]
 NO_ATTACK = "none"
@@ -49,7 +50,7 @@ class Matrix:
         values: float64 (rules, attacks) by a measure's key, NaN where there is none.
         refused: why a cell could not be run, by (rule, attack).
         seeds: how many.
-        malicious: share of malicious hospitals.
+        malicious: share of hospitals that are malicious.
     """
 
     rules: list[str]
@@ -202,7 +203,7 @@ def averaged(rows: Sequence[Row]) -> Matrix:
         for cell, listed in cells.items()
         if all("refused" in row for row in listed)
     }
-    shares = [row["malicious"] for row in rows if row["malicious"] > 0]
+    shares = [_share(row) for row in rows if row["malicious"] > 0]
     return Matrix(
         rules,
         attacks,
@@ -211,6 +212,13 @@ def averaged(rows: Sequence[Row]) -> Matrix:
         len({row["seed"] for row in rows}),
         max(shares, default=0.0),
     )
+
+
+def _share(row: Row) -> float:
+    """The share that is malicious; of rows that do not say how many are, what was asked for."""
+    if row.get("hospitals") is None:
+        return float(row["malicious"])
+    return malicious_count(row["malicious"], int(row["hospitals"])) / int(row["hospitals"])
 
 
 def _mean(rows: Sequence[Row], key: str) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from eval.results.records import Row
+from secure_fl.settings.schema import malicious_count
 
 ROOT_ONLY = "root_only"
 NO_ATTACK = "none"
@@ -99,6 +101,29 @@ def attack_names(rows: Iterable[Row]) -> list[str]:
 def fractions(rows: Iterable[Row]) -> list[float]:
     """Malicious fractions under attack, ascending."""
     return sorted({float(r["malicious_fraction"]) for r in rows if r["attack"] != NO_ATTACK})
+
+
+def malicious_words(share: float, hospitals: int | None) -> str:
+    """A share of malicious hospitals for people: "30 %", or how many there are where that is
+    another share: "1 of 6".
+
+    Args:
+        share: that was asked for.
+        hospitals: how many there are; None where nothing says.
+    """
+    if hospitals:
+        count = malicious_count(share, hospitals)
+        if not math.isclose(count, share * hospitals):
+            return f"{count} of {hospitals}"
+    return f"{round(100 * share, 3):g} %"
+
+
+def headline_words(rows: Sequence[Row]) -> str:
+    """The share of `headline_fraction` in titles: "30 % of hospitals", "1 of 6 hospitals"."""
+    fraction = headline_fraction(rows) or 0.0
+    counts = [r.get("hospitals") for r in rows if r["malicious_fraction"] == fraction]
+    told = malicious_words(fraction, next(iter(counts), None))
+    return f"{told} hospitals" if " of " in told else f"{told} of hospitals"
 
 
 def headline_fraction(rows: Iterable[Row]) -> float | None:

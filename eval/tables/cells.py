@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 
 from eval.metrics.detection import KEYS
 from eval.results.records import Row
-from eval.results.style import NO_ATTACK, attack_label, defence_label
+from eval.results.style import NO_ATTACK, attack_label, defence_label, malicious_words
 from eval.tables.averages import mean, subtract
 from eval.tables.detection import DETECTION_NOTE, NAMED
 from eval.tables.gain import GAINED, KEPT, gain_note, interval
 from eval.tables.sheet import DASH, Sheet, decimals, percent, points
+
+
+def _malicious(row: Row) -> str:
+    """A row's share of malicious hospitals: "30%", "1 of 6"."""
+    return malicious_words(row["malicious_fraction"], row.get("hospitals")).replace(" %", "%")
 
 
 def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = ()) -> Sheet:
@@ -29,7 +34,7 @@ def cells_sheet(rows: Sequence[Row], missing: Iterable[tuple[str, str, str]] = (
             [
                 defence_label(row),
                 attack_label(str(row["attack"])),
-                f"{100 * row['malicious_fraction']:.0f}%" if attacked else DASH,
+                _malicious(row) if attacked else DASH,
                 *(percent(row.get(key)) for key in ("accuracy", "precision", "recall", "f1")),
                 decimals(row.get("auc")),
                 points(drop),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eval.metrics.detection import KEYS
 from eval.results.records import Row
-from eval.results.style import attack_names, headline_fraction
+from eval.results.style import attack_names, headline_fraction, headline_words
 from eval.tables.averages import average, mean, methods
 from eval.tables.sheet import Sheet, percent
 
@@ -30,7 +30,7 @@ def detection_sheet(rows: Sequence[Row]) -> Sheet:
             for key in KEYS
         ]
         body.append([label, *map(percent, values)])
-    title = f"Attackers named, {100 * (fraction or 0):.0f} % of hospitals malicious"
+    title = f"Attackers named, {headline_words(rows)} malicious"
     known = any(row.get(key) is not None for row in rows for key in KEYS)
     note = f"Means over the attacks. {DETECTION_NOTE}"
     return Sheet(title, ["Method", *NAMED], body if known and attack_names(rows) else [], note)

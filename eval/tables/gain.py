@@ -6,7 +6,14 @@ from collections.abc import Sequence
 
 from eval.metrics.gain import KEYS
 from eval.results.records import Row
-from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label, attack_names, headline_fraction
+from eval.results.style import (
+    NO_ATTACK,
+    ROOT_ONLY,
+    attack_label,
+    attack_names,
+    headline_fraction,
+    headline_words,
+)
 from eval.tables.averages import mean, methods
 from eval.tables.sheet import DASH, Sheet, percent
 from eval.tables.success import MOST_COLUMNS
@@ -26,7 +33,7 @@ def gain_sheet(rows: Sequence[Row]) -> Sheet:
     or a column where there are many attacks. No lines where no row tells it."""
     fraction = headline_fraction(rows)
     names = [NO_ATTACK, *attack_names(rows)]
-    title = f"Federated gain retained, {100 * (fraction or 0):.0f} % of hospitals malicious"
+    title = f"Federated gain retained, {headline_words(rows)} malicious"
     labels, lines = [], []
     for name, label in methods(rows):
         values = [mean(rows, KEPT, name, attack, fraction) for attack in names]

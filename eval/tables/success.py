@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from eval.results.records import BY_CLASS, Row
-from eval.results.style import NO_ATTACK, attack_label, attack_names, headline_fraction
+from eval.results.style import (
+    NO_ATTACK,
+    attack_label,
+    attack_names,
+    headline_fraction,
+    headline_words,
+)
 from eval.tables.averages import mean, methods, subtract
 from eval.tables.sheet import Sheet, points
 
@@ -63,7 +69,7 @@ def _by_attack(
         if any(value is not None for value in line):
             labels.append(label)
             values.append(line)
-    title = f"{title}, {100 * (fraction or 0):.0f} % of hospitals malicious"
+    title = f"{title}, {headline_words(rows)} malicious"
     across = [attack_label(name) for name in names]
     corner = "Method"
     if values and len(across) > MOST_COLUMNS > len(labels):

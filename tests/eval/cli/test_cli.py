@@ -315,3 +315,15 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     process.stderr.close()
     assert b"Traceback" not in errors
     assert errors == b""
+
+
+def test_help_names_the_default_of_every_option_that_has_one(capsys: Capture) -> None:
+    for line, told in (
+        ("matrix", ("malicious hospitals (default: 0.3)", "seeds 0 to N-1 (default: 3)")),
+        ("sweep", ("processes side by side (default: 2)", "of this machine (default); dask")),
+        ("bench rules", ("--dim D [D ...] (default: 100000 1000000)",)),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main([*line.split(), "--help"])
+        said = " ".join(capsys.readouterr().out.split())
+        assert all(words in said for words in told)

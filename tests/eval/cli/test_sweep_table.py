@@ -41,6 +41,35 @@ def test_the_worst_seed_and_the_gain_retained_where_there_is_one() -> None:
     assert krum.split()[-1] == "30.0"
 
 
+def test_how_many_are_malicious_is_told_where_it_is_another_share_than_was_asked_for() -> None:
+    rows = [
+        {"defence": "krum", "attack": "x", "malicious": share, "seed": 0, "accuracy": 0.5}
+        | {"hospitals": 6}
+        for share in (0.3, 0.5)
+    ]
+    _, few, half = means(Sweep(rows)).splitlines()
+    assert few.split()[2:5] == ["1", "of", "6"]
+    assert half.split()[2] == "0.5"
+
+
+def test_intervals_of_shares_do_not_leave_their_range() -> None:
+    """Student's of two seeds would go from -3.7 to 4.7."""
+    rows = [
+        {"defence": "krum", "attack": "x", "malicious": 0.5, "seed": seed, "accuracy": value}
+        | {"attack_success_excess": value, "gain_retained": value}
+        for seed, value in enumerate((0.17, 0.83))
+    ]
+    found = Sweep(rows)
+    ends = {
+        key: found.intervals(key)[["low", "high"]].to_numpy()[0].tolist()
+        for key in rows[0]
+        if key in ("accuracy", "attack_success_excess", "gain_retained")
+    }
+    assert ends["accuracy"] == [0.0, 1.0]
+    assert ends["attack_success_excess"] == [-1.0, 1.0]
+    assert ends["gain_retained"] == pytest.approx([-3.693, 4.693], abs=1e-3)
+
+
 def test_parquet_has_a_row_a_run_whatever_a_setting_is(tmp_path: Path) -> None:
     """A setting may be a number, a word or nothing; a run that failed has no figures."""
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")

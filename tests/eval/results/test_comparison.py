@@ -122,6 +122,35 @@ def test_a_folder_tells_runs_apart_that_settings_do_not() -> None:
         compare([*of("mean", MEAN), *of("mean", MEAN)])
 
 
+def test_what_only_lets_runs_be_makes_no_method() -> None:
+    """A sweep takes a rule with the least number of hospitals that a run has; a matrix names 1."""
+    named, silent = (
+        {"settings": {"defence.minimum_hospitals": least, "defence.params": "{}"}}
+        for least in ("1", "null")
+    )
+    halves = [of("mean", {s: v for s, v in MEAN.items() if s % 2 == odd}) for odd in (0, 1)]
+    found = compare(
+        [
+            *(entry("mean", e.seed, e.measures["accuracy"], **named) for e in halves[0]),
+            *(entry("mean", e.seed, e.measures["accuracy"], **silent) for e in halves[1]),
+            *of("median", MEDIAN, **named),
+        ]
+    )
+    assert found.methods == ("mean", "median")
+    assert line(found, "mean").values == MEAN
+    # Where nothing else tells two runs of a folder apart, it does.
+    swept = compare([*of("mean", MEAN, **named), *of("mean", MEDIAN, **silent)])
+    told = "mean, defence.minimum_hospitals="
+    assert swept.methods == (f"{told}1", f"{told}null")
+
+
+def test_circumstances_tell_how_many_are_malicious() -> None:
+    few = {"attack": "sign_flip", "malicious": 0.3}
+    for hospitals, words in (("6", "1 of 6"), ("10", "30 %")):
+        found = compare(of("mean", MEAN, settings={"data.hospitals": hospitals}, **few))
+        assert found.circumstances == (f"Sign flip, {words} malicious",)
+
+
 def write_sweep(folder: Path, rows: list[tuple[str, int, dict[str, Any]]]) -> Path:
     folder.mkdir()
     (folder / "sweep.json").write_text(json.dumps({"data_sha256": [DATA]}))

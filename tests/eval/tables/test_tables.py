@@ -249,3 +249,17 @@ def test_detection_is_averaged_over_the_attacks_of_each_method() -> None:
     assert cell(sheet, "FedAvg", "Naming recall") == tables.DASH
     whole = tables.cells_sheet([find(rows, "guarded", "backdoor", 0.3)])
     assert whole.body[0][-5:-2] == ["50.0%", "100.0%", "25.0%"]
+
+
+def test_how_many_are_malicious_where_that_is_another_share_than_was_asked_for() -> None:
+    rows = [
+        {"defence": "mean", "attack": attack, "malicious_fraction": share, "accuracy": 0.5}
+        | {"hospitals": 6, "attack_success_excess": 0.1}
+        for attack, share in (("none", 0.0), ("x", 0.3))
+    ]
+    titles = [sheet(rows).title for sheet in (tables.attack_sheet, tables.detection_sheet)]
+    assert all("1 of 6 hospitals malicious" in title for title in titles)
+    assert [line[2] for line in tables.cells_sheet(rows).body] == [tables.DASH, "1 of 6"]
+    exact = [row | {"hospitals": 10} for row in rows]
+    assert "30 % of hospitals malicious" in tables.attack_sheet(exact).title
+    assert tables.cells_sheet(exact).body[1][2] == "30%"
