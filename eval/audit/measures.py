@@ -24,15 +24,16 @@ from eval.jobs.evaluate import Judge
 from eval.jobs.plan import Cell
 from eval.metrics.gain import KEYS as GAINS
 from eval.results.records import BY_CLASS, read_object
-from secure_fl.errors import SecureFLError
+from secure_fl.errors import ConfigError, SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.attacked_validators import liars, with_public_rows
+from secure_fl.simulation.attackers import Attackers
 from secure_fl.simulation.folder import model_path, read_model
 from secure_fl.simulation.parties import make_server, make_validators
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import measured, model_hash
-from secure_fl.simulation.run import make_attackers, train_options
+from secure_fl.simulation.run import RunConfig, make_attackers, train_options
 from secure_fl.threads import torch_threads
 
 # Largest gap that passes: a few test cases at the threshold, or the last digits of a loss.
@@ -172,21 +173,28 @@ def measure_cell(
     if strange:
         report.skipped.append((f"measures of {records.place}", "its trigger is another"))
         return
+    attackers = _permitted_attackers(cell.run, federation)
     public, lying = federation, None
-    if attack is not None:
-        attackers = make_attackers(cell.run, federation.rows)
+    if attackers is None:
+        reason = "an attack is not here, or nobody permitted it: its validators may lie"
+        report.skipped.append((f"validators' figures of {records.place}", reason))
+    else:
         public = with_public_rows(federation, attackers)
         lying = liars(attackers, len(federation.data.validators))
     validators = make_validators(federation.data.validators, lying=lying or ())
     for number, row in enumerate(records.rounds):
         model = read_model(model_path(records.folder, number))
         now = judge.observe(number, model, recorded(records, number))
-        if row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]:
+        if (
+            attackers is not None
+            and row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]
+        ):
             now |= measured([each.judge(federation, model, number) for each in validators])
         place = f"{records.place}/rounds.jsonl line {number + 1}"
         report.compare(place, row, _known(now, unknown))
     final = read_model(records.folder / "models" / "final.npy")
-    if records.closing["candidate_sha256"] == records.closing["model_sha256"]:
+    decided = records.closing["candidate_sha256"] == records.closing["model_sha256"]
+    if attackers is not None and decided:
         entry = len(records.rounds)
         now = dict(measured([each.judge(federation, final, entry) for each in validators]))
         report.compare(f"{records.place}/closing.json", records.closing, now)
@@ -196,6 +204,15 @@ def measure_cell(
     place = f"{records.place}/cell.json"
     report.compare(place, records.row, _known(now, unknown))
     yield from _strange_classes(place, records.row.get(BY_CLASS, {}), now.get(BY_CLASS, {}))
+
+
+def _permitted_attackers(run: RunConfig, federation: Federation) -> Attackers | None:
+    """Who attacks and how; None if one of the attacks is not here, or nobody permitted it."""
+    try:
+        run.attack.parts(run.experiment.extensions)
+    except ConfigError:
+        return None
+    return make_attackers(run, federation.rows)
 
 
 def _strange_classes(place: str, found: Any, now: dict[str, Any]) -> Iterator[Finding]:

@@ -52,6 +52,7 @@ from ledger.audit.report import AuditReport
 from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.federation import Federation
 from secure_fl.files import read_json, sha256
+from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import read_config
 from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import ExperimentConfig
@@ -139,9 +140,10 @@ def unbuilt(config: ExperimentConfig) -> Iterator[Unchecked]:
     """What cannot be checked since an attack or a rule is not here, or nobody permitted it."""
     for what, items in (("success of attack", config.attacks), ("openings of", config.defences)):
         for item in items:
+            build = item.parts if isinstance(item, AttackConfig) else item.build
             inside = [name for name in item.own_names if name.startswith("__main__:")]
             try:
-                item.build(config.extensions)
+                build(config.extensions)
             except ConfigError as error:
                 reason = str(error)
                 if inside:

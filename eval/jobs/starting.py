@@ -18,14 +18,12 @@ from secure_fl.federation import Federation
 from secure_fl.files import sha256, write_json
 from secure_fl.mpc.tls import check_keys
 from secure_fl.settings.config import read_config, save_config
-from secure_fl.settings.feasible import check_numbers
 from secure_fl.settings.permitted import permit
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.consortium import check_ledger
 from secure_fl.simulation.folder import check_folder, create_run, holds_run, refuse_existing
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.rehearsal import check_rule, dry_run
-from secure_fl.simulation.run import make_context
+from secure_fl.simulation.rehearsal import rehearse
 from secure_fl.simulation.secret import public_members_seed
 
 ENVIRONMENT = "environment.json"
@@ -71,16 +69,7 @@ def check_job(config: ExperimentConfig, given: Federation | None = None) -> Fede
     federation = prepare(config) if given is None else given
     check_chain(config)
     _check_keys(config)
-    most = {
-        cell.run.defence.name: cell.run
-        for cell in sorted(plan(config), key=lambda c: c.run.malicious)
-    }
-    for run in most.values():
-        check_rule(run, federation)
-    for cell in plan(config):
-        dry_run(make_context(cell.run, federation))
-    for defence in config.defences:
-        check_numbers(config, defence, federation.model.num_parameters)
+    rehearse([cell.run for cell in plan(config)], federation)
     return federation
 
 

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from secure_fl.errors import InputError, NodeFailure
+from secure_fl.errors import InputError, NodeFailure, require
 from secure_fl.mpc.bit_slicing import WORD_BITS, unpack_bits, word_count
 from secure_fl.mpc.prg import Stream
 from secure_fl.mpc.requests import check_request
@@ -46,6 +46,10 @@ from secure_fl.mpc.transport import Channel
 from secure_fl.mpc.wires import DealerGates, deal
 
 STEP = "step"  # asked by node 0 alone
+
+# What is raised where the sizes of a request do not fit those of the masks that it names: by numpy,
+# unless it would go on with other sizes.
+_MISFIT = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError)
 
 # Columns that bits are turned to ring elements for at a time, so that memory stays small.
 _COLUMNS = 1 << 16
@@ -169,6 +173,8 @@ class Dealer:
 
     def _bits(self, number: int, columns: int, index: Sequence[int]) -> None:
         words = self._kept[number][tuple(index)]
+        most = words.shape[-1] * WORD_BITS if words.ndim == 2 else 0
+        require(columns <= most, "columns", f"at most the {most} of the mask's rows", columns)
         for block, part in column_blocks(columns):
             self._correct(unpack_bits(words[:, part], block.stop - block.start))
 
@@ -204,6 +210,8 @@ class Dealer:
 
     def _mux(self, number: int, mask: int) -> None:
         words, values = self._kept[number], self._kept[mask]
+        fits = values.ndim == 2 and words.shape == (len(values), word_count(values.shape[1]))
+        require(fits, "number", f"bits of a mask {values.shape}", words.shape)
         for block, part in column_blocks(values.shape[1]):
             bits = unpack_bits(words[:, part], block.stop - block.start)
             self._correct(bits)
@@ -378,7 +386,8 @@ def serve(dealer: Dealer, channel: Channel) -> None:
     """Answer node 0's requests until it says stop.
 
     Raises:
-        NodeFailure: node 0 went away without saying so, or asked for what is no correlation.
+        NodeFailure: node 0 went away without saying so, or asked for what is no correlation, or
+            for one whose sizes do not fit each other or memory.
     """
     while True:
         request, _ = channel.receive(limit=0)
@@ -389,4 +398,8 @@ def serve(dealer: Dealer, channel: Channel) -> None:
         except InputError as error:
             told = f"{channel.peer} asked for what is no correlation: {error}"
             raise NodeFailure(told) from error
-        dealer.answer(request)
+        try:
+            dealer.answer(request)
+        except _MISFIT as error:
+            told = f"{channel.peer} asked for a correlation {request['kind']} whose sizes"
+            raise NodeFailure(f"{told} do not fit each other: {error}") from error

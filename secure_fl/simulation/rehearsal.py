@@ -17,13 +17,31 @@ from secure_fl.faults import Fault, check_places
 from secure_fl.federation import Federation
 from secure_fl.hospital.training import check_device
 from secure_fl.server.guard import RootDirections
-from secure_fl.settings.feasible import check_defence
+from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
 from secure_fl.simulation.context import RunContext, State
 from secure_fl.simulation.hooks import HookFailed
 from secure_fl.simulation.parties import make_server, minimum_hospitals
 from secure_fl.simulation.round import scene_of
-from secure_fl.simulation.run import RunConfig
+from secure_fl.simulation.run import RunConfig, make_context
+
+
+def rehearse(runs: Sequence[RunConfig], federation: Federation) -> None:
+    """Check rules, attacks and numbers of runs on one federation, before anything runs.
+
+    A rule is tried with the run that has most malicious hospitals.
+
+    Raises:
+        ConfigError, InputError: a rule or an attack that cannot work here; see `check_rule`,
+            `dry_run` and `secure_fl.settings.feasible.check_numbers`.
+    """
+    most = {run.defence.name: run for run in sorted(runs, key=lambda run: run.malicious)}
+    for run in most.values():
+        check_rule(run, federation)
+    for run in runs:
+        dry_run(make_context(run, federation))
+    for run in most.values():
+        check_numbers(run.experiment, run.defence, federation.model.num_parameters)
 
 
 def check_rule(run: RunConfig, federation: Federation) -> None:

@@ -11,11 +11,10 @@ from secure_fl.errors import require
 from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
-from secure_fl.settings.feasible import check_numbers
 from secure_fl.settings.schema import malicious_fractions
 from secure_fl.simulation.parties import open_nodes
 from secure_fl.simulation.prepare import prepare
-from secure_fl.simulation.rehearsal import check_rule, dry_run
+from secure_fl.simulation.rehearsal import rehearse
 from secure_fl.simulation.run import (
     Observe,
     ObserveModel,
@@ -23,7 +22,6 @@ from secure_fl.simulation.run import (
     RunConfig,
     RunResult,
     corruptions,
-    make_context,
 )
 from secure_fl.simulation.secret import RunSecret
 from secure_fl.simulation.steps import RunSteps
@@ -50,9 +48,7 @@ def opened(
         SecureFLError: a rule or an attack that cannot work here, a folder that exists.
     """
     experiment, defence = config.experiment, config.defence
-    check_rule(config, federation)
-    dry_run(make_context(config, federation))
-    check_numbers(experiment, defence, federation.model.num_parameters)
+    rehearse([config], federation)
     with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "run" if folder is None else Path(folder)
         require(not target.exists(), "folder", "one that does not exist yet", str(target))

@@ -36,8 +36,14 @@ from attacks import Attack, attack
 @attack
 @dataclass(frozen=True)
 class Mimic(Attack):
-    """Repeat the first honest update."""
+    """Repeat the first honest update, and praise it."""
     knowledge = "omniscient"
+
+    def dishonest(self, validators):
+        return validators
+
+    def testify(self, measured, seat):
+        return measured._replace(accuracy=1.0)
 
     def craft(self, honest, own, view):
         return honest[:1].repeat(len(own), 1)

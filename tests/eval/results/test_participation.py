@@ -115,7 +115,8 @@ def test_a_cell_that_failed_is_run_again_and_the_others_were_not_ended(
     grid.run_job(config, federation, tmp_path / "run", Silent())
     failed = grid.failures(tmp_path / "run")
     assert [each["cell"] for each in failed] == ["fedavg--Flaky", "robust--Flaky"]
-    assert failed[0]["reason"] == "KeyError: 'out of luck'"
+    place = "attack Flaky(), in craft (flaky_attack_module.py, line 14)"
+    assert failed[0]["reason"] == f"{place}: KeyError: 'out of luck'"
     assert "in craft" in failed[0]["traceback"]
     assert len(list((tmp_path / "run" / "cells").iterdir())) == 4
     found = audit_run(tmp_path / "run", measures=False, allow=[name])

@@ -156,6 +156,45 @@ def test_a_forged_request_ends_the_dealer_and_names_the_field(
     peer.close()
 
 
+WIRES = {"kind": "input", "first": 1, "shape": [18, 2, 1]}
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"kind": "rows", "first": 3, "number": 0, "rows": [5]},
+        {"kind": "rows", "first": 3, "number": 1, "rows": [2]},
+        {"kind": "bits", "number": 1, "columns": 3, "index": [18]},
+        {"kind": "bits", "number": 1, "columns": 1 << 20, "index": [0]},
+        {"kind": "bits", "number": 0, "columns": 3, "index": [0]},
+        {"kind": "norms", "number": 1},
+        {"kind": "gram", "number": 1},
+        {"kind": "row_dot", "number": 1},
+        {"kind": "row_scale", "number": 1},
+        {"kind": "combine", "number": 1, "count": 2},
+        {"kind": "mux", "number": 1, "mask": 1},
+        {"kind": "mux", "number": 0, "mask": 0},
+        {"kind": "circuit", "first": 3, "name": "negative", "inputs": [0, 1], "width": 1}
+        | {"params": {}},
+    ],
+    ids=lambda each: "-".join(str(value) for value in each.values()),
+)
+def test_sizes_that_do_not_fit_the_masks_that_are_kept_are_refused_by_name(
+    request_: dict[str, Any],
+) -> None:
+    ours, theirs = socket.socketpair()
+    node, peer = Channel(ours, "dealer"), Channel(theirs, "node 0")
+    streams = [Stream(os.urandom(KEY_BYTES)) for _ in range(2)]
+    dealer = Dealer(streams, lambda value: None)
+    for each in (MASK, WIRES, request_, {"kind": "stop"}):
+        node.send(each)
+    said = f"node 0 asked for a correlation {request_['kind']} whose sizes do not fit each other"
+    with pytest.raises(NodeFailure, match=said):
+        serve(dealer, peer)
+    node.close()
+    peer.close()
+
+
 def test_what_nodes_ask_for_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The counterpart: requests of a rule that takes nearly every kind."""
     from tests.support.inside import play
