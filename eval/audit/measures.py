@@ -30,6 +30,7 @@ from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.attacked_validators import liars, with_public_rows
 from secure_fl.simulation.attackers import Attackers
 from secure_fl.simulation.folder import model_path, read_model
+from secure_fl.simulation.labels import label_of
 from secure_fl.simulation.parties import make_server, make_validators
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.round import measured, model_hash
@@ -161,7 +162,8 @@ def measure_cell(
     clean = None if cell.run.clean else run / "cells" / cell.clean
     attack = cell_row.permitted_attack(cell.run)
     unknown = attack is None
-    judge = Judge(federation, attack or Attack(), None if unknown else clean)
+    label = label_of(cell.run.attack.target_label, federation.data)
+    judge = Judge(federation, attack or Attack(), None if unknown else clean, label)
     if records.rounds[0]["model_sha256"] != model_hash(federation.initial):
         fault = "is not the model that the seed gives"
         yield Finding(f"{records.place}/models/round-000.npy", fault)

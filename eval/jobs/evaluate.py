@@ -20,6 +20,7 @@ from attacks.memory import Memory
 from eval import metrics
 from secure_fl.federation import Federation
 from secure_fl.simulation.folder import model_path, read_model
+from secure_fl.simulation.labels import seen
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Judge:
         federation: data and model.
         attack: the attack of the cell, `none` included.
         clean: folder of the same defence's clean cell; None for the clean cell itself.
+        label: that the attack is after, of rows with several: success is measured on it.
     """
 
     federation: Federation
     attack: Attack
     clean: Path | None = None
+    label: int | None = None
 
     def calibration(self, model: torch.Tensor) -> metrics.Calibration | metrics.LabelThresholds:
         """How the model is calibrated; fitted on the root rows alone."""
@@ -115,16 +118,18 @@ class Judge:
         """Attack success over a clean model, both float (d,); None without an attack.
 
         Both are shown the same trigger: that of an attack which remembers `memory`. Of rows with
-        several labels each answer is a case.
+        several labels each answer is a case, or that on the label which the attack is after.
         """
-        test = self.federation.data.test
+        test = seen(self.federation.data.test, self.label)
+        own = slice(None) if self.label is None else (slice(None), self.label)
+        attacked, before = (self.predictions(each, memory)[own] for each in (model, clean))
         cases = getattr(self.attack, "cases", None)  # of an attack that is after some cases alone
         chosen = slice(None) if cases is None else cases(test.x, test.y)
         return metrics.attack_success(
             self.attack.objective,
             test.y[chosen].flatten(),
-            self.predictions(model, memory)[chosen].ravel(),
-            self.predictions(clean, memory)[chosen].ravel(),
+            attacked[chosen].ravel(),
+            before[chosen].ravel(),
             source_class=getattr(self.attack, "source_class", None),
             target_class=getattr(self.attack, "target_class", None),
         )

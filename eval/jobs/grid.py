@@ -31,6 +31,7 @@ from secure_fl.federation import Federation
 from secure_fl.files import write_json
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.folder import writing_cell
+from secure_fl.simulation.labels import label_of
 from secure_fl.simulation.parties import minimum_hospitals, open_nodes, signs
 from secure_fl.simulation.run import RunConfig, corruptions
 from secure_fl.simulation.secret import RunSecret
@@ -178,7 +179,9 @@ def run_cell(
     clean = None if cell.run.clean else folder / "cells" / cell.clean
     if clean is not None and not clean.exists():
         raise InputError(f"{cell.clean}, whose rates it is compared with, failed")
-    judge = Judge(federation, cell.run.attack.build(cell.run.experiment.extensions), clean)
+    attack = cell.run.attack
+    label = label_of(attack.target_label, federation.data)
+    judge = Judge(federation, attack.build(cell.run.experiment.extensions), clean, label)
     result = run_rounds(
         cell.run,
         federation,

@@ -22,6 +22,7 @@ from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.objects import experiment, one_cell
 from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
+from secure_fl.simulation.labels import label_of
 from secure_fl.simulation.run import Observe, ObserveModel, Report, RunConfig, RunResult
 from secure_fl.simulation.single import opened, run_settings
 from secure_fl.simulation.steps import RunSteps
@@ -159,7 +160,9 @@ class Planned:
 
     def judge(self, federation: Federation) -> Judge:
         """Measures the run's models."""
-        return Judge(federation, self.config.attack.build(self.config.experiment.extensions))
+        attack = self.config.attack
+        label = label_of(attack.target_label, federation.data)
+        return Judge(federation, attack.build(self.config.experiment.extensions), label=label)
 
     def measure(
         self, federation: Federation, clean: torch.Tensor | None

@@ -81,6 +81,9 @@ class AttackConfig:
         schedule: in which rounds it acts.
         members: which hospitals are malicious: `fixed`, drawn once; `each_round`, drawn anew in
             each round; `most_data`, those with most rows.
+        target_label: name of the label that it is after, of data whose rows have several: it sees
+            and changes that one alone, as classes 0 and 1, and is measured on it; null: rows have
+            one class, or it changes none.
         mixture: further attacks, each with its share of the malicious hospitals; this one has the
             rest, and its success is the one that is measured.
     """
@@ -90,6 +93,7 @@ class AttackConfig:
     overstate: bool = False
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     members: str = "fixed"
+    target_label: str | None = None
     mixture: list[CompanionConfig] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -125,7 +129,7 @@ class AttackConfig:
     def identity(self) -> dict[str, Any]:
         """The settings as a run's hash takes them: what came later counts where it is used."""
         own, plain = asdict(self), asdict(AttackConfig())
-        later = ("schedule", "members", "mixture")
+        later = ("schedule", "members", "target_label", "mixture")
         return {k: v for k, v in own.items() if k not in later or v != plain[k]}
 
     def parts(self, extensions: Extensions = NONE) -> list[tuple[attacks.Attack, Schedule, float]]:

@@ -21,6 +21,7 @@ from secure_fl.hospital.steps import StepHook
 from secure_fl.simulation.cheating_hospital import CheatingHospital
 from secure_fl.simulation.hooks import hook
 from secure_fl.simulation.knowledge import Scene, facts
+from secure_fl.simulation.labels import classes_of, label_of, put_back, seen
 
 # Branches of the attackers' randomness, beside those of poisoning and crafting.
 _BEGIN, _TRAIN, _BREAK, _ENCODE = range(4)
@@ -104,37 +105,47 @@ def view_of(
         outside: seats whose updates it simulates first; default: all others that take part.
     """
     context = scene.context
+    data = context.federation.data
+    label = label_of(context.attackers.label, data)
     if outside is None:
         outside = [seat for seat in scene.active if seat not in acting.seats]
-    clean = context.federation.data.hospitals
+    clean = [seen(data.hospitals[seat], label) for seat in acting.seats]
     return AttackView(
         round=scene.number - 1,
         num_hospitals=len(scene.active),
         num_malicious=len(acting.seats),
         rng=rng,
         clip_norm=context.config.privacy.clip_norm,
-        classes=context.federation.data.classes,
+        classes=classes_of(data, label),
         members=acting.seats,
         memory=acting.memory,
-        rows=tuple((clean[seat].x, clean[seat].y) for seat in acting.seats),
+        rows=tuple((own.x, own.y) for own in clean),
         attack=type(acting.attack).__name__,
         facts=told(knowledge_of(acting.attack.knowledge), facts(scene, outside, acting.seats)),
     )
 
 
-def poisoned(attack: Attack, split: Split, view: AttackView) -> Split:
+def poisoned(attack: Attack, split: Split, view: AttackView, label: int | None = None) -> Split:
     """One member's rows as the attack has it train on.
+
+    Args:
+        attack: that poisons them.
+        split: clean.
+        view: of the member.
+        label: that the attack is after, of rows with several; the others stay as they are.
 
     Raises:
         ConfigError: the attack's parameters do not fit the data.
     """
+    own = seen(split, label)
     try:
         with hook(attack, "poison"):
-            return Split(*attack.poison(split.x, split.y, view))
+            changed = Split(*attack.poison(own.x, own.y, view))
     except SecureFLError:
         raise
     except ValueError as error:
         raise ConfigError(f"attack {attack}: {error}") from error
+    return put_back(changed, split, label)
 
 
 def poisoned_once(
@@ -143,6 +154,7 @@ def poisoned_once(
     seats: Sequence[int],
     seed: int,
     clip_norm: float | None,
+    label: int | None = None,
 ) -> dict[int, Split]:
     """Rows of an attack's members that stay as they are in all rounds, by seat.
 
@@ -152,9 +164,10 @@ def poisoned_once(
         seats: the members, ascending.
         seed: of the run.
         clip_norm: see `AttackView`.
+        label: see `poisoned`.
     """
     splits = federation.data.hospitals
-    rows = tuple((splits[seat].x, splits[seat].y) for seat in seats)
+    rows = tuple((own.x, own.y) for own in (seen(splits[seat], label) for seat in seats))
     return {
         seat: poisoned(
             attack,
@@ -165,12 +178,13 @@ def poisoned_once(
                 num_malicious=len(seats),
                 rng=seeds.torch_generator(seed, "poison", seat),
                 clip_norm=clip_norm,
-                classes=federation.data.classes,
+                classes=classes_of(federation.data, label),
                 members=tuple(seats),
                 rank=rank,
                 rows=rows,
                 attack=type(attack).__name__,
             ),
+            label,
         )
         for rank, seat in enumerate(seats)
     }
@@ -180,6 +194,7 @@ def training_rows(scene: Scene, acting: Sequence[Acting]) -> list[Split]:
     """Rows that every hospital trains on in a round."""
     context = scene.context
     clean, splits = context.federation.data.hospitals, list(context.splits)
+    label = label_of(context.attackers.label, context.federation.data)
     at_work = {seat for part in acting for seat in part.seats}
     for seat in context.malicious:
         if seat not in at_work:
@@ -191,10 +206,10 @@ def training_rows(scene: Scene, acting: Sequence[Acting]) -> list[Split]:
             for rank, seat in enumerate(part.seats):
                 rng = seeds.torch_generator(context.config.seed, "poison", seat, scene.number)
                 view = replace(view_of(scene, part, rng), rank=rank)
-                splits[seat] = poisoned(part.attack, clean[seat], view)
+                splits[seat] = poisoned(part.attack, clean[seat], view, label)
         elif context.attackers.moving:
             seed, bound = context.config.seed, context.config.privacy.clip_norm
-            once = poisoned_once(part.attack, context.federation, part.seats, seed, bound)
+            once = poisoned_once(part.attack, context.federation, part.seats, seed, bound, label)
             for seat, split in once.items():
                 splits[seat] = split
     return splits

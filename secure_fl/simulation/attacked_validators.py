@@ -14,11 +14,13 @@ from attacks.base import Testimony, overrides
 from ledger.protocol.roles import ValidatorKey
 from secure_fl import seeds
 from secure_fl.data import Split
+from secure_fl.data.dataset import FederatedData
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.server.validation import Validator, Verdict
 from secure_fl.simulation.attackers import Attackers
 from secure_fl.simulation.hooks import hook
+from secure_fl.simulation.labels import classes_of, label_of, put_back, seen
 
 
 class Liar(NamedTuple):
@@ -74,13 +76,14 @@ def with_public_rows(federation: Federation, attackers: Attackers) -> Federation
         InputError: the attack returned rows that do not fit.
     """
     data = federation.data
+    label = label_of(attackers.label, data)
     for index, part in enumerate(attackers.parts if attackers.count else ()):
         attack = part.attack
         if not overrides(attack, "poison_public"):
             continue
         share = attack.dishonest(len(data.validators)) / len(data.validators)
         root, holdout = (
-            _poisoned(attack, split, share, attackers.seed, (index, half), data.classes)
+            _poisoned(attack, split, share, attackers.seed, (index, half), label, data)
             for half, split in enumerate((data.root, data.holdout))
         )
         data = replace(data, root=root, holdout=holdout)
@@ -88,7 +91,13 @@ def with_public_rows(federation: Federation, attackers: Attackers) -> Federation
 
 
 def _poisoned(
-    attack: Attack, split: Split, share: float, seed: int, place: Sequence[int], classes: int
+    attack: Attack,
+    split: Split,
+    share: float,
+    seed: int,
+    place: Sequence[int],
+    label: int | None,
+    data: FederatedData,
 ) -> Split:
     count = round(share * len(split))
     if not count:
@@ -100,16 +109,18 @@ def _poisoned(
         num_hospitals=1,
         num_malicious=1,
         rng=rng,
-        classes=classes,
+        classes=classes_of(data, label),
         attack=type(attack).__name__,
     )
+    before = Split(split.x[rows], split.y[rows])
+    own = seen(before, label)
     with hook(attack, "poison_public"):
-        given_x, given_y = attack.poison_public(split.x[rows], split.y[rows], view)
-    if given_x.shape != split.x[rows].shape or given_y.shape != split.y[rows].shape:
+        given = Split(*attack.poison_public(own.x, own.y, view))
+    if given.x.shape != own.x.shape or given.y.shape != own.y.shape:
         raise InputError(
-            f"attack {attack} must return public rows of shape {tuple(split.x[rows].shape)} with a "
-            f"label each; got {tuple(given_x.shape)} and {tuple(given_y.shape)}"
+            f"attack {attack} must return public rows of shape {tuple(own.x.shape)} with a "
+            f"label each; got {tuple(given.x.shape)} and {tuple(given.y.shape)}"
         )
     x, y = split.x.clone(), split.y.clone()
-    x[rows], y[rows] = given_x, given_y
+    x[rows], y[rows] = given.x, put_back(given, before, label).y
     return Split(x, y)

@@ -40,6 +40,7 @@ class Attackers:
         seed: of the run.
         rounds: that are planned.
         moving: whether other seats are drawn in each round.
+        label: name of the label that they are after, where rows have several.
     """
 
     parts: tuple[Part, ...]
@@ -48,6 +49,7 @@ class Attackers:
     seed: int
     rounds: int
     moving: bool = False
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if not self.count:

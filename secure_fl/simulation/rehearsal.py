@@ -21,6 +21,7 @@ from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
 from secure_fl.simulation.context import RunContext, State
 from secure_fl.simulation.hooks import HookFailed
+from secure_fl.simulation.labels import classes_of, label_of
 from secure_fl.simulation.parties import make_server, minimum_hospitals
 from secure_fl.simulation.round import scene_of
 from secure_fl.simulation.run import RunConfig, make_context
@@ -81,10 +82,11 @@ def dry_run(context: RunContext) -> None:
     """
     check_device(context.options.device)
     attackers = context.attackers
+    label = label_of(attackers.label, context.federation.data)
     if context.federation.data.multilabel:
         _check_labels(context)
     for part in attackers.parts:
-        _check_classes(context, part.attack)
+        _check_classes(part.attack, classes_of(context.federation.data, label))
         signs = context.defence.backend == "mpc" and context.defence.ledger
         breaks = overrides(part.attack, "misbehave") or overrides(part.attack, "corrupt")
         if breaks and attackers.count and not signs:
@@ -121,23 +123,29 @@ def _check_labels(context: RunContext) -> None:
             f"defence {context.defence.name!r} has validation: gate, which balances classes: it "
             "does not take data with several labels a row"
         )
+    named = context.attackers.label is not None
     for part in context.attackers.parts:
-        asks = [hook for hook in _ASKING if overrides(part.attack, hook)]
-        asks += [fact for fact in knowledge_of(part.attack.knowledge) if fact in _TELLING]
-        if part.attack.objective not in ("none", "untargeted") or asks:
+        if any(fact in _TELLING for fact in knowledge_of(part.attack.knowledge)):
             raise ConfigError(
-                f"attack {part.attack} changes or reads rows by their class: it does not take data "
-                "with several labels a row; attacks on updates alone do"
+                f"attack {part.attack} reads the network or rows by their class: it does not take "
+                "data with several labels a row"
+            )
+        asks = any(overrides(part.attack, hook) for hook in _ASKING)
+        if (asks or part.attack.objective not in ("none", "untargeted")) and not named:
+            raise ConfigError(
+                f"attack {part.attack} changes rows by their class: data with several labels a row "
+                "need attack.target_label, one of "
+                f"{', '.join(context.federation.data.class_names)}"
             )
 
 
-def _check_classes(context: RunContext, attack: Attack) -> None:
-    classes = range(context.federation.data.classes)
+def _check_classes(attack: Attack, count: int) -> None:
+    classes = range(count)
     for key in ("source_class", "target_class"):
         value = getattr(attack, key, None)
         if value is not None and value not in classes:
             raise ConfigError(
-                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the data"
+                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the rows"
             )
 
 

@@ -33,6 +33,7 @@ from secure_fl.simulation.attacked_validators import liars
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
 from secure_fl.simulation.context import RunContext
 from secure_fl.simulation.frame import rounds_frame
+from secure_fl.simulation.labels import label_of
 from secure_fl.simulation.parties import make_hospitals, make_validators, signs
 from secure_fl.simulation.secret import CellSecrets
 
@@ -154,7 +155,10 @@ def _attackers(run: RunConfig, rows: Sequence[int] | None, parts: tuple[Part, ..
     hospitals = experiment.data.hospitals
     order = seat_order(experiment.seed, hospitals, attack.members, rows)
     moving = attack.members == "each_round"
-    return Attackers(parts, order, run.malicious, experiment.seed, experiment.rounds, moving)
+    planned = experiment.rounds
+    return Attackers(
+        parts, order, run.malicious, experiment.seed, planned, moving, attack.target_label
+    )
 
 
 def corruptions(run: RunConfig) -> tuple[Fault, ...]:
@@ -190,7 +194,8 @@ def poisoned_splits(
         return result
     for part, seats in zip(attackers.parts, attackers.members(1), strict=True):
         if overrides(part.attack, "poison") and not part.attack.every_round:
-            rows = poisoned_once(part.attack, federation, seats, attackers.seed, clip_norm)
+            label = label_of(attackers.label, federation.data)
+            rows = poisoned_once(part.attack, federation, seats, attackers.seed, clip_norm, label)
             for seat, split in rows.items():
                 result[seat] = split
     return result

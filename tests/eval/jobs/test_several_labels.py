@@ -9,6 +9,8 @@ import pytest
 import torch
 from sklearn import metrics as sk
 
+import secure_fl
+from attacks import Attack, AttackView, load
 from eval.audit.run import audit_run
 from eval.bench.privacy import Plan, leaks
 from eval.figures.parties import who_holds_what
@@ -17,7 +19,7 @@ from eval.jobs.evaluate import Judge
 from eval.jobs.progress import Silent
 from eval.metrics import calibrate_labels, label_quality
 from eval.results.records import load_run
-from secure_fl import data
+from secure_fl import data, seeds
 from secure_fl.data.partition import split_rows, strata
 from secure_fl.data.sets.chestxray14 import FINDINGS
 from secure_fl.errors import ConfigError, InputError
@@ -29,6 +31,7 @@ from secure_fl.settings.config import load_config
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.folder import read_model
 from secure_fl.simulation.prepare import prepare
+from secure_fl.simulation.run import RunConfig, make_context
 from tests.support.cxr_files import write_findings
 
 SETTINGS = (
@@ -126,9 +129,32 @@ def test_validators_measure_all_labels(job: Job) -> None:
 
 def test_what_asks_for_one_class_is_refused_by_name(job: Job, files: Path) -> None:
     several = "several labels a row"
-    for attack in ("backdoor", "label_flip_all"):
-        with pytest.raises(ConfigError, match=rf"attack \w+\(.* {several}"):
-            starting.check_job(config(files, f"attacks=[{attack}]"), job[2])
+    for attack, label, words in (
+        ("backdoor", "null", r"attack Backdoor\(.* need attack.target_label, one of Atelectasis, "),
+        ("label_flip_all", "null", "need attack.target_label"),
+        (
+            "backdoor",
+            "Herni",
+            r"attack.target_label must be one of .*'Herni' \(did you mean Hernia",
+        ),
+        ("a3fl", "Hernia", rf"attack A3fl\(.* reads the network .* {several}"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            starting.check_job(
+                config(files, f"attack={attack}", f"attack.target_label={label}"), job[2]
+            )
+    with pytest.raises(ConfigError, match=r"target_class must be from 0 to 1"):
+        starting.check_job(
+            config(
+                files,
+                *("attack=backdoor", "attack.target_label=Hernia", "attack.params.target_class=2"),
+            ),
+            job[2],
+        )
+    with pytest.raises(
+        ConfigError, match=r"attack.target_label must be null for data of one class"
+    ):
+        secure_fl.run(["data=digits", "attack=label_flip", "attack.target_label=3", "rounds=1"])
     with pytest.raises(ConfigError, match=rf"defence '\w+' has validation: gate.* {several}"):
         starting.check_job(config(files, "defences=[guarded]"), job[2])
     with pytest.raises(ConfigError, match=rf"data.balance must be false .* {several}"):
@@ -147,6 +173,62 @@ def test_what_asks_for_one_class_is_refused_by_name(job: Job, files: Path) -> No
                 files, "data.rows=30", "data.minimum_rows=1", "data.validators=1", "ledger.quorum=1"
             )
         )
+
+
+@pytest.mark.parametrize(
+    "attack", ["label_flip", "label_flip_all", "backdoor", "dba", "sybil", "model_replacement"]
+)
+def test_an_attack_on_one_label_changes_that_label_alone(
+    attack: str, job: Job, files: Path
+) -> None:
+    """Held to the same attack on the same rows with that label as their class."""
+    federation, place = job[2], FINDINGS.index("Edema")
+    settings = config(files, f"attack={attack}", "attack.target_label=Edema", "defence=fedavg")
+    run = RunConfig(settings, settings.defences[0], settings.attacks[0], 0.34)
+    context = make_context(run, federation)
+    (seat,) = context.malicious
+    clean, made = federation.data.hospitals[seat], context.splits[seat]
+    view = AttackView(
+        round=0,
+        num_hospitals=3,
+        num_malicious=1,
+        rng=seeds.torch_generator(settings.seed, "poison", seat),
+        clip_norm=settings.privacy.clip_norm,
+        classes=2,
+        members=(seat,),
+        rows=((clean.x, clean.y[:, place]),),
+    )
+    x, y = load(attack).poison(clean.x, clean.y[:, place], view)
+    assert torch.equal(made.x, x)
+    assert torch.equal(made.y[:, place], y)
+    assert not torch.equal(y, clean.y[:, place])
+    others = [label for label in range(14) if label != place]
+    assert torch.equal(made.y[:, others], clean.y[:, others])
+
+
+def test_success_is_measured_on_the_label_and_the_audit_measures_it_again(
+    files: Path, tmp_path: Path
+) -> None:
+    flip, door = "{name: label_flip, target_label: Edema}", "{name: backdoor, target_label: Mass}"
+    quick = ("defences=[fedavg]", "rounds=1", "train.epochs=2")
+    settings = config(files, f"attacks=[{flip}, {door}]", *quick)
+    folder = tmp_path / "run"
+    federation = starting.start_job(settings, folder, ["secure-fl", "run"])
+    grid.run_job(settings, federation, folder, Silent())
+    assert grid.failures(folder) == []
+    test, judge = federation.data.test, Judge(federation, Attack())
+    for name, label, truth, answer in (("label_flip", "Edema", 1, 0), ("backdoor", "Mass", 0, 1)):
+        x = test.x if name == "label_flip" else load("backdoor").trigger(test.x)
+        (row,) = (each for each in load_run(folder).rows if each["attack"] == name)
+        column = FINDINGS.index(label)
+        for key, cell in (("raw", name), ("base", "none")):
+            model = read_model(folder / "cells" / f"fedavg--{cell}" / "models" / "final.npy")
+            named = judge.calibration(model).predict(federation.logits(model, x))[:, column]
+            share = np.mean(named[test.y[:, column].numpy() == truth] == answer)
+            assert row[f"attack_success_{key}"] == pytest.approx(share)
+    report = audit_run(folder, data=files, processes=1)
+    assert report.findings == []
+    assert [each.what for each in report.unchecked] == ["pages and figures"]
 
 
 def test_the_official_split_decides_who_tests(files: Path) -> None:

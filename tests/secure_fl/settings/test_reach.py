@@ -102,6 +102,7 @@ TOLD = {
     "attack.schedule.every": 2,
     "attack.schedule.probability": 0.5,
     "attack.members": "most_data",
+    "attack.target_label": "Hernia",
     "attack.mixture": [
         {"name": "ipm", "share": 0.5, "params": {"epsilon": 1.0}, "schedule": SCHEDULE}
     ],
