@@ -8,6 +8,8 @@ from pathlib import Path
 
 from eval.cli.console import shown
 
+# Characters to a line where nobody says how wide the console is.
+WIDTH = 110
 HELP = """\
 examples:
   secure-fl paper --quick --out runs/paper-quick
@@ -15,10 +17,10 @@ examples:
   secure-fl paper --only defence --tasks support2-200 digits-50 --seeds 5 --out runs/defence
   secure-fl paper rounds=50 --only table2 fig4 --data support2 digits --out runs/paper-50
 
-The folder then holds paper.html, paper.md, paper.tex, figures and table2.json. The same command, or
-one with more parts, data sets or seeds, goes on where it was interrupted. Methods under MPC run in
-the clear with the integers of MPC, which give the same result to the last bit; --mpc runs them as
-they are deployed. Table 3 always does.
+Tables are printed in short. The folder then holds paper.html, paper.md, paper.tex, figures and
+rows as JSON. The same command, or one with more parts, data sets or seeds, goes on where it was
+interrupted, cell by cell. Methods under MPC run in the clear with the integers of MPC, which give
+the same result to the last bit; --mpc runs them as they are deployed. Table 3 always does.
 """
 
 
@@ -61,12 +63,15 @@ def command(options: argparse.Namespace) -> int:
         InputError: a number that cannot be, a folder of something else.
         ConfigError: settings that do not fit.
     """
+    from rich.console import Console
+
     from eval.jobs.progress import GroupLines
     from eval.jobs.starting import command_line
     from eval.paper.cells import plan_parts, run_parts
     from eval.paper.goals import chosen_tasks
     from eval.paper.page import Made, write_paper
     from eval.paper.parts import PARTS, QUICK, chosen
+    from eval.tables import console_sheets
     from secure_fl.errors import require
 
     count = options.seeds if options.seeds is not None else 1 if options.quick else 5
@@ -87,7 +92,12 @@ def command(options: argparse.Namespace) -> int:
     wanted = plan_parts(parts, options.data, seeds, settings, options.mpc, tasks, options.quick)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = run_parts(wanted, options.out, options.jobs, GroupLines(("task",)))
-    made = Made(options.data, seeds, settings, options.mpc, shlex.join(command_line()))
-    page = write_paper(options.out, parts, rows, made)
+    typed = shlex.join(command_line())
+    made = Made(options.data, seeds, settings, options.mpc, typed, tasks)
+    page, tables = write_paper(options.out, parts, rows, made)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(console_sheets(tables), crop=False)
     print(f"page: {shown(page)}")
     return 0

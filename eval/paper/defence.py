@@ -3,10 +3,11 @@ that is asked. They are made from rows as `defence.json` has them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from eval.paper.goals import FOUND_PRECISION, FOUND_RECALL, TASKS, Goal
+from eval.paper.goals import FOUND_PRECISION, FOUND_RECALL, MOST_HONEST, TASKS, Goal
 from eval.paper.judging import (
+    STANDINGS,
     Case,
     cases,
     criteria,
@@ -24,14 +25,31 @@ from eval.tables.sheet import DASH, Sheet, decimals, percent
 GAIN_NOTE = (
     "Gain: federated gain retained, (AUC - AUC of root only) / (AUC of FedAvg without attack - "
     "AUC of root only), of seeds in which FedAvg gains at least a point; mean, and in brackets the "
-    "lowest seed. Success: attack success over the clean model of the same method and seed, in "
-    "points; mean, and in brackets the worst seed."
+    "lowest seed."
+)
+SUCCESS_NOTE = (
+    "Success: attack success over the clean model of the same method and seed, in points; mean, "
+    "and in brackets the worst seed."
+)
+STANDING_NOTE = (
+    "Found: the malicious hospitals are named with precision and recall that reach their goals; "
+    "contained: success keeps to its goals, in the mean and in every seed."
 )
 
 
 def overall_sheets(rows: Sequence[Row]) -> list[Sheet]:
-    """A sheet a method with a line a task: its figures farthest from the goals, what is missed."""
-    return [_overall(rows, name, label) for name, label in methods(rows).items()]
+    """Sheets of each method with a line a task: gain, success and names at the attack that is
+    farthest from the goal, what is missed, and which attacks are found or contained."""
+    made = []
+    for name, label in methods(rows).items():
+        tasks = distinct([row for row in rows if row["method"] == name], "task")
+        own = {task: [row for row in rows if row["task"] == task] for task in tasks}
+        made.append(_gains(own, name, f"{label}, {_seeds(rows)}"))
+        if any(row["method"] == name and row["attack"] != NO_ATTACK for row in rows):
+            made.append(_successes(own, name, f"{label}, {_seeds(rows)}"))
+            made.append(_standings(own, name, label))
+        made.append(_missed(own, name, label))
+    return made
 
 
 def task_sheets(rows: Sequence[Row]) -> list[Sheet]:
@@ -68,10 +86,10 @@ def attack_sheet(label: str, found: Sequence[Case], goal: Goal) -> Sheet:
         f"{label}, attack by attack",
         [*header, "Precision", "Recall", "Honest named", "Attackers"],
         body,
-        f"{GAIN_NOTE} Precision, recall, honest named: of hospital-rounds, means over seeds and "
-        "shares. Attackers are found where precision and recall reach their goals, contained where "
-        "success keeps to its own in the mean and in every seed; two verdicts: of the smaller and "
-        "of the larger share.",
+        f"{GAIN_NOTE} {SUCCESS_NOTE} Precision, recall, honest named: of hospital-rounds, means "
+        f"over seeds and shares. {STANDING_NOTE} Two verdicts: of the smaller and of the larger "
+        "share.",
+        words=("Attackers",),
     )
 
 
@@ -89,43 +107,80 @@ def _asked(
         f"{label} against its goals, {_seeds(rows)}",
         ["Measure", "Measured", "Under", "Goal", "Missed by"],
         body,
-        f"{GAIN_NOTE} {told} of {_seeds(rows)} told a gain; the root has {size:.0f} rows in the "
-        "mean. Under: the attack that is farthest from the goal, or least within it.",
+        f"{GAIN_NOTE} {SUCCESS_NOTE} {told} of {_seeds(rows)} told a gain; the root has "
+        f"{size:.0f} rows in the mean. Under: the attack that is farthest from the goal, or "
+        "least within it.",
+        words=("Under",),
     )
 
 
-def _overall(rows: Sequence[Row], method: str, label: str) -> Sheet:
-    own = [row for row in rows if row["method"] == method]
-    shares = sorted({row["malicious"] for row in own if row["attack"] != NO_ATTACK})
+def _gains(own: Mapping[str, Sequence[Row]], method: str, title: str) -> Sheet:
     body = []
-    for name in distinct(own, "task"):
-        task = TASKS[name]
-        here = [row for row in rows if row["task"] == name]
-        asked = criteria(cases(here, method), task.goal)
-        told = {each.short: each.told for each in asked}
-        limits = [task.goal.success.get(share) for share in shares]
-        most = " / ".join(DASH if each is None else f"{100 * each:g}" for each in limits)
-        missed = [f"{each.short} {each.missed}" for each in asked if each.missed]
-        body.append(
-            [
-                task.title,
-                *_aucs(here, method),
-                *(told["gain without attack"], told["gain"], f"≥ {task.goal.gain:g}"),
-                *(told.get(f"{100 * share:.0f} %", DASH) for share in shares),
-                *(told["any seed"], f"≤ {most} ({100 * task.goal.worst:g})"),
-                *(told["honest named"], told["found"], "; ".join(missed) or "nothing"),
-            ]
-        )
-    header = ["Task", "AUC: FedAvg", "method", "root only", "Gain: no attack", "lowest", "goal"]
-    header += [f"Success: {100 * share:.0f} %" for share in shares]
-    return Sheet(
-        f"{label} on all tasks, {_seeds(rows)}",
-        [*header, "any seed", "goal", "Honest named", "Found", "Missed"],
-        body,
-        f"{GAIN_NOTE} Lowest gain, success, honest named: of the attack that is farthest from the "
-        f"goal. Found: attacks, at each share, whose hospitals are named with precision of at "
-        f"least {FOUND_PRECISION:g} and recall of at least {FOUND_RECALL:g}.",
+    for name, rows in own.items():
+        calm, lowest, *_ = criteria(cases(rows, method), TASKS[name].goal)
+        size = average([row["root_rows"] for row in rows])
+        told = [calm.told, lowest.told, lowest.under, calm.goal]
+        body.append([TASKS[name].title, f"{size:.0f}", *_aucs(rows, method), *told])
+    header = ["Task", "Root rows", "AUC: FedAvg", "AUC: method", "AUC: root only"]
+    header += ["Gain: no attack", "Gain: lowest", "Under", "Goal"]
+    note = f"{GAIN_NOTE} Lowest gain: of the attack with the lowest mean."
+    return Sheet(f"{title}: federated gain", header, body, note, words=("Under",))
+
+
+def _successes(own: Mapping[str, Sequence[Row]], method: str, title: str) -> Sheet:
+    found = {name: cases(rows, method) for name, rows in own.items()}
+    shares = sorted({share for each in found.values() for share in shares_of(each)})
+    shorts = [*(f"{100 * share:.0f} %" for share in shares), "any seed"]
+    body = []
+    for name, each in found.items():
+        goal = TASKS[name].goal
+        told = {asked.short: asked.told for asked in criteria(each, goal)}
+        limits = [goal.success.get(share) for share in shares]
+        most = " / ".join(DASH if limit is None else f"{100 * limit:g}" for limit in limits)
+        line = [told.get(short, DASH) for short in shorts]
+        named = [told["honest named"], told["found"]]
+        body.append([TASKS[name].title, *line, f"≤ {most} ({100 * goal.worst:g})", *named])
+    header = ["Task", *(f"Success: {short}" for short in shorts), "Goal", "Honest named", "Found"]
+    note = (
+        f"{SUCCESS_NOTE} Each figure: of the attack that is farthest from the goal, or least "
+        f"within it. Honest named: goal ≤ {100 * MOST_HONEST:g}%. Found: attacks, at each share, "
+        f"whose hospitals are named with precision ≥ {FOUND_PRECISION:g} and recall ≥ "
+        f"{FOUND_RECALL:g}."
     )
+    return Sheet(f"{title}: attacks and attackers", header, body, note)
+
+
+def _missed(own: Mapping[str, Sequence[Row]], method: str, label: str) -> Sheet:
+    """What of the goals is missed, by how much and under which attack."""
+    body = []
+    for name, rows in own.items():
+        told = [
+            f"{each.short} {each.missed}" + (f" ({each.under})" if each.under != DASH else "")
+            for each in criteria(cases(rows, method), TASKS[name].goal)
+            if each.missed
+        ]
+        body.append([TASKS[name].title, "; ".join(told) or "nothing"])
+    return Sheet(f"{label}: goals missed", ["Task", "Missed"], body, words=("Missed",))
+
+
+def _standings(own: Mapping[str, Sequence[Row]], method: str, label: str) -> Sheet:
+    """Names of attacks by their standing, a line a task; of those that differ by share with it."""
+    body = []
+    for name, rows in own.items():
+        found = [case for case in cases(rows, method) if case.attack != NO_ATTACK]
+        told: dict[str, list[str]] = {words: [] for words in STANDINGS}
+        for attack in dict.fromkeys(case.attack for case in found):
+            here = [case for case in found if case.attack == attack]
+            words = [standing(case, TASKS[name].goal) for case in here]
+            if len(set(words)) == 1:
+                told[words[0]].append(attack_label(attack))
+                continue
+            for case, word in zip(here, words, strict=True):
+                told[word].append(case.name)
+        body.append([TASKS[name].title, *(", ".join(told[words]) or DASH for words in STANDINGS)])
+    named = tuple(words[0].upper() + words[1:] for words in STANDINGS)
+    title = f"{label}: attackers found, attacks contained"
+    return Sheet(title, ["Task", *named], body, STANDING_NOTE, words=named)
 
 
 def _aucs(rows: Sequence[Row], method: str) -> list[str]:

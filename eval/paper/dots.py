@@ -51,7 +51,7 @@ def attack_dots(rows: Sequence[Row], goal: Goal, title: str, dark: bool = False)
                 axes.set_title(f"{100 * share:.0f} % malicious", loc="left")
                 axes.set_xlabel("federated gain kept" if gain else "success over clean")
                 axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-                axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                axes.xaxis.set_major_formatter(PercentFormatter(1.0))
                 axes.set_yticks(range(len(attacks)), [attack_label(each) for each in attacks])
                 axes.set_ylim(len(attacks) - 0.4, -0.6)
         handles = [

@@ -12,6 +12,9 @@ from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average
 from eval.tables.sheet import DASH, percent, points
 
+# What an attack's hospitals and the attack itself can be.
+STANDINGS = ("found", "contained, not found", "found, not contained", "neither")
+
 
 class Case(NamedTuple):
     """One attack at one share of malicious hospitals: figures of the seeds that have them."""
@@ -100,14 +103,17 @@ def shares_of(found: Sequence[Case]) -> list[float]:
 
 
 def standing(case: Case, goal: Goal) -> str:
-    """Whether an attack's hospitals are found, and whether it is contained."""
+    """Whether an attack's hospitals are found, and whether it is contained: one of `STANDINGS`.
+
+    What has no limit in the mean, or no success, is held to the limit of any seed alone.
+    """
     limit, success = goal.limit(case.attack, case.share), average(case.success)
-    if limit is None or success is None:
-        return "found" if case.found else "not found"
-    contained = success <= limit and max(case.success) <= goal.worst_limit(case.attack)
+    contained = limit is None or success is None or success <= limit
+    contained &= max(case.success, default=0.0) <= goal.worst_limit(case.attack)
+    found, held, missed, neither = STANDINGS
     if case.found:
-        return "found" if contained else "found, not contained"
-    return "contained, not found" if contained else "neither"
+        return found if contained else missed
+    return held if contained else neither
 
 
 def gain_text(case: Case) -> str:

@@ -18,7 +18,7 @@ _ESCAPED = {
 
 def latex(sheet: Sheet) -> str:
     """A sheet as a `table` with title and note as its caption; `\\usepackage{booktabs}` needed."""
-    rule = "l" + "r" * (len(sheet.header) - 1)
+    rule = "l" + "".join("l" if name in sheet.words else "r" for name in sheet.header[1:])
     lines = [_line(sheet.header), "\\midrule", *map(_line, sheet.body)]
     caption = f"{escaped(sheet.title)}. {escaped(sheet.note)}".rstrip()
     return "\n".join(

@@ -16,6 +16,7 @@ from eval.paper.parts import PARTS
 from eval.paper.rows import Row, compared, judged, published
 from eval.paper.sections import SAYS, Section, sections
 from eval.report.pages import render_page
+from eval.tables.sheet import Sheet
 from eval.tables.summary import markdown_sheets
 from secure_fl.files import write_atomic, write_json
 from secure_fl.settings.config import load_config
@@ -33,6 +34,7 @@ class Made:
         settings: beyond the parts' own.
         mpc: whether the methods ran under MPC.
         command: as the user typed it.
+        tasks: of parts that show them.
     """
 
     data: Sequence[str]
@@ -40,12 +42,13 @@ class Made:
     settings: Sequence[str]
     mpc: bool
     command: str
+    tasks: Sequence[str] = ()
 
 
 def write_paper(
     folder: Path, parts: Sequence[str], rows: Mapping[str, Sequence[Row]], made: Made
-) -> Path:
-    """Write all into a folder; return the page's path.
+) -> tuple[Path, list[Sheet]]:
+    """Write all into a folder; return the page's path, and the tables in short.
 
     Args:
         folder: existing.
@@ -93,7 +96,17 @@ def write_paper(
         command=made.command,
     )
     write_atomic(folder / PAGE, page.encode())
-    return folder / PAGE
+    return folder / PAGE, [_short(each) for each in listed if _leads(each)]
+
+
+def _leads(section: Section) -> bool:
+    """Whether a section's first table tells it in short; that of all tasks is too wide for that."""
+    return bool(section.sheets) and (bool(section.heading) or not PARTS[section.part].tasks)
+
+
+def _short(section: Section) -> Sheet:
+    title = f"{PARTS[section.part].title.partition(':')[0]}. {section.sheets[0].title}"
+    return section.sheets[0]._replace(title=title, note="")
 
 
 def _sections(name: str, rows: Sequence[Row], made: Made) -> list[Section]:
@@ -148,5 +161,6 @@ def _facts(made: Made, parts: Sequence[str]) -> list[tuple[str, str]]:
     if not made.mpc and any(PARTS[name].tasks for name in parts):
         where += "; on the defence's tasks as floats and without a ledger"
     seeds = ", ".join(map(str, made.seeds))
-    told = [("Data", ", ".join(made.data)), ("Seeds", seeds), ("Methods under MPC ran", where)]
+    data = ", ".join([*made.data, *(f"task {task}" for task in made.tasks)])
+    told = [("Data", data), ("Seeds", seeds), ("Methods under MPC ran", where)]
     return [*told, *([("Settings", " ".join(made.settings))] if made.settings else [])]

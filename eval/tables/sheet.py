@@ -12,7 +12,8 @@ class Sheet(NamedTuple):
     """A table as text: the first column names the line, all others are numbers or a dash.
 
     `heat`, where given, has a number from 0 (good) to 1 (bad) for each cell after the first
-    column; HTML shades by it.
+    column; HTML shades by it. `words` names further columns that are texts: they stand on the left
+    and fold.
     """
 
     title: str
@@ -20,6 +21,7 @@ class Sheet(NamedTuple):
     body: list[list[str]]
     note: str = ""
     heat: Sequence[Sequence[float]] = ()
+    words: tuple[str, ...] = ()
 
 
 def percent(value: float | None) -> str:

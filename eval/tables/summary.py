@@ -69,13 +69,13 @@ def _rich(sheet: Sheet, words: int) -> list[RenderableType]:
     """Title, table and note; rich's own title and note would be as narrow as a narrow table."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for index, name in enumerate(sheet.header):
-        first = index < words
-        # On a narrow console headings fold, not numbers.
+        first, text = index < words, name in sheet.words
+        # On a narrow console headings and texts fold, not numbers.
         table.add_column(
             escape(name),
-            justify="left" if first else "right",
+            justify="left" if first or text else "right",
             no_wrap=first,
-            min_width=max((len(line[index]) for line in sheet.body), default=0),
+            min_width=0 if text else max((len(line[index]) for line in sheet.body), default=0),
             overflow="fold",
         )
     for line in sheet.body:
@@ -88,6 +88,7 @@ def _markdown(sheet: Sheet, words: int) -> str:
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(text.replace("|", "\\|") for text in cells) + " |"
 
-    rule = "|" + "---|" * words + "---:|" * (len(sheet.header) - words)
+    left = [index < words or name in sheet.words for index, name in enumerate(sheet.header)]
+    rule = "|" + "".join("---|" if each else "---:|" for each in left)
     parts = [f"**{sheet.title}**", "", line(sheet.header), rule, *map(line, sheet.body), ""]
     return "\n".join([*parts, sheet.note, ""] if sheet.note else parts)

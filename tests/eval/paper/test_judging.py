@@ -85,10 +85,12 @@ def test_tables_tell_each_task_and_each_attack() -> None:
             row("mine", "backdoor", 0.4, seed, attack_success=0.13, base_rate=0.1 - seed / 100)
             | {"gain_retained": gain, "detection_recall": 0.5, "honest_named": 0.1}
         )
-    (overall,) = overall_sheets(rows)
-    line = dict(zip(overall.header, overall.body[0], strict=False))
-    assert line["Success: 40 %"] == "+3.5 (4.0)"
-    assert overall.body[0][-1] == "honest named 8.0 points; found 1 of 1 not"
+    gains, successes, standings, missed = overall_sheets(rows)
+    assert gains.body[0][1:-4] == ["200", "0.860", "0.850", "–"]
+    assert gains.body[0][-4:] == [*["0.90 (0.90)"] * 2, "Backdoor, 40 %", "≥ 0.85"]
+    assert successes.body[0][1:] == ["+3.5 (4.0)", "+4.0", "≤ 4 (8)", "10.0%", "0 of 1"]
+    assert missed.body[0][-1] == "honest named 8.0 points (Backdoor, 40 %); found 1 of 1 not"
+    assert standings.body == [[TASKS["support2-200"].title, "–", "Backdoor", "–", "–"]]
     asked, attacks = task_sheets(rows)
     assert "1 of 2 seeds told a gain" in asked.note
     assert attacks.body[1] == [

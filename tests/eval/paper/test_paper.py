@@ -88,7 +88,9 @@ def test_the_same_command_runs_nothing_again_and_draws_the_same(
     assert run(folder, "--only", "table2", "--seeds", "1", "--first-seed", "1") == 0
     assert {path: path.stat().st_mtime_ns for path in (folder / "cells").rglob("*.json")} == before
     assert (folder / "table2.json").read_bytes() == table
-    assert "[5/5]" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "[5/5]" in printed
+    assert "Table 2. Clean accuracy and attack success beside the paper" in printed
 
 
 def test_tables_are_there_in_three_forms(folder: Path) -> None:
