@@ -3,9 +3,11 @@
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
+    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
 
-A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`.
+A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`, a single figure
+between `<!--NAME-->` and `<!--/-->`.
 """
 
 from __future__ import annotations
@@ -15,15 +17,22 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from eval.paper.cost import cost_sheets
+from eval.paper.passages import (
+    command_block,
+    defence_attacks,
+    defence_overall,
+    figures,
+    variants,
+)
 from eval.paper.records import (
-    PICTURED,
+    TABLES,
     Row,
     matrix,
     runs,
-    table2,
-    table3,
+    table,
     take_matrix,
     take_run,
     take_table,
@@ -41,6 +50,11 @@ from secure_fl.settings.config import load_defence
 
 DOCUMENTS = ("README.md", "docs/results.md", "docs/matrix.md")
 GUARDED = "guarded"
+# Where a reader's own results of each table's command go.
+PLACES = {"defence": "runs/defence", "layers": "runs/layers"} | dict.fromkeys(
+    ("table2", "table3"), "runs/paper"
+)
+T = TypeVar("T")
 # Runs beside the main job that its long table has as lines: after which method, under which words.
 BESIDE = (
     ("overstated", "the same, malicious hospitals overstate their rows"),
@@ -50,6 +64,7 @@ _MARKED = re.compile(
     r"(?P<begin><!-- (?P<name>[\w-]+):begin -->\n)(?P<body>.*?)(?P<end><!-- (?P=name):end -->)",
     re.S,
 )
+_INLINE = re.compile(r"(?P<begin><!--(?P<name>[\w-]+)-->)[^<]*(?P<end><!--/-->)")
 
 
 def rendered(root: Path) -> dict[str, str]:
@@ -58,16 +73,22 @@ def rendered(root: Path) -> dict[str, str]:
     Raises:
         InputError: data that are not there, or a marked place that no table is for.
     """
-    makers = tables(root)
+    makers, single = tables(root), figures(runs(root))
 
     def filled(found: re.Match[str]) -> str:
-        name = found["name"]
-        if name not in makers:
-            raise InputError(f"a marked place must be one of {', '.join(makers)}; got {name!r}")
-        return f"{found['begin']}{makers[name]()}{found['end']}"
+        return f"{found['begin']}{_known(makers, found['name'])()}{found['end']}"
+
+    def told(found: re.Match[str]) -> str:
+        return f"{found['begin']}{_known(single, found['name'])}{found['end']}"
 
     texts = {name: (root / name).read_text(encoding="utf-8") for name in DOCUMENTS}
-    return {name: _MARKED.sub(filled, text) for name, text in texts.items()}
+    return {name: _INLINE.sub(told, _MARKED.sub(filled, text)) for name, text in texts.items()}
+
+
+def _known(listed: Mapping[str, T], name: str) -> T:
+    if name not in listed:
+        raise InputError(f"a marked place must be one of {', '.join(listed)}; got {name!r}")
+    return listed[name]
 
 
 def tables(root: Path) -> dict[str, Callable[[], str]]:
@@ -79,15 +100,23 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
     kept = runs(root)
     attacks = list(dict.fromkeys(r["attack"] for r in kept["main"] if r["attack"] != NO_ATTACK))
     seeds = partial(_joined, kept)
-    return {
+    take = partial(table, root)
+    commands = {
+        f"{name}-command": partial(lambda name: command_block(take(name)[1], PLACES[name]), name)
+        for name in PLACES
+    }
+    return commands | {
         "main": lambda: _main(kept["main"], attacks),
         "main-long": lambda: _main_long(kept["main"], kept, attacks),
         "traffic": lambda: _traffic(kept["main"]),
         "guarded-seeds": lambda: _seeds(seeds("seeds")),
         "tuning": lambda: _tuning(seeds("seeds"), seeds("untuned")),
         "tuning-small": lambda: _tuning(seeds("small"), seeds("small-untuned")),
-        "table2": lambda: _table2(*table2(root)),
-        "table3": lambda: _table3(*table3(root)),
+        "table2": lambda: _table2(*take("table2")),
+        "table3": lambda: _table3(*take("table3")),
+        "defence": lambda: defence_overall(take("defence")[0]),
+        "defence-attacks": lambda: defence_attacks(take("defence")[0]),
+        "layers": lambda: variants(take("layers")[0]),
         "matrix": lambda: _worst(matrix(root)),
     }
 
@@ -218,7 +247,8 @@ def _table2(rows: Sequence[Row], made: Mapping[str, object]) -> str:
         lines.append(line)
     seeds = len({row["seed"] for row in rows})
     told = (
-        f"{seeds} seeds, {made['rounds']} rounds; percent, ± half the width of the 95 % interval."
+        f"{seeds} seeds, {made['rounds']} rounds (the paper: 200); percent, ± half the width of "
+        "the 95 % interval."
     )
     return f"{told}\n\n{_grid(header, lines)}"
 
@@ -258,14 +288,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--root", type=Path, default=Path(), help="of the repository")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR[,DIR]")
-    for name in PICTURED:
+    for name in TABLES:
         parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="of secure-fl paper")
     parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
     options = parser.parse_args(argv)
     for given in options.run:
         name, _, folders = given.partition("=")
         take_run(options.root, name, [Path(each) for each in folders.split(",")])
-    for name in PICTURED:
+    for name in TABLES:
         if getattr(options, name) is not None:
             take_table(options.root, name, getattr(options, name))
     if options.matrix is not None:

@@ -11,11 +11,11 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eval.jobs.plan import plan
 from eval.paper.cost import COLUMNS as COSTS
-from eval.paper.rows import COLUMNS
+from eval.paper.rows import COLUMNS, JUDGED
 from eval.results.matrix import Matrix, from_csv
 from eval.results.records import read_object, read_row
 from secure_fl.errors import InputError, require
@@ -26,8 +26,30 @@ Row = dict[str, Any]
 
 RESULTS, RUNS = "docs/results", "runs.json"
 FIGURES = "docs/figures"
-# The figure of each table that is kept.
-PICTURED = {"table2": "beside_paper", "table3": "round_time"}
+
+
+class Kept(NamedTuple):
+    """A table that is kept out of a folder of `secure-fl paper`.
+
+    Attributes:
+        source: name of its rows there.
+        columns: of a row.
+        pictures: its figures there, as a pattern; empty keeps none.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    pictures: str = ""
+
+
+TABLES = {
+    "table2": Kept("table2", COLUMNS, "table2_*_beside_paper.png"),
+    "table3": Kept("table3", COSTS, "table3_*_round_time.png"),
+    "defence": Kept("defence", JUDGED, "defence_support2-200_attacks.png"),
+    "layers": Kept("defence", JUDGED),
+}
+# The run whose figures are kept, and which.
+MAIN, PICTURES = "main", ("attack_success.png", "accuracy_over_rounds.png", "reputation.png")
 MATRIX = "matrix.csv"
 # Heat maps of it that a document shows.
 MAPS = ("matrix_accuracy.png", "matrix_attack_success_excess.png")
@@ -49,6 +71,8 @@ def take_run(root: Path, name: str, folders: Sequence[Path]) -> None:
         root: of the repository.
         name: by which documents know it.
         folders: of the run; others have cells that the first, whose settings name all, lacks.
+
+    The figures of the main job are kept with them.
 
     Raises:
         InputError: a name or a folder that cannot be.
@@ -75,14 +99,18 @@ def take_run(root: Path, name: str, folders: Sequence[Path]) -> None:
     kept[name] = {"runs": commands, "rows": [rows[cell] for cell in listed]}
     place.parent.mkdir(parents=True, exist_ok=True)
     write_json(place, {key: kept[key] for key in sorted(kept)})
+    if name == MAIN:
+        _copy(root / FIGURES, [folders[0] / "figures" / each for each in PICTURES])
 
 
 def command_of(typed: str) -> str:
-    """A command of `secure-fl` as it is typed anywhere: without where its results went."""
+    """A command of `secure-fl` as it is typed anywhere: without where its results went, and how many
+    processes worked."""
     words = shlex.split(typed)[1:]
-    if "--out" in words:
-        place = words.index("--out")
-        del words[place : place + 2]
+    for option in ("--out", "--jobs"):
+        if option in words:
+            place = words.index(option)
+            del words[place : place + 2]
     return shlex.join(["secure-fl", *words])
 
 
@@ -91,21 +119,29 @@ def take_table(root: Path, name: str, folder: Path) -> None:
 
     Args:
         root: of the repository.
-        name: "table2" or "table3".
+        name: one of `TABLES`.
         folder: of the command.
 
     Raises:
-        InputError: the folder has no such table.
+        InputError: the folder has no such table, or one of other columns.
     """
-    for file in (f"{name}.json", f"{name}.made.json"):
-        content = read_json(folder / file)
-        if file.endswith(".made.json"):
-            content = content | {"command": command_of(content["command"])}
-        (root / RESULTS).mkdir(parents=True, exist_ok=True)
-        write_json(root / RESULTS / file, content)
-    for figure in sorted((folder / "figures").glob(f"{name}_*_{PICTURED[name]}.png")):
-        (root / FIGURES).mkdir(parents=True, exist_ok=True)
-        write_atomic(root / FIGURES / figure.name, figure.read_bytes())
+    kept = TABLES[name]
+    rows = _checked(folder / f"{kept.source}.json", kept.columns)
+    made = read_object(folder / f"{kept.source}.made.json")
+    (root / RESULTS).mkdir(parents=True, exist_ok=True)
+    write_json(root / RESULTS / f"{name}.json", rows)
+    told = {**made, "command": command_of(made["command"])}
+    write_json(root / RESULTS / f"{name}.made.json", told)
+    if kept.pictures:
+        _copy(root / FIGURES, sorted((folder / "figures").glob(kept.pictures)))
+
+
+def _copy(place: Path, files: Sequence[Path]) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"{file} must be a figure; there is none")
+        write_atomic(place / file.name, file.read_bytes())
 
 
 def take_matrix(root: Path, folder: Path) -> None:
@@ -145,22 +181,19 @@ def runs(root: Path) -> dict[str, list[Row]]:
     return {name: list(each["rows"]) for name, each in read_object(root / RESULTS / RUNS).items()}
 
 
-def table2(root: Path) -> tuple[list[Row], Mapping[str, Any]]:
-    """Rows of `table2.json`, and how they were made.
+def table(root: Path, name: str) -> tuple[list[Row], Mapping[str, Any]]:
+    """Rows of a table that is kept (`TABLES`), and how they were made.
 
     Raises:
-        InputError: a file is not there, or a row lacks a column.
+        InputError: a file is not there, or a row has other columns.
     """
-    return _table(root, "table2", COLUMNS)
+    rows = _checked(root / RESULTS / f"{name}.json", TABLES[name].columns)
+    return rows, read_object(root / RESULTS / f"{name}.made.json")
 
 
-def table3(root: Path) -> tuple[list[Row], Mapping[str, Any]]:
-    """The same of `table3.json`."""
-    return _table(root, "table3", COSTS)
-
-
-def _table(root: Path, name: str, columns: Sequence[str]) -> tuple[list[Row], Mapping[str, Any]]:
-    rows = read_json(root / RESULTS / f"{name}.json")
+def _checked(path: Path, columns: Sequence[str]) -> list[Row]:
+    rows = read_json(path)
     for index, row in enumerate(rows):
-        require(set(row) == set(columns), f"{name}[{index}]", f"with {', '.join(columns)}", row)
-    return list(rows), read_object(root / RESULTS / f"{name}.made.json")
+        good = isinstance(row, dict) and set(row) == set(columns)
+        require(good, f"{path.name}[{index}]", f"with {', '.join(columns)}", row)
+    return list(rows)

@@ -11,7 +11,7 @@ from statistics import fmean
 import pytest
 
 from eval.paper.docs import DOCUMENTS, main, rendered
-from eval.paper.records import RESULTS, RUNS, take_run
+from eval.paper.records import RESULTS, RUNS, table, take_run, take_table
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
 
@@ -77,6 +77,45 @@ def test_a_place_that_no_table_is_for_is_refused(copy: Path) -> None:
     page.write_text("<!-- mian:begin -->\n<!-- mian:end -->\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"must be one of main, .*; got 'mian'"):
         rendered(copy)
+
+
+def test_a_single_figure_and_a_command_within_the_text_are_written_from_the_data(
+    copy: Path,
+) -> None:
+    page = copy / "README.md"
+    before = page.read_text(encoding="utf-8")
+    page.write_text(re.sub(r"(<!--main-root-->)[^<]*", r"\g<1>12.3 %", before), encoding="utf-8")
+    made = json.loads((copy / RESULTS / "table2.made.json").read_text())
+    changed = made | {"command": "secure-fl paper rounds=7", "rounds": 7}
+    (copy / RESULTS / "table2.made.json").write_text(json.dumps(changed))
+    texts = rendered(copy)
+    assert texts["README.md"] == before
+    assert "```sh\nsecure-fl paper rounds=7 --out runs/paper\n```" in texts["docs/results.md"]
+    assert "5 seeds, 7 rounds (the paper: 200)" in texts["docs/results.md"]
+    page.write_text("<!--main-rot-->1<!--/-->", encoding="utf-8")
+    with pytest.raises(InputError, match="got 'main-rot'"):
+        rendered(copy)
+
+
+def test_a_table_is_taken_with_its_command_and_figure(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    (made / "figures").mkdir(parents=True)
+    (made / "figures" / "defence_support2-200_attacks.png").write_bytes(b"drawn")
+    told = {
+        "command": "secure-fl paper --only defence --jobs 1 --out /x",
+        "seeds": [0],
+        "rounds": 10,
+    }
+    (made / "defence.made.json").write_text(json.dumps(told))
+    rows = json.loads((ROOT / RESULTS / "defence.json").read_text())[:2]
+    (made / "defence.json").write_text(json.dumps(rows))
+    take_table(tmp_path, "defence", made)
+    kept, how = table(tmp_path, "defence")
+    assert (kept, how["command"]) == (rows, "secure-fl paper --only defence")
+    assert (tmp_path / "docs/figures/defence_support2-200_attacks.png").read_bytes() == b"drawn"
+    (made / "defence.json").write_text(json.dumps([{"task": "support2-200"}]))
+    with pytest.raises(InputError, match=r"defence.json\[0\] must be with task, data"):
+        take_table(tmp_path, "layers", made)
 
 
 def test_rows_of_a_run_are_kept_in_the_order_of_its_settings(tmp_path: Path) -> None:

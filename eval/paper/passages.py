@@ -1,0 +1,98 @@
+"""What documents tell of kept rows beside whole tables: commands, single figures, the defence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from eval.paper.defence import attack_sheet, overall_sheets
+from eval.paper.goals import TASKS
+from eval.paper.judging import Case, cases, gain_text, methods, shares_of, success_text
+from eval.paper.rows import FEDAVG, Row, distinct, values
+from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
+from eval.tables.averages import mean, subtract
+from eval.tables.sheet import DASH, Sheet, decimals, percent, points
+from eval.tables.summary import markdown_sheets
+
+# The task whose attacks a document tells one by one.
+SHOWN_TASK = "support2-200"
+
+
+def command_block(made: Mapping[str, object], folder: str) -> str:
+    """The command that made a table, as a block of a document.
+
+    Args:
+        made: how it was made (`eval.paper.records`).
+        folder: where a reader's own results are to go.
+    """
+    return f"```sh\n{made['command']} --out {folder}\n```\n"
+
+
+def figures(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
+    """Single figures within sentences, by their names, from the rows of runs.
+
+    Args:
+        kept: rows by the name of their run.
+    """
+    main, lying = kept["main"], kept["overstated"]
+    seeds = {name: rows for name, rows in kept.items() if name.startswith("seeds-")}
+    adaptive = {
+        name: mean(rows, "attack_success_excess", "guarded", "adaptive_backdoor", 0.4) or 0.0
+        for name, rows in seeds.items()
+    }
+    worst = max(adaptive, key=lambda name: adaptive[name])
+    lost = subtract(*(mean(main, "accuracy", FEDAVG, each) for each in (NO_ATTACK, "random_noise")))
+    told = {
+        "main-noise": mean(main, "attack_success_excess", FEDAVG, "random_noise"),
+        "main-noise-lost": lost,
+        "overstated-backdoor": mean(lying, "attack_success_excess", FEDAVG, "backdoor"),
+        "adaptive-worst": adaptive[worst],
+    }
+    return {name: points(value).lstrip("+") for name, value in told.items()} | {
+        "main-root": percent(mean(main, "accuracy", ROOT_ONLY, NO_ATTACK)).replace("%", " %"),
+        "main-auc": decimals(mean(main, "auc", FEDAVG, NO_ATTACK)),
+        "main-flipped-auc": decimals(mean(main, "auc", FEDAVG, "label_flip")),
+        "adaptive-worst-seed": worst.removeprefix("seeds-"),
+    }
+
+
+def defence_overall(rows: Sequence[Row]) -> str:
+    """The goals of all tasks, a line a task."""
+    return markdown_sheets(overall_sheets(rows))
+
+
+def defence_attacks(rows: Sequence[Row]) -> str:
+    """Every attack on one task."""
+    own = [row for row in rows if row["task"] == SHOWN_TASK]
+    goal = TASKS[SHOWN_TASK].goal
+    shown = [attack_sheet(label, cases(own, name), goal) for name, label in methods(own).items()]
+    return markdown_sheets(
+        sheet._replace(title=f"{sheet.title}: {TASKS[SHOWN_TASK].title}") for sheet in shown
+    )
+
+
+def variants(rows: Sequence[Row]) -> str:
+    """Methods beside each other on one task, at the largest share of malicious hospitals."""
+    (task,) = distinct(rows, "task")
+    found = {name: cases(rows, name) for name in methods(rows)}
+    share = max(share for each in found.values() for share in shares_of(each))
+    attacks = list(dict.fromkeys(row["attack"] for row in rows if row["attack"] != NO_ATTACK))
+    body = []
+    for name, label in methods(rows).items():
+        own: dict[str, Case] = {
+            case.attack: case for case in found[name] if case.share in (0.0, share)
+        }
+        line = [gain_text(own[each]) if each in own else DASH for each in (NO_ATTACK, *attacks)]
+        line += [success_text(own[each]) if each in own else DASH for each in attacks]
+        body.append([label, *line])
+    named = [attack_label(each) for each in attacks]
+    header = ["Variant", "Gain: no attack", *(f"Gain: {each.lower()}" for each in named)]
+    seeds = len(distinct(rows, "seed"))
+    told = len(values(rows, "gain_retained", method=FEDAVG, attack=NO_ATTACK))
+    note = (
+        f"{seeds} seeds, {told} of which tell a gain; means, in brackets the lowest gain and the "
+        "highest success of a seed."
+    )
+    title = f"{TASKS[task].title}, {100 * share:.0f} % malicious"
+    return markdown_sheets(
+        [Sheet(title, [*header, *(f"Success: {n.lower()}" for n in named)], body, note)]
+    )
