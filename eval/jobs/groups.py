@@ -6,6 +6,7 @@ A group is one defence with one seed: its cells share a clean run, from which th
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,6 +34,8 @@ Row = dict[str, Any]
 # Told cells done, cells in all, and the rows of the group that is done.
 Tell = Callable[[int, int, list[Row]], None]
 NO_ATTACK = "none"
+# How the folder of a run's rounds ends, beside the file that keeps the run when it is done.
+ROUNDS = ".rounds"
 
 
 class PlanCell(Protocol):
@@ -267,7 +270,8 @@ def _run_group(piece: tuple[Group, Sequence[Path | None]], lenient: bool) -> lis
 
     def clean() -> Row:
         nonlocal model
-        row, model = group.clean.measure(group.federation, None)
+        kept_rounds = _journal(paths[0], group.clean)
+        row, model = group.clean.measure(group.federation, None, kept_rounds)
         if kept is not None:
             write_atomic(kept, model_bytes(model))
         return row
@@ -280,11 +284,16 @@ def _run_group(piece: tuple[Group, Sequence[Path | None]], lenient: bool) -> lis
                 path.unlink(missing_ok=True)
     for (attack, share, run), path in zip(group.attacked, paths[1:], strict=True):
 
-        def attacked(run: Planned = run) -> Row:
-            return run.measure(group.federation, model)[0]
+        def attacked(run: Planned = run, path: Path | None = path) -> Row:
+            return run.measure(group.federation, model, _journal(path, run))[0]
 
         rows.append(_row(path, group, (attack, share), run, attacked, lenient))
     return rows
+
+
+def _journal(path: Path | None, run: Planned) -> Path | None:
+    """Where a long run keeps its rounds until it is done."""
+    return None if path is None or not run.resumable else path.with_suffix(ROUNDS)
 
 
 def _paths(group: Group, place: Path | None) -> list[Path | None]:
@@ -347,4 +356,7 @@ def _row(
         begun = {"data_sha256": group.federation.data_sha256}
         settings = {"settings": asdict(planned.config.experiment)}
         write_json(path, {"cell": named, "measured": measured, **begun, **settings})
+        rounds = path.with_suffix(ROUNDS)
+        if rounds.exists():
+            shutil.rmtree(rounds)
     return named | measured

@@ -72,6 +72,10 @@ def run(
     return run_settings(federation, folder, observe=observe)
 
 
+# Rounds from which on a run keeps what it needs to go on; shorter ones are run again.
+LONG = 20
+
+
 @contextmanager
 def start(
     federation: Federation,
@@ -165,13 +169,14 @@ class Planned:
         return Judge(federation, attack.build(self.config.experiment.extensions), label=label)
 
     def measure(
-        self, federation: Federation, clean: torch.Tensor | None
+        self, federation: Federation, clean: torch.Tensor | None, journal: Path | None = None
     ) -> tuple[dict[str, Any], torch.Tensor]:
         """Run, and measure the final model.
 
         Args:
             federation: data, model and parties.
             clean: final model of the run without attack; None for that run itself.
+            journal: see `secure_fl.simulation.single.opened`.
 
         Returns:
             A row of a sweep, without the names of what was run, and the model (d,).
@@ -181,7 +186,9 @@ class Planned:
         start_time = time.perf_counter()
         with (
             run_log(self.config) as log,
-            opened(self.config, begun, observe=self.observer(judge), report=log) as steps,
+            opened(
+                self.config, begun, observe=self.observer(judge), report=log, journal=journal
+            ) as steps,
         ):
             for _ in steps:
                 pass
@@ -200,6 +207,11 @@ class Planned:
             **self.further(judge, result),
         }
         return row, result.model
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a run that was cut off goes on from its rounds so far: long, in the clear."""
+        return self.config.experiment.rounds >= LONG and self.config.defence.backend != "mpc"
 
     def observer(self, judge: Judge) -> Observe | None:
         """Who looks at the model of every round; nobody, unless a subclass says so."""

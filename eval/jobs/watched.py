@@ -74,6 +74,11 @@ class Watched(Planned):
 class Timed(Watched):
     """A run whose row tells, besides, what one hospital by itself takes and sends."""
 
+    @property
+    def resumable(self) -> bool:
+        """Never: rounds that were not trained again have no times."""
+        return False
+
     def further(self, judge: Judge, result: RunResult) -> dict[str, Any]:
         """Adds `one_hospital` to what a watched run tells: seconds of training of the hospital with
         most rows, alone, the median of `REPETITIONS`; bytes that it sends and receives in a round

@@ -97,7 +97,18 @@ class Sent(NamedTuple):
 
 
 def local_updates(scene: Scene) -> Sent:
-    """Steps 2 to 4: what each active hospital would send."""
+    """Steps 2 to 4: what each active hospital would send, or what it sent in a run cut off."""
+    journal = scene.context.journal
+    kept = None if journal is None else journal.read(scene)
+    if kept is not None:
+        return Sent(*kept)
+    sent = _trained(scene)
+    if journal is not None:
+        journal.write(scene, *sent)
+    return sent
+
+
+def _trained(scene: Scene) -> Sent:
     context, state, active = scene.context, scene.state, list(scene.active)
     updates = torch.zeros(context.federation.hospitals, state.model.numel(), dtype=torch.float32)
     if not active:

@@ -12,6 +12,7 @@ from secure_fl.federation import Federation
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
 from secure_fl.settings.schema import malicious_fractions
+from secure_fl.simulation.journal import Journal
 from secure_fl.simulation.parties import open_nodes
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.rehearsal import rehearse
@@ -35,6 +36,7 @@ def opened(
     folder: str | Path | None = None,
     observe: Observe | None = None,
     report: Report | None = None,
+    journal: Path | None = None,
 ) -> Iterator[RunSteps]:
     """Check a run, start its nodes, and yield it for its owner to play; all is closed at the end.
 
@@ -43,11 +45,15 @@ def opened(
         federation: data, model, initial parameters.
         folder: new folder for the records; a temporary one by default, removed at the end.
         observe, report: see `secure_fl.simulation.steps.run_rounds`.
+        journal: folder of `secure_fl.simulation.journal` for a run in the clear, which goes on from
+            the rounds there; its owner removes it.
 
     Raises:
         SecureFLError: a rule or an attack that cannot work here, a folder that exists.
     """
     experiment, defence = config.experiment, config.defence
+    clear = journal is None or defence.backend != "mpc"
+    require(clear, "journal", "left out under MPC: updates would lie there unshared", journal)
     rehearse([config], federation)
     with torch_threads(experiment.threads), tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "run" if folder is None else Path(folder)
@@ -56,7 +62,8 @@ def opened(
         secret = RunSecret(experiment)
         corrupt = corruptions(config)
         with open_nodes(defence, experiment, secret, config.malicious, corrupt) as backend:
-            steps = RunSteps(config, federation, backend, target, secret, observe, report)
+            kept = None if journal is None else Journal(journal)
+            steps = RunSteps(config, federation, backend, target, secret, observe, report, kept)
             with closing(steps):
                 yield steps
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from secure_fl.simulation.folder import (
     records_content,
     trigger_path,
 )
+from secure_fl.simulation.journal import Journal
 from secure_fl.simulation.parties import keys_seed, make_server, signs
 from secure_fl.simulation.round import State, close, judge, measured, model_hash, run_round
 from secure_fl.simulation.round_ledger import Chain, Nobody
@@ -58,6 +60,7 @@ class RunSteps:
         secret: RunSecret,
         observe: Observe | None = None,
         report: Report | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """Open ledger and session and record the initial model; see `run_rounds`."""
         experiment = config.experiment
@@ -76,7 +79,8 @@ class RunSteps:
             played = () if signs(config.defence) else consortium.nodes
             chain = self._ledger = Chain(consortium.carrier(), played)
             contract, members = chain.contract, consortium.members
-        self._context = make_context(config, federation, own, contract, members)
+        context = make_context(config, federation, own, contract, members)
+        self._context = replace(context, journal=journal)
         self._server = make_server(
             with_public_rows(federation, self._context.attackers),
             config.defence,

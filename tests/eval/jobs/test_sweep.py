@@ -117,11 +117,11 @@ def test_runs_that_failed_are_tried_again(
     folder, played = tmp_path / "sweep", []
     measure = module.Planned.measure
 
-    def failing(self: Any, federation: Federation, clean: Any) -> Any:
+    def failing(self: Any, federation: Federation, clean: Any, journal: Any) -> Any:
         played.append(self.config.attack.name)
         if self.config.clean:
             raise NodeFailure("node 1 stopped")
-        return measure(self, federation, clean)
+        return measure(self, federation, clean, journal)
 
     def go_on(attacks: list[str]) -> list[dict[str, Any]]:
         given: dict[str, Any] = {**FAST, "malicious": 0.25, "lenient": True, "folder": folder}

@@ -1,0 +1,94 @@
+"""What hospitals sent in each round so far, so that a run that was cut off need not train again.
+
+What follows from the updates of a round (rule, server, validators, ledger) is the same each time it
+is computed. So a run that is begun again reads them, and trains from the first round on that is not
+there. One file a round, complete or absent, is read as data and holds a hash of what the round
+began with: a file that does not follow from the rounds before is not used.
+
+Updates lie there as they were sent, unshared: for runs in the clear alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from attacks.memory import Memory, pack, unpack
+from secure_fl.files import sha256, write_atomic
+from secure_fl.simulation.attack_round import Acting
+from secure_fl.simulation.folder import model_bytes
+from secure_fl.simulation.knowledge import Scene
+
+# Bytes of all files of a run, beyond which no further round is kept.
+MOST = 2**30
+_BYTES = torch.uint8
+
+
+class Journal:
+    """The rounds of one run.
+
+    Attributes:
+        folder: of this run's files alone; made with the first of them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._size = 0
+
+    def read(self, scene: Scene) -> tuple[torch.Tensor, list[Acting]] | None:
+        """Updates, float32 (n, d), and the attack's parts of a round, or None where it is to be
+        played: its file is not there, damaged, or does not follow from the rounds before."""
+        path = self._path(scene)
+        if not path.exists():
+            return None
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if digest.decode(errors="replace") != sha256(content):
+            return None
+        kept = unpack(content)
+        if kept["begins"] != _begins(scene):
+            return None
+        self._size += len(content)
+        parts = scene.context.attackers.parts
+        acting = [
+            Acting(index, parts[index].attack, tuple(seats), _memory(kept, index))
+            for index, seats in json.loads(kept["acting"])
+        ]
+        return kept["updates"], acting
+
+    def write(self, scene: Scene, updates: torch.Tensor, acting: Sequence[Acting]) -> None:
+        """Keep a round that was played, unless there is much already.
+
+        Args:
+            scene: the round.
+            updates: float32 (n, d), as they were sent.
+            acting: the attack's parts, with what they remember.
+        """
+        kept: dict[str, object] = {"begins": _begins(scene), "updates": updates}
+        kept["acting"] = json.dumps([[part.index, part.seats] for part in acting])
+        for part in acting:
+            kept[_name(part.index)] = torch.frombuffer(bytearray(pack(part.memory)), dtype=_BYTES)
+        content = pack(kept)
+        self._size += len(content)
+        if self._size <= MOST:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self._path(scene), sha256(content).encode() + b"\n" + content)
+
+    def _path(self, scene: Scene) -> Path:
+        return self.folder / f"{scene.number:05d}.round"
+
+
+def _begins(scene: Scene) -> str:
+    """What a round begins with, as a hash: the model, who takes part, who is suspended."""
+    state = [scene.number, list(scene.active), scene.state.suspended.tolist()]
+    return sha256(model_bytes(scene.state.model) + json.dumps(state).encode())
+
+
+def _name(index: int) -> str:
+    return f"memory-{index}"
+
+
+def _memory(kept: Memory, index: int) -> Memory:
+    return unpack(kept[_name(index)].numpy().tobytes())
