@@ -104,8 +104,8 @@ def take_run(root: Path, name: str, folders: Sequence[Path]) -> None:
 
 
 def command_of(typed: str) -> str:
-    """A command of `secure-fl` as it is typed anywhere: without where its results went, and how many
-    processes worked."""
+    """A command of `secure-fl` as it is typed anywhere: without where its results went, and by how
+    many processes."""
     words = shlex.split(typed)[1:]
     for option in ("--out", "--jobs"):
         if option in words:
