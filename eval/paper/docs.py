@@ -105,7 +105,7 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         f"{name}-command": partial(lambda name: command_block(take(name)[1], PLACES[name]), name)
         for name in PLACES
     }
-    return commands | {
+    return {
         "main": lambda: _main(kept["main"], attacks),
         "main-long": lambda: _main_long(kept["main"], kept, attacks),
         "traffic": lambda: _traffic(kept["main"]),
@@ -118,6 +118,7 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "defence-attacks": lambda: defence_attacks(take("defence")[0]),
         "layers": lambda: variants(take("layers")[0]),
         "matrix": lambda: _worst(matrix(root)),
+        **commands,
     }
 
 
