@@ -25,11 +25,14 @@ EXPECTED = {
     *("min_max", "min_sum", "model_replacement", "mpaf", "neurotoxin", "none", "norm_hugging"),
     *("optimal_alie", "optimal_ipm", "pgd_backdoor", "poisonedfl", "random_noise"),
     *("reputation_gaming", "ring_wraparound", "root_poisoning", "sign_flip", "sybil"),
-    *("tie_gaming", "withheld_shares"),
+    *("tie_gaming", "tuning_aware_backdoor", "withheld_shares"),
 }
 
 # Parameters of attacks that compute for long, which the contract does not depend on.
-QUICK = {"a3fl": {"steps": 2, "adapt_steps": 1}}
+QUICK = {
+    "a3fl": {"steps": 2, "adapt_steps": 1},
+    "tuning_aware_backdoor": {"steps": 2, "candidates": 2},
+}
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda c: c.__name__)
