@@ -55,7 +55,8 @@ def claim(place: Path, data: Iterable[str], of: str | None, planned: Mapping[str
     require(known, f"{path}", "of a sweep on these data", held)
     kind = held.get(OF, of)
     if kind != of:
-        raise InputError(f"{place} must be a folder of its own: it is of a {kind}, not of a {of}")
+        given = "this command" if of is None else f"a {of}"
+        raise InputError(f"{place} must be a folder of its own: it is of a {kind}, not of {given}")
     if of is not None:
         _check_extends(place, of, planned)
     said = {DATA: hashes} | ({} if of is None else {OF: of})

@@ -14,7 +14,7 @@ from eval.paper.rows import (
     methods_of,
     values,
 )
-from eval.results.style import NO_ATTACK, attack_label
+from eval.results.style import NO_ATTACK, attack_label, malicious_words
 from eval.tables.paper import PAPER
 from eval.tables.sheet import DASH, Sheet
 
@@ -175,4 +175,7 @@ def _seen(rows: Sequence[Row]) -> str:
     shares = sorted({row["malicious"] for row in rows if row["attack"] != NO_ATTACK})
     seeds = len(distinct(rows, "seed"))
     told = f"; {seeds} seed{'s' if seeds > 1 else ''}"
-    return (f", {100 * shares[0]:.0f} % malicious" if len(shares) == 1 else "") + told
+    if len(shares) != 1:
+        return told
+    sizes = distinct(rows, "hospitals")
+    return f", {malicious_words(shares[0], sizes[0] if len(sizes) == 1 else None)} malicious{told}"

@@ -145,6 +145,11 @@ def poisoned(attack: Attack, split: Split, view: AttackView, label: int | None =
         raise
     except ValueError as error:
         raise ConfigError(f"attack {attack}: {error}") from error
+    if label is not None and changed.y.shape != own.y.shape:
+        raise ConfigError(
+            f"attack {attack} adds rows or leaves some out: with attack.target_label nobody says "
+            "which other labels these have"
+        )
     return put_back(changed, split, label)
 
 

@@ -137,6 +137,7 @@ def test_what_asks_for_one_class_is_refused_by_name(job: Job, files: Path) -> No
             "Herni",
             r"attack.target_label must be one of .*'Herni' \(did you mean Hernia",
         ),
+        ("edge_case", "Hernia", r"attack EdgeCase\(.* adds rows or leaves some out"),
         ("a3fl", "Hernia", rf"attack A3fl\(.* reads the network .* {several}"),
     ):
         with pytest.raises(ConfigError, match=words):
