@@ -210,7 +210,9 @@ class Dealer:
 
     def _mux(self, number: int, mask: int) -> None:
         words, values = self._kept[number], self._kept[mask]
-        fits = values.ndim == 2 and words.shape == (len(values), word_count(values.shape[1]))
+        # Of one row of values each row of bits chooses, as of `mix` with another vector.
+        fits = values.ndim == words.ndim == 2 and len(values) in (1, len(words))
+        fits = fits and words.shape[1] == word_count(values.shape[1])
         require(fits, "number", f"bits of a mask {values.shape}", words.shape)
         for block, part in column_blocks(values.shape[1]):
             bits = unpack_bits(words[:, part], block.stop - block.start)
