@@ -58,6 +58,9 @@ def attack_dots(rows: Sequence[Row], goal: Goal, title: str, dark: bool = False)
             Line2D([], [], ls="", marker=look.marker, color=look.colour, label=look.label)
             for look in looks
         ]
+        bar = Line2D([], [], ls="", marker="|", ms=9, mew=2, color=looks[0].colour)
+        bar.set_label("mean of the seeds")
+        handles.append(bar)
         handles.append(Line2D([], [], color=ink_colour(), ls=(0, (2, 1)), label="goal of the mean"))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         figure.suptitle(title)

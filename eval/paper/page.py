@@ -161,6 +161,11 @@ def _facts(made: Made, parts: Sequence[str]) -> list[tuple[str, str]]:
     if not made.mpc and any(PARTS[name].tasks for name in parts):
         where += "; on the defence's tasks as floats and without a ledger"
     seeds = ", ".join(map(str, made.seeds))
-    data = ", ".join([*made.data, *(f"task {task}" for task in made.tasks)])
-    told = [("Data", data), ("Seeds", seeds), ("Methods under MPC ran", where)]
+    tasks = [("Tasks", ", ".join(made.tasks))] if made.tasks else []
+    told = [
+        ("Data", ", ".join(made.data)),
+        *tasks,
+        ("Seeds", seeds),
+        ("Methods under MPC ran", where),
+    ]
     return [*told, *([("Settings", " ".join(made.settings))] if made.settings else [])]
