@@ -73,7 +73,7 @@ def rendered(root: Path) -> dict[str, str]:
     Raises:
         InputError: data that are not there, or a marked place that no table is for.
     """
-    makers, single = tables(root), figures(runs(root))
+    makers, single = tables(root), figures(runs(root), table(root, "table2")[0])
 
     def filled(found: re.Match[str]) -> str:
         return f"{found['begin']}{_known(makers, found['name'])()}{found['end']}"

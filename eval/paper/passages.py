@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from eval.paper.defence import attack_sheet, overall_sheets
 from eval.paper.goals import TASKS
 from eval.paper.judging import Case, cases, gain_text, methods, shares_of, success_text
-from eval.paper.rows import FEDAVG, Row, distinct, values
+from eval.paper.rows import FEDAVG, Row, distinct, over_clean, values
 from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
-from eval.tables.averages import mean, subtract
+from eval.tables.averages import average, mean, subtract
 from eval.tables.sheet import DASH, Sheet, decimals, percent, points
 from eval.tables.summary import markdown_sheets
 
@@ -27,12 +27,43 @@ def command_block(made: Mapping[str, object], folder: str) -> str:
     return f"```sh\n{made['command']} --out {folder}\n```\n"
 
 
-def figures(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """Single figures within sentences, by their names, from the rows of runs.
+def figures(kept: Mapping[str, Sequence[Row]], table2: Sequence[Row]) -> dict[str, str]:
+    """Single figures within sentences, by their names.
 
     Args:
-        kept: rows by the name of their run.
+        kept: rows of runs by the name of their run.
+        table2: rows of `table2.json`.
     """
+    return _of_runs(kept) | _of_table2(table2)
+
+
+def _of_table2(rows: Sequence[Row]) -> dict[str, str]:
+    """Means over the seeds: success over clean by method and attack, AUCs, whom `paper` names."""
+
+    def over(method: str, attack: str) -> str:
+        return points(average(values(rows, over_clean, method=method, attack=attack)))
+
+    def auc(method: str) -> str:
+        return decimals(average(values(rows, "auc", method=method, attack=NO_ATTACK)))
+
+    def named(measure: str) -> str:
+        told = average(values(rows, f"detection_{measure}", method="paper", attack="backdoor"))
+        return percent(told).replace("%", " %")
+
+    return {
+        "table2-paper-sign": over("paper", "sign_flip"),
+        "table2-paper-backdoor": over("paper", "backdoor"),
+        "table2-median-backdoor": over("robust", "backdoor"),
+        "table2-guarded-sign": over("guarded", "sign_flip"),
+        "table2-guarded-backdoor": over("guarded", "backdoor"),
+        "table2-paper-recall": named("recall"),
+        "table2-paper-precision": named("precision"),
+        "table2-fedavg-auc": auc(FEDAVG),
+        "table2-root-auc": auc(ROOT_ONLY),
+    }
+
+
+def _of_runs(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
     main, lying = kept["main"], kept["overstated"]
     seeds = {name: rows for name, rows in kept.items() if name.startswith("seeds-")}
     adaptive = {
