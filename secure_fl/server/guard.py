@@ -53,12 +53,14 @@ class GuardOptions:
         steps: step lengths that the gate tries.
         patience: rounds without gain after which training stops.
         tuning: after the last round, `labels`: fine-tune on half A's labels; `distillation`: learn
-            from the model's own answers to both halves' rows, which keeps more of what hospitals
-            taught; `none`.
+            from both halves' labels and the model's own answers to their rows; `none`.
         tune_runs: models that are tuned apart and averaged.
         tune_epochs: epochs of the tuning; 0 switches it off.
-        tune_copies: differently overwritten copies of the public rows in an epoch.
-        tune_share: share of the features that is overwritten in a row.
+        tune_copies: differently changed copies of the public rows in an epoch.
+        tune_share: share of the features that is overwritten in a row; under `distillation` the
+            share of a table's values that come from other rows.
+        tune_labels: under `distillation`, the weight of the labels; the model's own answers have
+            the rest.
     """
 
     bootstraps: int = 20
@@ -72,6 +74,7 @@ class GuardOptions:
     tune_epochs: int = 5
     tune_copies: int = 4
     tune_share: float = 0.2
+    tune_labels: float = 0.9
 
     def __post_init__(self) -> None:
         good = 0 <= self.bootstraps <= MAX_BOOTSTRAPS
@@ -90,7 +93,8 @@ class GuardOptions:
         require(passes <= MAX_PASSES, product, f"at most {MAX_PASSES}", passes)
         most = max(self.tune_runs, self.tune_copies)
         require(most <= MAX_PASSES, "tune_runs, tune_copies", f"at most {MAX_PASSES} each", most)
-        require(0 <= self.tune_share <= 1, "tune_share", "in [0, 1]", self.tune_share)
+        for name in ("tune_share", "tune_labels"):
+            require(0 <= getattr(self, name) <= 1, name, "in [0, 1]", getattr(self, name))
 
 
 @dataclass(frozen=True)

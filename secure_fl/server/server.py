@@ -148,7 +148,7 @@ class GuardedServer(AddingServer):
         return Step(following.params, following, following.finished(self.guard.patience))
 
     def finish(self, model: torch.Tensor, state: GateState) -> torch.Tensor:
-        """Tune on the public rows with random features overwritten."""
+        """Tune on the public rows (`secure_fl.server.tuning`)."""
         return tune(
             self.federation.model,
             model,

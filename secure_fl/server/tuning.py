@@ -1,18 +1,19 @@
 """The tuning of the guarded server after the last round, which unlearns triggers.
 
 A trigger is a pattern in few features that a model answers to. Both ways show the model public rows
-with random features overwritten, so that no few features decide alone; they differ in what it is
-taught to answer there.
+that are changed at random, so that no few features decide alone; they differ in what it is taught
+to answer there, and in the changes.
 
-- `fine_tune`: the labels of half A. Safe, and as good as half A: what the hospitals taught beyond
-  it is soon forgotten.
-- `distil`: its own answers to the same rows as they were. No label is used, so that what the
-  hospitals taught stays, where it does not hang on few features.
+- `fine_tune`: the labels of half A, on rows with features overwritten by 0 or 1. Safe, and as good
+  as half A: what the hospitals taught beyond it is soon forgotten.
+- `distil`: the labels of both halves and, with the weight that they leave, its own answers to the
+  rows as they were. Features come from other rows, so that neither values that no row has nor
+  values that many rows have decide alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,9 +27,10 @@ from secure_fl.hospital.training import train
 from secure_fl.models import Model
 from secure_fl.server.guard import GuardOptions
 
-# Of the rows that are distilled, the share that is changed in some way, and of those rows' features
-# the share that comes from another row.
-CHANGED, MIXED = 0.5, 1 / 3
+# What `disturb` writes: of a table, the share of values written anew beside those of other rows;
+# of an image, patches and the smallest and largest share of the pixels that one covers.
+WRITTEN = 0.05
+PATCHES, SMALLEST, LARGEST = 4, 0.005, 0.05
 
 
 def tune(
@@ -48,7 +50,7 @@ def tune(
         root: half A.
         holdout: half B.
         options: the hospitals' options; epochs and proximal term are replaced.
-        guard: `tuning`, `tune_runs`, `tune_epochs`, `tune_copies` and `tune_share`.
+        guard: `tuning` and all settings of the tuning.
         seed: fixes all choices.
 
     Returns:
@@ -58,7 +60,8 @@ def tune(
         return params.float().clone()
     if guard.tuning == "labels":
         return fine_tune(model, params, root, options, guard, seed)
-    return distil(model, params, torch.cat([root.x, holdout.x]), options, guard, seed)
+    both = Split(torch.cat([root.x, holdout.x]), torch.cat([root.y, holdout.y]))
+    return distil(model, params, both, options, guard, seed)
 
 
 def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
@@ -126,73 +129,110 @@ def fine_tune(
     return params.float() + updates.mean(0)
 
 
-def mix_features(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rows, some of which take some features from another row.
+def disturb(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    """Rows changed so that no few of their features tell much.
 
-    A teacher that is asked about rows between the public ones tells more of what it knows than it
-    does about these few alone.
+    Tables: each value comes from the same column of another row with probability `share`, each
+    column from a row of its own; then each is written anew with probability `WRITTEN`. Images:
+    `PATCHES` patches a row, each of its own size and place, written anew; `share` has no effect.
+    What is written anew is, with even odds, 0 or 1, or uniform in [0, 1]; a patch has one value.
+    After Bahri et al., ICLR 2022 (SCARF), for values of other rows, and DeVries, Taylor, 2017,
+    arXiv 1708.04552 (Cutout), for patches.
 
     Args:
-        x: float32 (m, *features).
+        x: float32 (m, F) or (m, C, H, W) in [0, 1].
+        share: in [0, 1].
         generator: source of randomness.
 
     Returns:
         A new tensor of the same shape.
     """
-    other = x[torch.randperm(len(x), generator=generator)]
-    taken = torch.rand(x.shape, generator=generator, dtype=torch.float32) < MIXED
-    return torch.where(taken & _some(x, generator), other, x)
+    if x.dim() == 2:
+        others = [x[torch.randperm(len(x), generator=generator), i] for i in range(x.shape[1])]
+        taken = _with_odds(share, x.shape, generator)
+        out = torch.where(taken, torch.stack(others, dim=1), x)
+        return torch.where(
+            _with_odds(WRITTEN, x.shape, generator), _written(x.shape, generator), out
+        )
+    out = x
+    for _ in range(PATCHES):
+        patch = _patches(x.shape, generator)
+        out = torch.where(patch, _written((len(x), 1, 1, 1), generator).to(x.dtype), out)
+    return out
 
 
-def _some(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Which rows are changed: bool (m, 1, ...)."""
-    chosen = torch.rand(len(x), generator=generator, dtype=torch.float32) < CHANGED
-    return chosen.view(-1, *[1] * (x.dim() - 1))
+def _with_odds(share: float, shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(tuple(shape), generator=generator, dtype=torch.float32) < share
+
+
+def _written(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """Values of which half are 0 or 1 and half are uniform between."""
+    extreme = torch.randint(2, tuple(shape), generator=generator).float()
+    between = torch.rand(tuple(shape), generator=generator, dtype=torch.float32)
+    return torch.where(_with_odds(0.5, shape, generator), extreme, between)
+
+
+def _patches(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
+    """One patch a row, of the image's proportions: bool (m, 1, H, W)."""
+    m, height, width = shape[0], shape[-2], shape[-1]
+    one = (m, 1, 1, 1)
+    area = SMALLEST + (LARGEST - SMALLEST) * torch.rand(one, generator=generator)
+    sides = []
+    for length in (height, width):
+        side = (area.sqrt() * length).round().clamp(min=1)
+        first = (torch.rand(one, generator=generator) * (length - side + 1)).floor()
+        sides.append((first, first + side))
+    (top, bottom), (left, right) = sides
+    row, column = torch.arange(height).view(-1, 1), torch.arange(width)
+    return (row >= top) & (row < bottom) & (column >= left) & (column < right)
 
 
 def distil(
     model: Model,
     params: torch.Tensor,
-    rows: torch.Tensor,
+    rows: Split,
     options: TrainOptions,
     guard: GuardOptions,
     seed: int,
 ) -> torch.Tensor:
-    """Teach copies of the model its own answers, on rows with features overwritten; average them.
+    """Teach copies of the model what public rows are, while they see them disturbed; average them.
 
-    The teacher is the model as it is, asked about rows of which some are mixed with others
-    (`mix_features`); students begin as it and see the same rows, some with random features
-    overwritten (`overwrite_features`). The loss is the cross-entropy of the student's answers with
-    the teacher's probabilities. Answers that hang on few features cannot be kept so; a trigger that
-    changes all features a little can.
-    Ref: Hinton, Vinyals, Dean, 2015, for distillation; Furlanello et al., ICML 2018, for a student
-    like its teacher; Li et al., ICLR 2021 (Neural Attention Distillation), against backdoors.
+    The teacher is the model as it is, asked about the rows; students begin as it and see the same
+    rows disturbed (`disturb`). The loss is the cross-entropy of a student's answer with
+    l * label + (1 - l) * the teacher's probabilities, l = `guard.tune_labels`. An answer that hangs
+    on few features cannot be kept so. Without labels (l = 0) one that hangs on traits which many
+    public rows have, and few have together, can: the teacher calls such rows as the trigger wants.
+    Ref: Hinton, Vinyals, Dean, 2015, for labels beside a teacher's answers; Furlanello et al., ICML
+    2018, for a student like its teacher; Li et al., ICLR 2021 (Neural Attention Distillation),
+    against backdoors.
 
     Args:
         model: the network.
         params: float (d,), the teacher.
-        rows: float32 (m, *features), public; without labels.
+        rows: x float32 (m, *features), y int64 (m,), public.
         options: the hospitals' optimizer, learning rate, size of batches and device.
-        guard: `tune_runs`, `tune_epochs`, `tune_copies` and `tune_share`.
+        guard: `tune_runs`, `tune_epochs`, `tune_copies`, `tune_share` and `tune_labels`.
         seed: fixes all choices.
 
     Returns:
         float32 (d,).
 
     Raises:
-        InputError: there are no rows.
+        InputError: there are no rows, or rows with several labels.
     """
     require(len(rows) > 0, "rows", "at least one to distil on", len(rows))
+    require(rows.y.dim() == 1, "rows", "of one label each to distil on", tuple(rows.y.shape))
     rng, device = torch.Generator().manual_seed(seed), torch.device(options.device)
     teacher = params.detach().float().to(device).repeat(guard.tune_runs, 1)  # (runs, d)
     students = teacher.clone().requires_grad_()
     kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.Adam
     optimizer = kind([students], lr=options.lr)
     for _ in range(guard.tune_epochs):
-        for clean, shown in _batches(rows, options.batch_size, guard, rng):
-            clean, shown = clean.to(device), shown.to(device)
+        for each in _batches(rows, options.batch_size, guard, rng):
+            clean, shown, labels = (part.to(device) for part in each)
             with torch.no_grad():
-                wanted = model.logits(teacher, clean).softmax(2)
+                asked = model.logits(teacher, clean).softmax(2)
+                wanted = asked.lerp(F.one_hot(labels, asked.shape[2]).float(), guard.tune_labels)
             answered = F.log_softmax(model.logits(students, shown), 2)  # (runs, B, classes)
             optimizer.zero_grad()
             # Of each student the mean over the rows: they do not share a step.
@@ -202,18 +242,18 @@ def distil(
 
 
 def _batches(
-    rows: torch.Tensor, size: int, guard: GuardOptions, rng: torch.Generator
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One epoch: what the teacher sees and what the student sees, (runs, B, *features) each."""
-    asked, shown = [], []
+    rows: Split, size: int, guard: GuardOptions, rng: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """One epoch: what the teacher sees, what the student sees, (runs, B, *features), and labels."""
+    asked, shown, labels = [], [], []
     for _ in range(guard.tune_runs):
-        mixed = torch.cat([mix_features(rows, rng) for _ in range(guard.tune_copies)])
-        mixed = mixed[torch.randperm(len(mixed), generator=rng)]
-        overwritten = overwrite_features(mixed, guard.tune_share, rng)
-        asked.append(mixed)
-        shown.append(torch.where(_some(mixed, rng), overwritten, mixed))
-    for first in range(0, len(asked[0]), size):
-        yield (
-            torch.stack([each[first : first + size] for each in asked]),
-            torch.stack([each[first : first + size] for each in shown]),
+        order = torch.randperm(len(rows) * guard.tune_copies, generator=rng) % len(rows)
+        asked.append(rows.x[order])
+        shown.append(disturb(asked[-1], guard.tune_share, rng))
+        labels.append(rows.y[order])
+    for first in range(0, len(labels[0]), size):
+        part = slice(first, first + size)
+        clean, seen, named = (
+            torch.stack([each[part] for each in of]) for of in (asked, shown, labels)
         )
+        yield clean, seen, named

@@ -44,6 +44,7 @@ from tests.support.root_rows import NET, OPTIONS, generator, rows, start
         ("tune_epochs", -1),
         ("tune_copies", 0),
         ("tune_share", 2.0),
+        ("tune_labels", -0.1),
         ("bootstraps", 1001),
         ("steps", (0.5,) * 101),
     ],

@@ -138,6 +138,7 @@ TOLD = {
         "tune_epochs": 2,
         "tune_copies": 2,
         "tune_share": 0.1,
+        "tune_labels": 0.5,
     },
     "defence.label": "Mine",
     "defence.paper_method": "FedAvg",
