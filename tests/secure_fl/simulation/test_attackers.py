@@ -1,4 +1,4 @@
-"""The life of an attack in a run: members, schedules, mixtures, knowledge, memory, every hook."""
+"""The life of an attack in a run: members, schedules, mixtures, memory, every hook."""
 
 from __future__ import annotations
 
@@ -20,69 +20,19 @@ from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_config
 from secure_fl.simulation.attack_round import begin, training_rows
 from secure_fl.simulation.attackers import Attackers, Part, seat_order
-from secure_fl.simulation.context import RunContext, State
-from secure_fl.simulation.knowledge import Scene, facts
-from secure_fl.simulation.parties import make_hospitals, make_server, minimum_hospitals
+from secure_fl.simulation.context import RunContext
+from secure_fl.simulation.parties import make_hospitals, make_server
 from secure_fl.simulation.prepare import prepare
 from secure_fl.simulation.rehearsal import dry_run
-from secure_fl.simulation.round import Played, local_updates, run_round, scene_of
+from secure_fl.simulation.round import run_round
 from secure_fl.simulation.round_ledger import Nobody
 from secure_fl.simulation.run import RunConfig, make_attackers, make_context, open_session
-from tests.support import tiny_job
-
-N = 6
-EVERYBODY = list(range(N))
+from tests.support.attacked import EVERYBODY, N, context_of, rounds, scene, sent, settings, start
 
 
 @pytest.fixture(scope="module")
 def federation() -> Federation:
     return prepare(settings())
-
-
-def settings(*overrides: str):
-    return tiny_job.config(
-        "data.hospitals=6",
-        "defences=[fedavg]",
-        "defence.backend=plain",
-        "malicious=0.5",
-        *overrides,
-    )
-
-
-def context_of(federation: Federation, *overrides: str, attack: Attack | None = None) -> RunContext:
-    config = settings(*overrides)
-    run = RunConfig(config, config.defences[0], config.attacks[0], 0.5)
-    context = make_context(run, federation)
-    if attack is None:
-        return context
-    attackers = replace(context.attackers, parts=(Part(attack),))
-    return replace(context, attackers=attackers, splits=list(federation.data.hospitals))
-
-
-def start(federation: Federation, **changes: object) -> State:
-    return replace(State(federation.initial, torch.zeros(N, dtype=torch.bool)), **changes)
-
-
-def sent(context: RunContext, state: State, number: int = 1) -> torch.Tensor:
-    return local_updates(scene(context, state, number)).updates
-
-
-def scene(context: RunContext, state: State, number: int) -> Scene:
-    server = make_server(context.federation, context.defence, context.options, 0)
-    return scene_of(context, state, number, EVERYBODY, server, lambda: None)
-
-
-def rounds(context: RunContext, federation: Federation, count: int) -> list[Played]:
-    """Some rounds with a plain mean, from the initial model."""
-    server = make_server(federation, context.defence, context.options, 0)
-    state, played = start(federation, server=server.init(federation.initial)), []
-    least = minimum_hospitals(context.defence, context.config, context.attackers.count)
-    with open_backend("plain", minimum_hospitals=least) as backend:
-        session = backend.session(context.rule, context.hospitals, federation.initial.numel())
-        for number in range(1, count + 1):
-            played.append(run_round(context, server, Nobody(N), session, state, number))
-            state = played[-1].state
-    return played
 
 
 # --- who and when
@@ -218,143 +168,6 @@ def test_a_schedule_that_never_fires_is_warned_of(federation: Federation) -> Non
     context = context_of(federation, "attack=sign_flip", "attack.schedule.start=9")
     with pytest.warns(UserWarning, match=r"acts in none of the 2 planned rounds: .*start=9"):
         dry_run(context)
-
-
-# --- what it knows
-
-
-@dataclass(frozen=True)
-class Nosy(Attack):
-    """Reads one field of the view."""
-
-    field: str = "reputation"
-
-    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
-        told = getattr(view, self.field)
-        return own + 0 * bool((told(own[0]) if callable(told) else told) is None)
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        *("global_model", "network", "defence", "rule", "limit", "reputation", "suspended"),
-        *("accepted", "previous_update", "benign", "auxiliary", "candidate", "publish"),
-    ],
-)
-def test_what_is_not_declared_is_not_told(field: str, federation: Federation) -> None:
-    context = context_of(federation, "attack=sign_flip", attack=Nosy(field))
-    with pytest.raises(ConfigError, match=rf"attack Nosy reads view\.{field}, .* must declare"):
-        dry_run(context)
-
-
-@dataclass(frozen=True)
-class Told(Attack):
-    """Declares everything and writes down what it was told."""
-
-    knowledge = ("honest", "rule", "model", "reputations", "previous", "benign", "auxiliary")
-
-    def craft(
-        self, honest: torch.Tensor, own: torch.Tensor, view: AttackView
-    ) -> tuple[torch.Tensor, Memory]:
-        outcome = view.simulate(torch.cat([honest, own]))
-        heard = {
-            "simulated": outcome.update,
-            "accepted": outcome.accepted,
-            "model": view.global_model,
-            "previous": view.previous_update,
-            "benign": view.benign,
-            "reputation": view.reputation,
-            "auxiliary": view.auxiliary[0],
-            "verdicts": str(view.accepted),
-            "honest": honest,
-        }
-        return own, heard
-
-
-@pytest.mark.parametrize("defence", ["fedavg", "robust", "guarded"])
-def test_what_is_told_is_true_and_the_rule_is_simulated(
-    defence: str, federation: Federation
-) -> None:
-    """Over two rounds, so that rules with a state of their own are followed."""
-    context = context_of(federation, "attack=sign_flip", f"defences=[{defence}]", attack=Told())
-    first, second = rounds(context, federation, 2)
-    heard = second.state.memories[0]
-    assert heard is not None
-    torch.testing.assert_close(heard["simulated"], second.state.update, rtol=1e-9, atol=1e-12)
-    assert torch.equal(heard["previous"], first.state.update)
-    assert torch.equal(heard["model"], first.state.model)
-    assert heard["verdicts"] == str(list(first.state.accepted))
-    order = [*(set(EVERYBODY) - set(context.malicious)), *context.malicious]
-    assert heard["accepted"].tolist() == [second.state.accepted[i] for i in order]
-    assert torch.equal(heard["auxiliary"], federation.data.root.x)
-    clean = make_context(
-        RunConfig(settings(), context.defence, AttackConfig("none"), 0.0), federation
-    )
-    honest = sent(clean, first.state, 2)
-    malicious = list(context.malicious)
-    torch.testing.assert_close(  # before they are clipped
-        torch.nn.functional.normalize(heard["benign"], dim=1),
-        torch.nn.functional.normalize(honest[malicious], dim=1),
-    )
-
-
-@dataclass(frozen=True)
-class Blind(Attack):
-    """Knows nobody; writes down what it is shown as honest."""
-
-    def craft(
-        self, honest: torch.Tensor, own: torch.Tensor, view: AttackView
-    ) -> tuple[torch.Tensor, Memory]:
-        return own, {"same": torch.equal(honest, own)}
-
-
-@dataclass(frozen=True)
-class Foresees(Attack):
-    """Asks the server what it will make of the combined update, and publish."""
-
-    knowledge = ("honest", "rule", "server")
-
-    def craft(
-        self, honest: torch.Tensor, own: torch.Tensor, view: AttackView
-    ) -> tuple[torch.Tensor, Memory]:
-        update = view.simulate(torch.cat([honest, own])).update
-        asked = {"candidate": view.candidate(update), "published": view.publish(update)}
-        view.candidate(update).zero_()  # what it is handed is its own
-        view.publish(torch.zeros_like(update)).zero_()
-        return own, asked
-
-
-@pytest.mark.parametrize("defence", ["fedavg", "guarded", "distilled"])
-def test_what_the_server_will_make_is_foretold_to_the_bit(
-    defence: str, federation: Federation
-) -> None:
-    """Of every round; and who asks changes nothing for the others."""
-    short = [] if defence == "fedavg" else ["defence.guard.tune_epochs=1"]
-    asked = [f"defences=[{defence}]", *short, "rounds=2", "defence.ledger=false"]
-    asked.append("defence.reputation=false")
-    context = context_of(federation, "attack=sign_flip", *asked, attack=Foresees())
-    server = make_server(federation, context.defence, context.options, 0)
-    played = rounds(context, federation, 2)
-    for each in played:
-        state, heard = each.state, each.state.memories[0]
-        assert heard is not None
-        assert torch.equal(heard["candidate"], state.model)
-        assert torch.equal(heard["published"], server.finish(state.model, state.server))
-    still = context_of(federation, "attack=sign_flip", *asked, attack=Attack())
-    assert torch.equal(played[-1].state.model, rounds(still, federation, 2)[-1].state.model)
-
-
-def test_a_server_is_asked_about_updates_of_the_models_length(federation: Federation) -> None:
-    context = context_of(federation, "attack=sign_flip", attack=Foresees())
-    tell = facts(scene(context, start(federation), 1), [], [0])
-    for name in ("candidate", "publish"):
-        with pytest.raises(ValueError, match=r"update must be of shape \(.*,\); got \(3,\)"):
-            tell[name]()(torch.zeros(3))
-
-
-def test_who_does_not_know_honest_updates_sees_its_own(federation: Federation) -> None:
-    (played,) = rounds(context_of(federation, "attack=sign_flip", attack=Blind()), federation, 1)
-    assert played.state.memories[0] == {"same": True}
 
 
 # --- what it remembers
