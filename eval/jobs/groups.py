@@ -21,7 +21,7 @@ from eval.jobs.parallel import Workers, side_by_side
 from eval.jobs.run_lock import only_writer
 from eval.jobs.single import Planned, drawn
 from eval.results.entries import CLAIM, KEYS
-from eval.results.style import ROOT_ONLY
+from eval.results.style import ALONE
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError, require
 from secure_fl.federation import Federation
@@ -95,7 +95,7 @@ def plan_groups(
 ) -> Plan:
     """Every defence without attack and under every attack at every share, with every seed.
 
-    `root_only`, which listens to no hospital, is run without attack alone.
+    What listens to no hospital (`eval.results.style.ALONE`) is run without attack alone.
 
     Args:
         cell: checks the settings of one.
@@ -128,7 +128,7 @@ def plan_groups(
                 continue
             group = Group(federation, told, seed, clean.config.defence.name, clean)
             found: list[tuple[int, float, Planned]] = []
-            harmed = () if group.defence == ROOT_ONLY else attacks
+            harmed = () if group.defence in ALONE else attacks
             for index, attack in enumerate(harmed):
                 for share in shares:
                     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eval.results.style import ROOT_ONLY
+from eval.results.style import ALONE, ROOT_ONLY
 from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.config import load_defence
 from secure_fl.settings.defence import DefenceConfig
@@ -31,7 +31,7 @@ def plan(config: ExperimentConfig) -> list[Cell]:
     for defence in [*config.defences, *_baseline(config)]:
         clean = f"{defence.name}--{CLEAN}"
         cells.append(Cell(clean, RunConfig(config, defence, AttackConfig(), 0.0), clean))
-        for attack in attacks if defence.name != ROOT_ONLY else ():
+        for attack in attacks if defence.name not in ALONE else ():
             for fraction in fractions:
                 name = f"{defence.name}--{attack.label}"
                 name += f"--{fraction:g}" if len(fractions) > 1 else ""

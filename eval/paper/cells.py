@@ -13,7 +13,7 @@ from eval.jobs.watched import plan_timed, plan_watched
 from eval.paper.goals import TASKS
 from eval.paper.parts import PARTS, settings_of
 from eval.paper.rows import FEDAVG
-from eval.results.style import ROOT_ONLY
+from eval.results.style import ALONE, ROOT_ONLY
 from secure_fl.errors import require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
@@ -94,10 +94,11 @@ def _harms(config: ExperimentConfig) -> tuple[list[AttackConfig], list[float]]:
 
 
 def _on_task(config: ExperimentConfig, federation: Federation, task: str) -> list[Group]:
-    """Every method under every attack; FedAvg and root only, beside which it is told, without."""
+    """Every method under every attack; FedAvg and what public rows
+    reach by themselves, beside which it is told, without."""
     attacks, shares = _harms(config)
     given = {defence.name: defence for defence in config.defences}
-    beside = [given.pop(name, None) or load_defence(name) for name in (FEDAVG, ROOT_ONLY)]
+    beside = [given.pop(name, None) or load_defence(name) for name in (FEDAVG, *ALONE)]
     plan = partial(plan_groups, partial(plan_watched, config), federation, told={"task": task})
     groups = plan([], beside, [], [config.seed]).groups
     return groups + plan(attacks, list(given.values()), shares, [config.seed]).groups

@@ -290,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=Path(), help="of the repository")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR[,DIR]")
     for name in TABLES:
-        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help="of secure-fl paper")
+        parser.add_argument(f"--{name}", metavar="DIR[,DIR]", help="of secure-fl paper")
     parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
     options = parser.parse_args(argv)
     for given in options.run:
@@ -298,7 +298,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         take_run(options.root, name, [Path(each) for each in folders.split(",")])
     for name in TABLES:
         if getattr(options, name) is not None:
-            take_table(options.root, name, getattr(options, name))
+            folders = getattr(options, name).split(",")
+            take_table(options.root, name, [Path(each) for each in folders])
     if options.matrix is not None:
         take_matrix(options.root, options.matrix)
     for name, text in rendered(options.root).items():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from eval.paper.goals import FOUND_PRECISION, FOUND_RECALL, MOST_HONEST, Goal
 from eval.paper.rows import FEDAVG, Row, over_clean, values
-from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
+from eval.results.style import ALONE, NO_ATTACK, attack_label
 from eval.tables.averages import average
 from eval.tables.sheet import DASH, percent, points
 
@@ -63,7 +63,7 @@ class Criterion(NamedTuple):
 
 def methods(rows: Sequence[Row]) -> dict[str, str]:
     """Labels of the methods that are judged, by their names."""
-    beside = (FEDAVG, ROOT_ONLY)
+    beside = (FEDAVG, *ALONE)
     return {row["method"]: str(row["label"]) for row in rows if row["method"] not in beside}
 
 

@@ -18,13 +18,16 @@ SHOWN_TASK = "support2-200"
 
 
 def command_block(made: Mapping[str, object], folder: str) -> str:
-    """The command that made a table, as a block of a document.
+    """The command that made a table, or the commands of its parts, as a block of a document.
 
     Args:
         made: how it was made (`eval.paper.records`).
-        folder: where a reader's own results are to go.
+        folder: where a reader's own results are to go; those of further parts beside it.
     """
-    return f"```sh\n{made['command']} --out {folder}\n```\n"
+    commands = str(made["command"]).splitlines()
+    places = [folder, *(f"{folder}-{part}" for part in range(2, len(commands) + 1))]
+    lines = [f"{each} --out {place}" for each, place in zip(commands, places, strict=True)]
+    return "\n".join(["```sh", *lines, "```", ""])
 
 
 def figures(kept: Mapping[str, Sequence[Row]], table2: Sequence[Row]) -> dict[str, str]:

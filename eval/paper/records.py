@@ -61,6 +61,8 @@ KEPT = (
 )
 # Of a run's environment.
 PACKAGES = ("secure-fl-crypten", "torch", "numpy")
+# What tells the rows of a table apart.
+_WHICH = ("task", "data", "method", "attack", "malicious", "seed")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -114,26 +116,35 @@ def command_of(typed: str) -> str:
     return shlex.join(["secure-fl", *words])
 
 
-def take_table(root: Path, name: str, folder: Path) -> None:
+def take_table(root: Path, name: str, folders: Sequence[Path]) -> None:
     """Keep a table's rows out of a folder of `secure-fl paper`, how they were made, and its figure.
 
     Args:
         root: of the repository.
         name: one of `TABLES`.
-        folder: of the command.
+        folders: of the command; others have rows that the ones before lack. How the table was made
+            is told as of the first, with the commands of all, a line each, and under `parts` on
+            which versions each ran.
 
     Raises:
-        InputError: the folder has no such table, or one of other columns.
+        InputError: a folder has no such table, or one of other columns.
     """
     kept = TABLES[name]
-    rows = _checked(folder / f"{kept.source}.json", kept.columns)
-    made = read_object(folder / f"{kept.source}.made.json")
+    rows: dict[tuple[Any, ...], Row] = {}
+    parts = []
+    for folder in folders:
+        for row in _checked(folder / f"{kept.source}.json", kept.columns):
+            rows.setdefault(tuple(row.get(key) for key in _WHICH), row)
+        made = read_object(folder / f"{kept.source}.made.json")
+        parts.append({**made, "command": command_of(made["command"])})
     (root / RESULTS).mkdir(parents=True, exist_ok=True)
-    write_json(root / RESULTS / f"{name}.json", rows)
-    told = {**made, "command": command_of(made["command"])}
+    write_json(root / RESULTS / f"{name}.json", list(rows.values()))
+    told = dict(parts[0])
+    if len(parts) > 1:
+        told |= {"command": "\n".join(part["command"] for part in parts), "parts": parts}
     write_json(root / RESULTS / f"{name}.made.json", told)
     if kept.pictures:
-        _copy(root / FIGURES, sorted((folder / "figures").glob(kept.pictures)))
+        _copy(root / FIGURES, sorted((folders[0] / "figures").glob(kept.pictures)))
 
 
 def _copy(place: Path, files: Sequence[Path]) -> None:

@@ -10,6 +10,9 @@ from eval.results.records import Row
 from secure_fl.settings.schema import malicious_count
 
 ROOT_ONLY = "root_only"
+PUBLIC_ONLY = "public_only"
+# Methods that listen to no hospital, so that no attack reaches them.
+ALONE = (ROOT_ONLY, PUBLIC_ONLY)
 NO_ATTACK = "none"
 
 # Okabe and Ito (2008): eight colours told apart with every common colour blindness. Yellow is

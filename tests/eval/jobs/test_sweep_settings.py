@@ -205,7 +205,8 @@ def test_a_folder_of_other_data_is_refused(folder: Path, capsys: pytest.CaptureF
     assert "of a sweep on these data" in capsys.readouterr().err
 
 
-def test_root_only_is_attacked_by_nobody() -> None:
-    plan, _ = plan_sweep(SETTINGS, ["sign_flip"], ["mean", "root_only"], [0.25], [0])
+def test_who_listens_to_no_hospital_is_attacked_by_nobody() -> None:
+    defences = ["mean", "root_only", "public_only"]
+    plan, _ = plan_sweep(SETTINGS, ["sign_flip"], defences, [0.25], [0])
     told = [(group.defence, [each[0] for each in group.attacked]) for group in plan.groups]
-    assert told == [("mean", ["sign_flip"]), ("root_only", [])]
+    assert told == [("mean", ["sign_flip"]), ("root_only", []), ("public_only", [])]

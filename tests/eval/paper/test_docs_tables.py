@@ -11,6 +11,7 @@ from statistics import fmean
 import pytest
 
 from eval.paper.docs import DOCUMENTS, main, rendered
+from eval.paper.passages import command_block
 from eval.paper.records import RESULTS, RUNS, table, take_run, take_table
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
@@ -109,13 +110,31 @@ def test_a_table_is_taken_with_its_command_and_figure(tmp_path: Path) -> None:
     (made / "defence.made.json").write_text(json.dumps(told))
     rows = json.loads((ROOT / RESULTS / "defence.json").read_text())[:2]
     (made / "defence.json").write_text(json.dumps(rows))
-    take_table(tmp_path, "defence", made)
+    take_table(tmp_path, "defence", [made])
     kept, how = table(tmp_path, "defence")
     assert (kept, how["command"]) == (rows, "secure-fl paper --only defence")
     assert (tmp_path / "docs/figures/defence_support2-200_attacks.png").read_bytes() == b"drawn"
     (made / "defence.json").write_text(json.dumps([{"task": "support2-200"}]))
     with pytest.raises(InputError, match=r"defence.json\[0\] must be with task, data"):
-        take_table(tmp_path, "layers", made)
+        take_table(tmp_path, "layers", [made])
+
+
+def test_a_table_of_several_parts_has_each_row_once_and_tells_all_commands(tmp_path: Path) -> None:
+    rows = json.loads((ROOT / RESULTS / "defence.json").read_text())[:3]
+    other = [{**rows[1], "auc": 0.5}, rows[2]]
+    for name, part in (("first", rows[:2]), ("second", other)):
+        (tmp_path / name / "figures").mkdir(parents=True)
+        told = {"command": f"secure-fl paper --only defence --data {name} --out /x", "rounds": 10}
+        (tmp_path / name / "defence.made.json").write_text(json.dumps(told))
+        (tmp_path / name / "defence.json").write_text(json.dumps(part))
+    take_table(tmp_path, "defence", [tmp_path / "first", tmp_path / "second"])
+    kept, how = table(tmp_path, "defence")
+    assert kept == rows
+    assert [part["rounds"] for part in how["parts"]] == [10, 10]
+    assert command_block(how, "runs/defence").splitlines()[1:3] == [
+        "secure-fl paper --only defence --data first --out runs/defence",
+        "secure-fl paper --only defence --data second --out runs/defence-2",
+    ]
 
 
 def test_rows_of_a_run_are_kept_in_the_order_of_its_settings(tmp_path: Path) -> None:

@@ -80,13 +80,14 @@ def test_tables_tell_each_task_and_each_attack() -> None:
     rows = []
     for seed, gain in ((0, 0.9), (1, None)):
         rows += [row("fedavg", "none", 0.0, seed, auc=0.86), row("root_only", "none", 0.0, seed)]
+        rows.append(row("public_only", "none", 0.0, seed, auc=0.845))
         rows.append(row("mine", "none", 0.0, seed, auc=0.85, gain_retained=gain, honest_named=0.0))
         rows.append(
             row("mine", "backdoor", 0.4, seed, attack_success=0.13, base_rate=0.1 - seed / 100)
             | {"gain_retained": gain, "detection_recall": 0.5, "honest_named": 0.1}
         )
     gains, successes, standings, missed = overall_sheets(rows)
-    assert gains.body[0][1:-4] == ["200", "0.860", "0.850", "–"]
+    assert gains.body[0][1:-4] == ["200", "0.860", "0.850", "–", "0.845"]
     assert gains.body[0][-4:] == [*["0.90 (0.90)"] * 2, "Backdoor, 40 %", "≥ 0.85"]
     assert successes.body[0][1:] == ["+3.5 (4.0)", "+4.0", "≤ 4 (8)", "10.0%", "0 of 1"]
     assert missed.body[0][-1] == "honest named 8.0 points (Backdoor, 40 %); found 1 of 1 not"
@@ -115,9 +116,9 @@ def test_a_method_is_attacked_and_what_it_is_told_beside_is_not(tmp_path: Path) 
     options = ["--only", "defence", "--tasks", "digits-50", "--seeds", "1", "--jobs", "1"]
     assert main(["paper", *small, *options, "--out", str(tmp_path / "made")]) == 0
     rows = json.loads((tmp_path / "made" / "defence.json").read_text())
-    assert [tuple(each) for each in rows] == [JUDGED] * 4
+    assert [tuple(each) for each in rows] == [JUDGED] * 5
     assert [(each["method"], each["attack"]) for each in rows] == [
-        *(("fedavg", "none"), ("root_only", "none")),
+        *(("fedavg", "none"), ("root_only", "none"), ("public_only", "none")),
         *(("clipped_mean", "none"), ("clipped_mean", "sign_flip")),
     ]
     assert {each["root_rows"] for each in rows} == {20}
