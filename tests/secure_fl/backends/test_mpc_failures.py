@@ -22,7 +22,7 @@ from secure_fl.aggregation import Pipeline, Stage, make_stage, stage
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.errors import NodeFailure, SecureFLError
 from tests.support.oracles import case
-from tests.support.processes import alive, gone, parent
+from tests.support.processes import alive, gone
 
 X, _, ROOT = case("plain", 4, 6, seed=2)
 
@@ -143,10 +143,12 @@ import json, sys, time
 import numpy as np
 import secure_fl
 from secure_fl.backends.aggregate import open_backend
+from tests.support.processes import parent
 
 if __name__ == "__main__":
     backend = open_backend("mpc", nodes=2, timeout=60)
-    print(json.dumps(list(backend.pids.values())), flush=True)
+    pids = list(backend.pids.values())
+    print(json.dumps([pids, [parent(pid) for pid in pids]]), flush=True)
     {body}
 """
 
@@ -186,9 +188,10 @@ def test_nothing_outlives_the_program(tmp_path: Path, body: str, number: int | N
         start_new_session=True,
     ) as program:
         assert program.stdout is not None
-        pids = json.loads(program.stdout.readline())
+        # The program names its launchers too: one that ends at once may be gone before we ask.
+        pids, launchers = json.loads(program.stdout.readline())
         assert len(pids) == 3
-        pids += [parent(pid) for pid in pids]
+        pids += launchers
         assert program.pid not in pids
         if number is not None:
             time.sleep(1.0)

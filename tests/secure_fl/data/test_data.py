@@ -277,7 +277,7 @@ def test_partitions_of_the_shipped_data_stay_as_they_are(name, seed, digest):
         ({"test_fraction": 1.0}, "test_fraction must be in"),
         ({"test_fraction": 0.9, "validation_fraction": 0.1}, "test_fraction \\+ validation"),
         ({"validators": 0}, "validators must be >= 1"),
-        ({"validators": 10_000}, "holdout patients"),
+        ({"validators": 10_000}, "data.validators must be at most 9, the holdout's patients"),
         ({"hospitals": 300}, "300 hospitals must have at least 32 rows each"),
         ({"root_patients": 0}, "root_patients must be in 1.."),
     ],
