@@ -94,8 +94,8 @@ def _harms(config: ExperimentConfig) -> tuple[list[AttackConfig], list[float]]:
 
 
 def _on_task(config: ExperimentConfig, federation: Federation, task: str) -> list[Group]:
-    """Every method under every attack; FedAvg and what public rows
-    reach by themselves, beside which it is told, without."""
+    """Every method under every attack; FedAvg and what public rows reach by themselves, beside
+    which it is told, without."""
     attacks, shares = _harms(config)
     given = {defence.name: defence for defence in config.defences}
     beside = [given.pop(name, None) or load_defence(name) for name in (FEDAVG, *ALONE)]

@@ -29,7 +29,7 @@ GAIN_NOTE = (
 )
 PUBLIC_NOTE = (
     "Root only: half A of the validators' rows, as it is; public rows only: both halves with their "
-    "labels, tuned as `distilled` tunes, without any hospital."
+    "labels, tuned as distilled, without any hospital."
 )
 SUCCESS_NOTE = (
     "Success: attack success over the clean model of the same method and seed, in points; mean, "

@@ -11,7 +11,7 @@ from secure_fl.settings.schema import malicious_count
 
 ROOT_ONLY = "root_only"
 PUBLIC_ONLY = "public_only"
-# Methods that listen to no hospital, so that no attack reaches them.
+# Methods that listen to no hospital: none of an attack's hospitals reaches them, and none is run.
 ALONE = (ROOT_ONLY, PUBLIC_ONLY)
 NO_ATTACK = "none"
 

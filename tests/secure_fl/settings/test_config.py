@@ -73,6 +73,14 @@ def test_every_experiment_composes_and_plans(name: str) -> None:
     assert len(cells) == len(config.defences) + attacked + guarded
 
 
+def test_public_rows_alone_are_tuned_as_distilled() -> None:
+    """Else the baseline would tell of another tuning than the method's."""
+    alone, method = (load_defence(name).guard for name in ("public_only", "distilled"))
+    tuning = {key: value for key, value in method.items() if key.startswith("tun")}
+    assert tuning["tuning"] == "distillation"
+    assert {key: value for key, value in alone.items() if key.startswith("tun")} == tuning
+
+
 def test_experiments_hold_the_papers_parameters() -> None:
     """Table 1 and sections 3.5 and 4 of the paper."""
     table1, table2 = load_config(["experiment=table1"]), load_config(["experiment=table2"])
