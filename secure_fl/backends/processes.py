@@ -140,11 +140,16 @@ def failure(processes: list[Process], process: Process | None, cause: Exception)
 
 
 def kill(processes: list[Process]) -> None:
-    """End all without a word, where a frame may be half sent."""
-    for process in processes:
-        process.handle.kill()
+    """End all without a word, where a frame may be half sent.
+
+    Channels first: parties that lose each other while one after the other is killed see that
+    nobody listens any more (`secure_fl.nodes.hangup`).
+    """
     for process in processes:
         if process.control is not None:
             process.control.close()
+    for process in processes:
+        process.handle.kill()
+    for process in processes:
         process.handle.wait()
     processes.clear()

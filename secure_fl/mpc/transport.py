@@ -219,6 +219,13 @@ class Channel:
         self._note_sent(view[:count])
         return count
 
+    def hung_up(self) -> bool:
+        """Whether the peer has closed the connection, even if what it sent is not read yet."""
+        poller = select.poll()
+        # Where a system does not tell half a close, a whole one.
+        poller.register(self.socket, getattr(select, "POLLRDHUP", select.POLLHUP))
+        return bool(poller.poll(0))
+
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()

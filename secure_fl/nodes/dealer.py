@@ -18,6 +18,7 @@ from secure_fl.mpc.handshakes import Reception, connect, listen
 from secure_fl.mpc.prg import KEY_BYTES, Stream
 from secure_fl.mpc.tls import Tls
 from secure_fl.mpc.transport import Channel
+from secure_fl.nodes.hangup import HungUp, unless_hung_up
 from secure_fl.nodes.starting import DealerStart, read_start
 
 FAILED = 3
@@ -27,6 +28,8 @@ def main() -> int:
     """Read the start-up line on standard input, serve one run, return the exit status."""
     try:
         _serve(read_start(DealerStart, json.loads(sys.stdin.readline())))
+    except HungUp:
+        return FAILED
     except (NodeFailure, InputError) as failure:
         print(f"dealer: {failure}", file=sys.stderr)
         return FAILED
@@ -37,6 +40,13 @@ def _serve(told: DealerStart) -> None:
     token, timeout = bytes.fromhex(told.token), float(told.start)
     tls = Tls(Path(told.keys), "dealer")
     control = connect(told.port, token, "dealer", timeout, "coordinator", tls)
+    with unless_hung_up(control):
+        _attend(told, control, tls)
+
+
+def _attend(told: DealerStart, control: Channel, tls: Tls) -> None:
+    """Let the nodes in and serve node 0 until it ends the run."""
+    token, timeout = bytes.fromhex(told.token), float(told.start)
     server = listen()
     control.send({"port": server.getsockname()[1]})
     nodes = [f"node {rank}" for rank in range(told.nodes)]

@@ -63,6 +63,7 @@ from secure_fl.nodes.commands import (
 )
 from secure_fl.nodes.contract import Contract
 from secure_fl.nodes.fields import MOST_TEXT
+from secure_fl.nodes.hangup import HungUp, unless_hung_up
 from secure_fl.nodes.inbox import NodeSession
 from secure_fl.nodes.memory import Memory
 from secure_fl.nodes.messages import Message, Open, Refused, receive
@@ -322,6 +323,8 @@ def serve_run(options: dict[str, Any], make: Callable[..., Node] = Node) -> int:
         told = read_start(NodeStart, options)
         name = f"node {told.rank}"
         _serve(told, make)
+    except HungUp:
+        return FAILED
     except NodeFailure as failure:
         print(f"{name}: {failure}", file=sys.stderr)
         return FAILED
@@ -363,12 +366,27 @@ def _serve(told: NodeStart, make: Callable[..., Node]) -> None:
     signer = _signer(told)
     extensions = load_extensions(told.allow, told.folders, ALLOW_NODE)
     memory = Memory(Path(told.state) / f"node-{told.rank}.log")
-    token, rank = bytes.fromhex(told.token), told.rank
-    name, timeout = f"node {rank}", float(told.timeout)
+
+    def made(mesh: Mesh, source: NodeSource, ring: Ring) -> Node:
+        return make(mesh, source, ring, memory, told.minimum, signer, extensions)
+
+    name = f"node {told.rank}"
     tls = Tls(Path(told.keys), name)
     start = float(told.start)
-    control = connect(told.port, token, name, start, "coordinator", tls)
-    mesh, dealer, key = join(told, control, token, tls)
+    control = connect(told.port, bytes.fromhex(told.token), name, start, "coordinator", tls)
+    with unless_hung_up(control):
+        _attend(told, made, control, tls)
+
+
+def _attend(
+    told: NodeStart,
+    made: Callable[[Mesh, NodeSource, Ring], Node],
+    control: Channel,
+    tls: Tls,
+) -> None:
+    """Join the other parties and answer the coordinator until it ends the run."""
+    rank, timeout = told.rank, float(told.timeout)
+    mesh, dealer, key = join(told, control, bytes.fromhex(told.token), tls)
     # Between two aggregations the control channel is silent for as long as hospitals train.
     control.socket.settimeout(None)
     communicator = install(mesh)
@@ -384,8 +402,7 @@ def _serve(told: NodeStart, make: Callable[..., Node]) -> None:
         communicator.silence()
     pulse = Pulse(control, timeout)
     try:
-        node = make(mesh, source, ring, memory, told.minimum, signer, extensions)
-        node.serve(control, pulse)
+        made(mesh, source, ring).serve(control, pulse)
     except NodeFailure as failure:
         with contextlib.suppress(NodeFailure):  # the coordinator itself may be what is lost
             control.send({"error": "NodeFailure", "message": str(failure)})
