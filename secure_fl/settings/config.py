@@ -13,7 +13,7 @@ of one, and `attack.KEY=VALUE` sets KEY in every selected attack; likewise for `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -277,12 +277,21 @@ def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
     if called is not None:
         _update(tree, "name", called, prefix)
         _update(tree, "label", "", prefix)  # its own, where the mapping has one
+    _change_rule(kind, tree, mapping)
     for key, value in mapping.items():
         if key != "name":
             _update(tree, str(key), value, prefix)
+    written_over = {override.key.removeprefix(prefix): override.value for override in settings}
+    _change_rule(kind, tree, written_over)
     for override in settings:
         _update(tree, override.key.removeprefix(prefix), override.value, prefix)
     return _built(tree)
+
+
+def _change_rule(kind: str, tree: DictConfig, changes: Mapping[str, Any]) -> None:
+    """Drop a preset's parameters of its rule where another rule takes its place."""
+    if kind == "defence" and "rule" in changes and changes["rule"] != tree["rule"]:
+        tree["params"] = {}
 
 
 def _built(tree: DictConfig) -> Any:

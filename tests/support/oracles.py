@@ -125,7 +125,8 @@ class Guarded:
         score = {h: cosine(self.totals[h], self.root) for h in rows}
         middle = median_of(list(score.values()))
         spread = median_of([abs(s - middle) for s in score.values()])
-        strict = max(ratio * middle, middle - deviations * spread)
+        least = ratio * middle if ratio >= 0 else ratio * abs(middle)
+        strict = max(least, middle - deviations * spread)
         limit = strict - 2.0**-14
         accepted = np.zeros(self.hospitals, bool)
         for h in rows:

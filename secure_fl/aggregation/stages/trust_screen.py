@@ -42,7 +42,8 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
        heterogeneous data and would reject honest hospitals; the sum over rounds is not.
     3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)) - 2^-14,
        the last so that rounding strikes nobody (`SCORE_TOLERANCE`): of hospitals that sent the
-       same most have one score, and the MAD is 0.
+       same most have one score, and the MAD is 0. A ratio below 0 is of |median(c)|, and strikes
+       only those that point away from the root.
     4. Go on with those not struck among the max(ceil(m / 2), minimum) best by score.
 
     Reveals: accepted and used, one bit a hospital each.
@@ -50,7 +51,7 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
     of n scalars.
     """
     require(max_norm > 0, "max_norm", "positive", max_norm)
-    require(0 <= ratio <= 1, "ratio", "in [0, 1]", ratio)
+    require(-1 <= ratio <= 1, "ratio", "in [-1, 1]", ratio)
     # A spread of scores times this must fit the ring.
     require(0 < deviations <= MOST_DEVIATIONS, "deviations", "in (0, 2^20]", deviations)
 
@@ -68,7 +69,8 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         score = ops.cosine(total, root)  # (m,)
         middle, bar = _middle_and_bar(ops, score, context.minimum)
         spread = ops.median_of(ops.absolute(score - middle))
-        limit = ops.maximum(middle * ratio, middle - spread * deviations)
+        least = (middle if ratio >= 0 else ops.absolute(middle)) * ratio
+        limit = ops.maximum(least, middle - spread * deviations)
         low, worse = ops.less_each((score, limit - SCORE_TOLERANCE), (score, bar))
         accepted = ops.open("accepted", ~low)
         used = ops.open("used", ~low & ~worse)

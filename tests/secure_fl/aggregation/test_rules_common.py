@@ -34,7 +34,7 @@ BAD: dict[str, list[Any]] = {
     "threshold": [-1.01, 1.01, float("nan")],
     "reference": ["mean", "", 3],
     "by": ["size", "", None],
-    "ratio": [-0.01, 1.01, float("nan")],
+    "ratio": [-1.01, 1.01, float("nan")],
     "deviations": [0.0, -1.0, float("nan")],
     "num_malicious": [-1, 1.5, "many"],
     "keep": [0, -1, 1.5],
