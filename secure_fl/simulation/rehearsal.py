@@ -25,22 +25,25 @@ from secure_fl.simulation.labels import classes_of, label_of
 from secure_fl.simulation.parties import make_server, minimum_hospitals
 from secure_fl.simulation.round import scene_of
 from secure_fl.simulation.run import RunConfig, make_context
+from secure_fl.threads import torch_threads
 
 
 def rehearse(runs: Sequence[RunConfig], federation: Federation) -> None:
     """Check rules, attacks and numbers of runs on one federation, before anything runs.
 
-    A rule is tried with the run that has most malicious hospitals.
+    A rule is tried with the run that has most malicious hospitals. Torch has as many threads as the
+    runs are to have: more than one would wait for each other beside other runs.
 
     Raises:
         ConfigError, InputError: a rule or an attack that cannot work here; see `check_rule`,
             `dry_run` and `secure_fl.settings.feasible.check_numbers`.
     """
     most = {run.defence.name: run for run in sorted(runs, key=lambda run: run.malicious)}
-    for run in most.values():
-        check_rule(run, federation)
-    for run in runs:
-        dry_run(make_context(run, federation))
+    with torch_threads(max((run.experiment.threads for run in runs), default=1)):
+        for run in most.values():
+            check_rule(run, federation)
+        for run in runs:
+            dry_run(make_context(run, federation))
     for run in most.values():
         check_numbers(run.experiment, run.defence, federation.model.num_parameters)
 
