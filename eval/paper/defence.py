@@ -13,7 +13,9 @@ from eval.paper.judging import (
     criteria,
     gain_text,
     methods,
+    over_public,
     shares_of,
+    shares_text,
     standing,
     success_text,
 )
@@ -29,7 +31,8 @@ GAIN_NOTE = (
 )
 PUBLIC_NOTE = (
     "Root only: half A of the validators' rows, as it is; public rows only: both halves with their "
-    "labels, tuned as distilled, without any hospital."
+    "labels, tuned as distilled, without any hospital; over public rows: the same share of what "
+    "FedAvg gains over these, of seeds in which that is at least a point."
 )
 SUCCESS_NOTE = (
     "Success: attack success over the clean model of the same method and seed, in points; mean, "
@@ -105,14 +108,16 @@ def _asked(
     for each in criteria(found, goal):
         verdict = DASH if each.missed is None else each.missed or "met"
         body.append([each.name, each.told, each.under, each.goal, verdict])
+    beyond = shares_text(over_public(rows, method))
+    body.append(["Gain over public rows, without attack", beyond, DASH, DASH, DASH])
     told = max((len(case.gain) for case in found), default=0)
     size = average([row["root_rows"] for row in rows])
     return Sheet(
         f"{label} against its goals, {_seeds(rows)}",
         ["Measure", "Measured", "Under", "Goal", "Missed by"],
         body,
-        f"{GAIN_NOTE} {SUCCESS_NOTE} {told} of {_seeds(rows)} told a gain; the root has "
-        f"{size:.0f} rows in the mean. Under: the attack that is farthest from the goal, or "
+        f"{GAIN_NOTE} {PUBLIC_NOTE} {SUCCESS_NOTE} {told} of {_seeds(rows)} told a gain; the root "
+        f"has {size:.0f} rows in the mean. Under: the attack that is farthest from the goal, or "
         "least within it.",
         words=("Under",),
     )
@@ -123,11 +128,12 @@ def _gains(own: Mapping[str, Sequence[Row]], method: str, title: str) -> Sheet:
     for name, rows in own.items():
         calm, lowest, *_ = criteria(cases(rows, method), TASKS[name].goal)
         size = average([row["root_rows"] for row in rows])
-        told = [calm.told, lowest.told, lowest.under, calm.goal]
+        beyond = shares_text(over_public(rows, method))
+        told = [calm.told, lowest.told, lowest.under, calm.goal, beyond]
         body.append([TASKS[name].title, f"{size:.0f}", *_aucs(rows, method), *told])
     header = ["Task", "Root rows", "AUC: FedAvg", "AUC: method", "AUC: root only"]
     header += ["AUC: public rows only"]
-    header += ["Gain: no attack", "Gain: lowest", "Under", "Goal"]
+    header += ["Gain: no attack", "Gain: lowest", "Under", "Goal", "Over public rows"]
     note = f"{GAIN_NOTE} Lowest gain: of the attack with the lowest mean. {PUBLIC_NOTE}"
     return Sheet(f"{title}: federated gain", header, body, note, words=("Under",))
 
@@ -150,7 +156,7 @@ def _successes(own: Mapping[str, Sequence[Row]], method: str, title: str) -> She
         f"{SUCCESS_NOTE} Each figure: of the attack that is farthest from the goal, or least "
         f"within it. Honest named: goal ≤ {100 * MOST_HONEST:g}%. Found: attacks, at each share, "
         f"whose hospitals are named with precision ≥ {FOUND_PRECISION:g} and recall ≥ "
-        f"{FOUND_RECALL:g}."
+        f"{FOUND_RECALL:g}; asked of those that are not contained."
     )
     return Sheet(f"{title}: attacks and attackers", header, body, note)
 

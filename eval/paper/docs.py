@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eval.paper.cost import cost_sheets
 from eval.paper.passages import (
@@ -37,7 +37,7 @@ from eval.paper.records import (
     take_run,
     take_table,
 )
-from eval.paper.rows import ORDER, mean_text, over_clean, values
+from eval.paper.rows import ORDER, distinct, mean_text, over_clean, values
 from eval.results.matrix import WORDS, WORST_HEADER, Matrix, worst_lines
 from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
@@ -54,6 +54,8 @@ GUARDED = "guarded"
 PLACES = {"defence": "runs/defence", "layers": "runs/layers"} | dict.fromkeys(
     ("table2", "table3"), "runs/paper"
 )
+# Data sets for people.
+DATA_TITLES = {"support2": "SUPPORT2", "lidc_nodules": "LIDC nodules", "digits": "Digits"}
 T = TypeVar("T")
 # Runs beside the main job that its long table has as lines: after which method, under which words.
 BESIDE = (
@@ -225,8 +227,19 @@ def _tuning(rows: Sequence[Row], untuned: Sequence[Row]) -> str:
     return _grid(["", *header], lines)
 
 
-def _table2(rows: Sequence[Row], made: Mapping[str, object]) -> str:
-    """Accuracy and attack success over seeds beside the paper's numbers."""
+def _table2(rows: Sequence[Row], made: Mapping[str, Any]) -> str:
+    """Accuracy and attack success over seeds beside the paper's numbers, data set by data set."""
+    rounds = {data: part["rounds"] for part in made.get("parts", [made]) for data in part["data"]}
+    several = distinct(rows, "data")
+    told = []
+    for data in several:
+        own = [row for row in rows if row["data"] == data]
+        title = f"**{DATA_TITLES.get(data, data)}**\n\n" if len(several) > 1 else ""
+        told.append(title + _table2_of(own, rounds[data]))
+    return "\n".join(told)
+
+
+def _table2_of(rows: Sequence[Row], rounds: int) -> str:
     attacks = list(dict.fromkeys(r["attack"] for r in rows if r["attack"] != NO_ATTACK))
     names = [*ORDER, ROOT_ONLY]
     header = ["Method", "Clean accuracy", "paper", "AUC"]
@@ -248,8 +261,8 @@ def _table2(rows: Sequence[Row], made: Mapping[str, object]) -> str:
         lines.append(line)
     seeds = len({row["seed"] for row in rows})
     told = (
-        f"{seeds} seeds, {made['rounds']} rounds (the paper: 200); percent, ± half the width of "
-        "the 95 % interval."
+        f"{seeds} seeds, {rounds} rounds (the paper: 200); percent, ± half the width of the 95 % "
+        "interval."
     )
     return f"{told}\n\n{_grid(header, lines)}"
 

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from eval.metrics.gain import LEAST_GAIN
 from eval.paper.goals import FOUND_PRECISION, FOUND_RECALL, MOST_HONEST, Goal
-from eval.paper.rows import FEDAVG, Row, over_clean, values
-from eval.results.style import ALONE, NO_ATTACK, attack_label
+from eval.paper.rows import FEDAVG, Row, distinct, over_clean, values
+from eval.results.style import ALONE, NO_ATTACK, PUBLIC_ONLY, attack_label
 from eval.tables.averages import average
 from eval.tables.sheet import DASH, percent, points
 
@@ -93,8 +94,28 @@ def criteria(found: Sequence[Case], goal: Goal) -> list[Criterion]:
         ),
         _worst(attacked, goal),
         _honest(found),
-        _attackers(attacked),
+        _attackers(attacked, goal),
     ]
+
+
+def over_public(rows: Sequence[Row], method: str) -> list[float]:
+    """What a method keeps, without attack, of FedAvg's gain over all public rows alone: one a seed.
+
+    (AUC - AUC of public rows only) / (AUC of FedAvg - AUC of public rows only), of seeds in which
+    FedAvg gains at least `LEAST_GAIN` over them.
+    """
+    kept = []
+    for seed in distinct(rows, "seed"):
+        calm = {
+            row["method"]: row["auc"]
+            for row in rows
+            if (row["seed"], row["attack"]) == (seed, NO_ATTACK)
+        }
+        if {method, FEDAVG, PUBLIC_ONLY} <= calm.keys():
+            gain = calm[FEDAVG] - calm[PUBLIC_ONLY]
+            if gain >= LEAST_GAIN:
+                kept.append((calm[method] - calm[PUBLIC_ONLY]) / gain)
+    return kept
 
 
 def shares_of(found: Sequence[Case]) -> list[float]:
@@ -103,22 +124,31 @@ def shares_of(found: Sequence[Case]) -> list[float]:
 
 
 def standing(case: Case, goal: Goal) -> str:
-    """Whether an attack's hospitals are found, and whether it is contained: one of `STANDINGS`.
+    """Whether an attack's hospitals are found, and whether it is contained: one of `STANDINGS`."""
+    found, held, missed, neither = STANDINGS
+    if case.found:
+        return found if contained(case, goal) else missed
+    return held if contained(case, goal) else neither
+
+
+def contained(case: Case, goal: Goal) -> bool:
+    """Whether an attack's success keeps to its limits, in the mean and in every seed.
 
     What has no limit in the mean, or no success, is held to the limit of any seed alone.
     """
     limit, success = goal.limit(case.attack, case.share), average(case.success)
-    contained = limit is None or success is None or success <= limit
-    contained &= max(case.success, default=0.0) <= goal.worst_limit(case.attack)
-    found, held, missed, neither = STANDINGS
-    if case.found:
-        return found if contained else missed
-    return held if contained else neither
+    held = limit is None or success is None or success <= limit
+    return held and max(case.success, default=0.0) <= goal.worst_limit(case.attack)
 
 
 def gain_text(case: Case) -> str:
     """The mean over seeds, and the lowest: "0.91 (0.78)"."""
-    return _pair(case.gain, min, lambda value: f"{value:.2f}".replace("-", "−"))
+    return shares_text(case.gain)
+
+
+def shares_text(kept: Sequence[float]) -> str:
+    """Mean and lowest of shares of a gain; a dash where there is none."""
+    return _pair(kept, min, lambda value: f"{value:.2f}".replace("-", "−"))
 
 
 def success_text(case: Case) -> str:
@@ -179,13 +209,15 @@ def _honest(found: Sequence[Case]) -> Criterion:
     return blank._replace(told=told, under=case.name, missed=missed)
 
 
-def _attackers(attacked: Sequence[Case]) -> Criterion:
-    goal = f"precision ≥ {FOUND_PRECISION:g}, recall ≥ {FOUND_RECALL:g}"
-    blank = Criterion("Attacks whose hospitals are found", "found", goal=goal)
+def _attackers(attacked: Sequence[Case], goal: Goal) -> Criterion:
+    """An attack that does not move the model need not be found; the tables say which are not."""
+    asked = f"precision ≥ {FOUND_PRECISION:g}, recall ≥ {FOUND_RECALL:g}, or contained"
+    blank = Criterion("Attacks whose hospitals are found", "found", goal=asked)
     if not attacked:
         return blank
     count, every = sum(case.found for case in attacked), len(attacked)
-    missed = f"{every - count} of {every} not" if count < every else ""
+    free = sum(not case.found and not contained(case, goal) for case in attacked)
+    missed = f"{free} of {every} neither found nor contained" if free else ""
     return blank._replace(told=f"{count} of {every}", missed=missed)
 
 

@@ -37,7 +37,7 @@ def figures(kept: Mapping[str, Sequence[Row]], table2: Sequence[Row]) -> dict[st
         kept: rows of runs by the name of their run.
         table2: rows of `table2.json`.
     """
-    return _of_runs(kept) | _of_table2(table2)
+    return _of_runs(kept) | _of_table2([row for row in table2 if row["data"] == "support2"])
 
 
 def _of_table2(rows: Sequence[Row]) -> dict[str, str]:
@@ -105,8 +105,14 @@ def defence_attacks(rows: Sequence[Row]) -> str:
 
 
 def variants(rows: Sequence[Row]) -> str:
-    """Methods beside each other on one task, at the largest share of malicious hospitals."""
-    (task,) = distinct(rows, "task")
+    """Methods beside each other, task by task, at the largest share of malicious hospitals."""
+    tasks = distinct(rows, "task")
+    return markdown_sheets(
+        _variants(task, [row for row in rows if row["task"] == task]) for task in tasks
+    )
+
+
+def _variants(task: str, rows: Sequence[Row]) -> Sheet:
     found = {name: cases(rows, name) for name in methods(rows)}
     share = max(share for each in found.values() for share in shares_of(each))
     attacks = list(dict.fromkeys(row["attack"] for row in rows if row["attack"] != NO_ATTACK))
@@ -127,6 +133,4 @@ def variants(rows: Sequence[Row]) -> str:
         "highest success of a seed."
     )
     title = f"{TASKS[task].title}, {100 * share:.0f} % malicious"
-    return markdown_sheets(
-        [Sheet(title, [*header, *(f"Success: {n.lower()}" for n in named)], body, note)]
-    )
+    return Sheet(title, [*header, *(f"Success: {n.lower()}" for n in named)], body, note)

@@ -144,7 +144,8 @@ def take_table(root: Path, name: str, folders: Sequence[Path]) -> None:
         told |= {"command": "\n".join(part["command"] for part in parts), "parts": parts}
     write_json(root / RESULTS / f"{name}.made.json", told)
     if kept.pictures:
-        _copy(root / FIGURES, sorted((folders[0] / "figures").glob(kept.pictures)))
+        for folder in folders:
+            _copy(root / FIGURES, sorted((folder / "figures").glob(kept.pictures)))
 
 
 def _copy(place: Path, files: Sequence[Path]) -> None:

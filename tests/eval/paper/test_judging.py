@@ -48,8 +48,15 @@ def test_every_goal_is_held_to_the_case_that_is_farthest_from_it() -> None:
         ("+5.0 (10.0)", "Backdoor, 40 %", "1.0 points"),
         ("+10.0", "Backdoor, 40 %", "2.0 points"),
         ("4.0%", "ALIE, 30 %", "2.0 points"),
-        ("1 of 3", "–", "2 of 3 not"),
+        ("1 of 3", "–", ""),
     ]
+
+
+def test_an_attack_that_moves_the_model_is_to_be_found() -> None:
+    moved = [case("backdoor", success=[0.05]), case("alie", success=[0.01])]
+    found = case("dba", success=[0.09], precision=[0.9], recall=[0.9])
+    *_, told = criteria([*moved, found], GOAL)
+    assert (told.told, told.missed) == ("1 of 3", "1 of 3 neither found nor contained")
 
 
 def test_what_was_not_measured_or_is_not_asked_is_neither_met_nor_missed() -> None:
@@ -87,10 +94,10 @@ def test_tables_tell_each_task_and_each_attack() -> None:
             | {"gain_retained": gain, "detection_recall": 0.5, "honest_named": 0.1}
         )
     gains, successes, standings, missed = overall_sheets(rows)
-    assert gains.body[0][1:-4] == ["200", "0.860", "0.850", "–", "0.845"]
-    assert gains.body[0][-4:] == [*["0.90 (0.90)"] * 2, "Backdoor, 40 %", "≥ 0.85"]
+    assert gains.body[0][1:-5] == ["200", "0.860", "0.850", "–", "0.845"]
+    assert gains.body[0][-5:] == [*["0.90 (0.90)"] * 2, "Backdoor, 40 %", "≥ 0.85", "0.33 (0.33)"]
     assert successes.body[0][1:] == ["+3.5 (4.0)", "+4.0", "≤ 4 (8)", "10.0%", "0 of 1"]
-    assert missed.body[0][-1] == "honest named 8.0 points (Backdoor, 40 %); found 1 of 1 not"
+    assert missed.body[0][-1] == "honest named 8.0 points (Backdoor, 40 %)"
     assert standings.body == [[TASKS["support2-200"].title, "–", "Backdoor", "–", "–"]]
     asked, attacks = task_sheets(rows)
     assert "1 of 2 seeds told a gain" in asked.note

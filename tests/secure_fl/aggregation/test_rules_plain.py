@@ -61,12 +61,13 @@ def test_rule_equals_its_oracle_on_found_cases(name: str, data: st.DataObject) -
     compare(name, x, reputation, root)
 
 
-def test_guarded_keeps_its_history_over_rounds() -> None:
+@pytest.mark.parametrize("screen", [{}, {"ratio": -0.4, "deviations": 1000.0}])
+def test_guarded_keeps_its_history_over_rounds(screen: dict[str, float]) -> None:
     """Five rounds in which hospitals stay away and come late; totals persist."""
     n, d = 7, 12
     rng = np.random.default_rng(5)
     oracle = Guarded(n, d)
-    session = secure_fl.open_backend("plain").session("guarded", n, d)
+    session = secure_fl.open_backend("plain").session(build_rule("guarded", **screen), n, d)
     attendance = ["1110111", "1111110", "0110111", "1111111", "1011101"]
     rejected = 0
     for flags in attendance:
@@ -76,7 +77,7 @@ def test_guarded_keeps_its_history_over_rounds() -> None:
         x[2] *= -1  # against the crowd from the first round on
         reputation, root = rng.uniform(0.2, 1, n), drift + 0.02 * rng.standard_normal(d)
         rows = {h: x[h] for h in range(n) if present[h]}
-        expected = oracle.round(rows, reputation, root)
+        expected = oracle.round(rows, reputation, root, **screen)
         assert expected.margin > 1e-9
         submission = session.submit(x, present)
         result = session.aggregate(submission, reputation, root)

@@ -59,6 +59,15 @@ def test_more_hospitals_than_two_words_have_bits(cluster: Backend, name: str) ->
     compare(cluster, name, *case("plain", 129, 2))
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0], ids=["with the root", "away from it"])
+def test_a_screen_that_strikes_only_who_points_away(cluster: Backend, sign: float) -> None:
+    """Its limit is of the median's magnitude, whatever the median's sign."""
+    rule = build_rule("guarded", ratio=-0.4, deviations=1000.0)
+    for n in (2, 7, 20):
+        x, reputation, root = case("plain", n, 5, seed=n)
+        compare(cluster, rule, x, reputation, sign * root)
+
+
 def test_as_many_hospitals_as_settings_allow(cluster: Backend) -> None:
     for name in ("guarded", "cosine_root"):
         compare(cluster, name, *case("plain", 500, 2))

@@ -146,6 +146,30 @@ def test_a_defence_of_a_list_is_called_otherwise_and_stands_beside_itself() -> N
         load_config(["defences=[{name: guarded, called: a/b}]"])
 
 
+def test_another_rule_drops_the_parameters_of_the_presets_own() -> None:
+    mean, narrow = (
+        "{name: distilled, called: a, rule: mean}",
+        "{name: distilled, params: {ratio: 0.1}}",
+    )
+    for overrides, rules in (
+        (
+            [f"defences=[{mean}, {narrow}]"],
+            [("mean", {}), ("guarded", {"ratio": 0.1, "deviations": 1000.0})],
+        ),
+        (["defence=distilled", "defence.rule=median"], [("median", {})]),
+        (
+            ["defence=distilled", "defence.params.beta=0.2", "defence.rule=trimmed_mean"],
+            [("trimmed_mean", {"beta": 0.2})],
+        ),
+        (
+            ["defence=distilled", "defence.rule=guarded"],
+            [("guarded", {"ratio": -0.4, "deviations": 1000.0})],
+        ),
+    ):
+        found = [(each.rule, each.params) for each in load_config(overrides).defences]
+        assert found == rules
+
+
 def test_later_overrides_win_and_reach_lists() -> None:
     config = load_config(
         ["experiment=table2", "rounds=3", "rounds=4", "defence=paper", "defence.backend=fixed"]

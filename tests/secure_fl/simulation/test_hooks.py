@@ -13,6 +13,7 @@ import secure_fl
 from attacks import Attack, AttackView, attack, load
 from secure_fl.errors import ConfigError
 from secure_fl.simulation.hooks import HookFailed, hook
+from secure_fl.threads import torch_threads
 from tests.support import tiny_federation
 
 
@@ -64,3 +65,35 @@ def test_refusals_and_errors_of_what_ships_pass_as_they_are() -> None:
         with pytest.raises(type(raised)) as caught, hook(given, "craft"):
             raise raised
         assert caught.value is raised
+
+
+@attack
+@dataclass(frozen=True)
+class Counting(Attack):
+    """Notes how many threads torch has where it acts."""
+
+    objective = "untargeted"
+
+    def craft(self, honest: torch.Tensor, own: torch.Tensor, view: AttackView) -> torch.Tensor:
+        THREADS.append(torch.get_num_threads())
+        return own
+
+
+THREADS: list[int] = []
+
+
+def test_rehearsal_and_run_have_the_threads_of_the_settings() -> None:
+    THREADS.clear()
+    with torch_threads(3):
+        secure_fl.run(
+            tiny_federation.made(),
+            attack=Counting(),
+            defence="mean",
+            malicious=0.25,
+            rounds=1,
+            train={"epochs": 1},
+            threads=2,
+        )
+        assert torch.get_num_threads() == 3
+    assert len(THREADS) >= 2  # at the rehearsal, and in the round
+    assert set(THREADS) == {2}
