@@ -37,11 +37,16 @@ def figures(kept: Mapping[str, Sequence[Row]], table2: Sequence[Row]) -> dict[st
         kept: rows of runs by the name of their run.
         table2: rows of `table2.json`.
     """
-    return _of_runs(kept) | _of_table2([row for row in table2 if row["data"] == "support2"])
+    of = {data: [row for row in table2 if row["data"] == data] for data in distinct(table2, "data")}
+    told = _of_table2(of["support2"], "table2")
+    for data, rows in of.items():
+        told |= _of_table2(rows, f"table2-{data}")
+    return _of_runs(kept) | told
 
 
-def _of_table2(rows: Sequence[Row]) -> dict[str, str]:
-    """Means over the seeds: success over clean by method and attack, AUCs, whom `paper` names."""
+def _of_table2(rows: Sequence[Row], place: str) -> dict[str, str]:
+    """Means over the seeds on one data set: success over clean by method and attack, AUCs, gain
+    that `guarded` keeps, whom `paper` names; under names that begin with `place`."""
 
     def over(method: str, attack: str) -> str:
         return points(average(values(rows, over_clean, method=method, attack=attack)))
@@ -53,17 +58,21 @@ def _of_table2(rows: Sequence[Row]) -> dict[str, str]:
         told = average(values(rows, f"detection_{measure}", method="paper", attack="backdoor"))
         return percent(told).replace("%", " %")
 
-    return {
+    gain = average(values(rows, "gain_retained", method="guarded", attack=NO_ATTACK))
+    told = {
         "table2-paper-sign": over("paper", "sign_flip"),
         "table2-paper-backdoor": over("paper", "backdoor"),
         "table2-median-backdoor": over("robust", "backdoor"),
+        "table2-fedavg-backdoor": over(FEDAVG, "backdoor"),
         "table2-guarded-sign": over("guarded", "sign_flip"),
         "table2-guarded-backdoor": over("guarded", "backdoor"),
         "table2-paper-recall": named("recall"),
         "table2-paper-precision": named("precision"),
         "table2-fedavg-auc": auc(FEDAVG),
         "table2-root-auc": auc(ROOT_ONLY),
+        "table2-guarded-gain": DASH if gain is None else percent(gain).replace("%", " %"),
     }
+    return {place + name.removeprefix("table2"): text for name, text in told.items()}
 
 
 def _of_runs(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
