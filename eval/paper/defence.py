@@ -130,8 +130,9 @@ def _gains(own: Mapping[str, Sequence[Row]], method: str, title: str) -> Sheet:
         size = average([row["root_rows"] for row in rows])
         beyond = shares_text(over_public(rows, method))
         told = [calm.told, lowest.told, lowest.under, calm.goal, beyond]
-        body.append([TASKS[name].title, f"{size:.0f}", *_aucs(rows, method), *told])
-    header = ["Task", "Root rows", "AUC: FedAvg", "AUC: method", "AUC: root only"]
+        seeds = str(len(distinct(rows, "seed")))
+        body.append([TASKS[name].title, seeds, f"{size:.0f}", *_aucs(rows, method), *told])
+    header = ["Task", "Seeds", "Root rows", "AUC: FedAvg", "AUC: method", "AUC: root only"]
     header += ["AUC: public rows only"]
     header += ["Gain: no attack", "Gain: lowest", "Under", "Goal", "Over public rows"]
     note = f"{GAIN_NOTE} Lowest gain: of the attack with the lowest mean. {PUBLIC_NOTE}"
@@ -201,5 +202,9 @@ def _aucs(rows: Sequence[Row], method: str) -> list[str]:
 
 
 def _seeds(rows: Sequence[Row]) -> str:
-    count = len(distinct(rows, "seed"))
-    return f"{count} seed{'s' if count > 1 else ''}"
+    """How many: "5 seeds", or of tasks that differ "2 to 5 seeds"."""
+    tasks = distinct(rows, "task")
+    counts = [len({row["seed"] for row in rows if row["task"] == task}) for task in tasks]
+    least, most = min(counts), max(counts)
+    several = str(most) if least == most else f"{least} to {most}"
+    return f"{several} seed{'s' if most > 1 else ''}"

@@ -94,7 +94,7 @@ def test_tables_tell_each_task_and_each_attack() -> None:
             | {"gain_retained": gain, "detection_recall": 0.5, "honest_named": 0.1}
         )
     gains, successes, standings, missed = overall_sheets(rows)
-    assert gains.body[0][1:-5] == ["200", "0.860", "0.850", "–", "0.845"]
+    assert gains.body[0][1:-5] == ["2", "200", "0.860", "0.850", "–", "0.845"]
     assert gains.body[0][-5:] == [*["0.90 (0.90)"] * 2, "Backdoor, 40 %", "≥ 0.85", "0.33 (0.33)"]
     assert successes.body[0][1:] == ["+3.5 (4.0)", "+4.0", "≤ 4 (8)", "10.0%", "0 of 1"]
     assert missed.body[0][-1] == "honest named 8.0 points (Backdoor, 40 %)"
