@@ -78,7 +78,7 @@ def _digits(rows: int) -> Task:
     return Task(title, "digits", settings, Goal(0.8, _IMAGES, 0.17))
 
 
-# Both public halves together have 114 patients: hospitals know much that their labels do not tell.
+# Both public halves together have 114 patients, where the other tasks have 500 to 900.
 _FEW = ("data.validation_fraction=0.0125",)
 
 # A nodule's patient has some six images: eight patients have about 50, and all of the validators'

@@ -78,7 +78,7 @@ class Anvil:
         """The chain as it is now, as its file holds it; nobody may send anything meanwhile.
 
         What the node writes by itself while it makes blocks may hold the effects of one that it
-        does not hold (seen in one of some ten files).
+        does not hold, or be half a file.
         """
         return gzip.decompress(bytes.fromhex(JsonRpc(self.url).one("anvil_dumpState")[2:]))
 
