@@ -33,6 +33,7 @@ PARAMETERS: dict[str, st.SearchStrategy[Any]] = {
     "beta": st.sampled_from([0.0, 0.1, 0.2, 0.34, 0.49]),
     "ratio": st.sampled_from([0.0, 0.25, 1.0]),
     "deviations": st.sampled_from([0.5, 9.0]),
+    "spared": st.sampled_from([1.0, 0.0, -0.15, -1.0]),
     "num_malicious": st.sampled_from([None, None, 0, 1, 2]),
     "keep": st.sampled_from([None, 1, 3]),
     "verdicts": st.booleans(),

@@ -115,7 +115,9 @@ class Guarded:
         self.totals: dict[int, np.ndarray] = {}
         self.root = np.zeros(dim)
 
-    def round(self, rows, reputation, root, max_norm=1.0, ratio=0.25, deviations=9.0) -> Outcome:
+    def round(
+        self, rows, reputation, root, max_norm=1.0, ratio=0.25, deviations=9.0, spared=1.0
+    ) -> Outcome:
         """`rows`: update (d,) by hospital present."""
         bound = min(max_norm, np.sqrt(median_of([norm(row) ** 2 for row in rows.values()])))
         clipped = {h: clip(row, bound) for h, row in rows.items()}
@@ -125,8 +127,7 @@ class Guarded:
         score = {h: cosine(self.totals[h], self.root) for h in rows}
         middle = median_of(list(score.values()))
         spread = median_of([abs(s - middle) for s in score.values()])
-        least = ratio * middle if ratio >= 0 else ratio * abs(middle)
-        strict = max(least, middle - deviations * spread)
+        strict = min(max(ratio * middle, middle - deviations * spread), spared)
         limit = strict - 2.0**-14
         accepted = np.zeros(self.hospitals, bool)
         for h in rows:

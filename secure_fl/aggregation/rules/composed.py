@@ -28,10 +28,14 @@ def algorithm2(
 
 @rule
 def guarded(
-    max_norm: float = 1.0, ratio: float = 0.25, deviations: float = 9.0, max_abs: float = 2.0
+    max_norm: float = 1.0,
+    ratio: float = 0.25,
+    deviations: float = 9.0,
+    spared: float = 1.0,
+    max_abs: float = 2.0,
 ) -> Pipeline:
     """Screen by accumulated direction against a public root, then weight by reputation."""
-    screen = {"max_norm": max_norm, "ratio": ratio, "deviations": deviations}
+    screen = {"max_norm": max_norm, "ratio": ratio, "deviations": deviations, "spared": spared}
     steps = (
         make_stage("trust_screen", screen),
         make_stage("weighted_mean", {"by": "reputation"}),

@@ -30,7 +30,9 @@ class Trust(NamedTuple):
 
 
 @stage
-def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float = 9.0) -> Stage:
+def trust_screen(
+    max_norm: float = 1.0, ratio: float = 0.25, deviations: float = 9.0, spared: float = 1.0
+) -> Stage:
     """Clip, accumulate, score against accumulated root updates, strike, keep the better half.
 
     Of the better half there are never fewer than the minimum that is to be combined, where there
@@ -40,10 +42,11 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
        max_norm.
     2. E_i <- E_i + x_i and E_0 <- E_0 + g; c_i = cos(E_i, E_0). One round's cosine is noise on
        heterogeneous data and would reject honest hospitals; the sum over rounds is not.
-    3. Strike (reject) where c_i < max(ratio median(c), median(c) - deviations MAD(c)) - 2^-14,
-       the last so that rounding strikes nobody (`SCORE_TOLERANCE`): of hospitals that sent the
-       same most have one score, and the MAD is 0. A ratio below 0 is of |median(c)|, and strikes
-       only those that point away from the root.
+    3. Strike (reject) where c_i < limit - 2^-14 and the limit is the greater of ratio median(c)
+       and median(c) - deviations MAD(c), but at most `spared`: whoever points as far along the
+       root as that is never struck, however high the median. The tolerance (`SCORE_TOLERANCE`)
+       lets rounding strike nobody: of hospitals that sent the same most have one score, and the
+       MAD is 0.
     4. Go on with those not struck among the max(ceil(m / 2), minimum) best by score.
 
     Reveals: accepted and used, one bit a hospital each.
@@ -51,9 +54,10 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
     of n scalars.
     """
     require(max_norm > 0, "max_norm", "positive", max_norm)
-    require(-1 <= ratio <= 1, "ratio", "in [-1, 1]", ratio)
+    require(0 <= ratio <= 1, "ratio", "in [0, 1]", ratio)
     # A spread of scores times this must fit the ring.
     require(0 < deviations <= MOST_DEVIATIONS, "deviations", "in (0, 2^20]", deviations)
+    require(-1 <= spared <= 1, "spared", "in [-1, 1]", spared)
 
     def apply(context: Context, trust: State) -> tuple[Context, State]:
         if context.reference is None:
@@ -69,8 +73,9 @@ def trust_screen(max_norm: float = 1.0, ratio: float = 0.25, deviations: float =
         score = ops.cosine(total, root)  # (m,)
         middle, bar = _middle_and_bar(ops, score, context.minimum)
         spread = ops.median_of(ops.absolute(score - middle))
-        least = (middle if ratio >= 0 else ops.absolute(middle)) * ratio
-        limit = ops.maximum(least, middle - spread * deviations)
+        limit = ops.maximum(middle * ratio, middle - spread * deviations)
+        if spared < 1.0:  # no cosine is above 1: the comparison would cost and change nothing
+            limit = ops.minimum(limit, spared)
         low, worse = ops.less_each((score, limit - SCORE_TOLERANCE), (score, bar))
         accepted = ops.open("accepted", ~low)
         used = ops.open("used", ~low & ~worse)

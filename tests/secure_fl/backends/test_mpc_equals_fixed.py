@@ -60,9 +60,8 @@ def test_more_hospitals_than_two_words_have_bits(cluster: Backend, name: str) ->
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0], ids=["with the root", "away from it"])
-def test_a_screen_that_strikes_only_who_points_away(cluster: Backend, sign: float) -> None:
-    """Its limit is of the median's magnitude, whatever the median's sign."""
-    rule = build_rule("guarded", ratio=-0.4, deviations=1000.0)
+def test_a_screen_that_spares_who_does_not_point_away(cluster: Backend, sign: float) -> None:
+    rule = build_rule("guarded", spared=-0.15)
     for n in (2, 7, 20):
         x, reputation, root = case("plain", n, 5, seed=n)
         compare(cluster, rule, x, reputation, sign * root)

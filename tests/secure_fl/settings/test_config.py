@@ -154,7 +154,7 @@ def test_another_rule_drops_the_parameters_of_the_presets_own() -> None:
     for overrides, rules in (
         (
             [f"defences=[{mean}, {narrow}]"],
-            [("mean", {}), ("guarded", {"ratio": 0.1, "deviations": 1000.0})],
+            [("mean", {}), ("guarded", {"ratio": 0.1, "spared": -0.15})],
         ),
         (["defence=distilled", "defence.rule=median"], [("median", {})]),
         (
@@ -163,7 +163,7 @@ def test_another_rule_drops_the_parameters_of_the_presets_own() -> None:
         ),
         (
             ["defence=distilled", "defence.rule=guarded"],
-            [("guarded", {"ratio": -0.4, "deviations": 1000.0})],
+            [("guarded", {"spared": -0.15})],
         ),
     ):
         found = [(each.rule, each.params) for each in load_config(overrides).defences]
