@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from secure_fl.data.dataset import FederatedData, Split
+from secure_fl.data.dataset import FederatedData, Split, concatenate
 from secure_fl.errors import InputError, require
 from secure_fl.files import canonical_json
 
@@ -69,7 +69,7 @@ def from_arrays(
     return FederatedData(
         hospitals=[splits[name] for name in splits if name.startswith("hospital ")],
         root=splits["root"],
-        holdout=Split(torch.cat([v.x for v in held]), torch.cat([v.y for v in held])),
+        holdout=concatenate(held),
         validators=held,
         test=splits["test"],
         feature_shape=shape,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -128,6 +129,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.y)
+
+
+def concatenate(splits: Sequence[Split]) -> Split:
+    """The rows of several parties, one after the other."""
+    return Split(torch.cat([each.x for each in splits]), torch.cat([each.y for each in splits]))
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ The validators' data are public to the server: half A is a root data set that gi
 half B judges models. Per round:
 
 1. `root_directions` trains on half A as a hospital would, once in full and on bootstrap samples.
-2. The aggregation (elsewhere, under MPC) screens hospitals against the full root update and
-   returns one aggregate.
+2. The aggregation (elsewhere, under MPC) screens hospitals against the full root update, or one
+   that was trained on both halves, and returns one aggregate.
 3. `combine` damps the aggregate outside the span of the bootstrap updates and mixes in the root
    update.
 4. `gate` takes the step along it that lowers the class-balanced loss on half B, or none, and
@@ -34,6 +34,8 @@ from secure_fl.models import Model
 MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES = 1000, 100, 10_000
 # What the tuning after the last round learns from: the root's labels, the model itself, or nothing.
 TUNINGS = ("labels", "distillation", "none")
+# Rows that give the direction which hospitals are screened against: half A, or both halves.
+SCREENS = ("root", "public")
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class GuardOptions:
     handed somebody's settings knows that measuring with them ends.
 
     Attributes:
+        screen: rows that give the direction which hospitals are screened against: `root`, half A;
+            `public`, both halves.
         bootstraps: root updates that span the trusted directions; 0 switches damping off.
         damping: factor on the part of the aggregate outside their span, in [0, 1].
         root_share: weight of the root update in the mix, in [0, 1].
@@ -63,6 +67,7 @@ class GuardOptions:
             the rest.
     """
 
+    screen: str = "root"
     bootstraps: int = 20
     damping: float = 0.3
     root_share: float = 0.3
@@ -77,6 +82,7 @@ class GuardOptions:
     tune_labels: float = 0.9
 
     def __post_init__(self) -> None:
+        require(self.screen in SCREENS, "screen", f"one of {', '.join(SCREENS)}", self.screen)
         good = 0 <= self.bootstraps <= MAX_BOOTSTRAPS
         require(good, "bootstraps", f">= 0, at most {MAX_BOOTSTRAPS}", self.bootstraps)
         require(0 <= self.damping <= 1, "damping", "in [0, 1]", self.damping)
@@ -99,10 +105,17 @@ class GuardOptions:
 
 @dataclass(frozen=True)
 class RootDirections:
-    """Updates trained on half A: all of it (d,), and its bootstrap samples (b, d)."""
+    """Updates trained on public rows.
+
+    Attributes:
+        update: of all of half A, (d,).
+        bootstraps: of its bootstrap samples, (b, d).
+        reference: that the rule compares hospitals with, (d,).
+    """
 
     update: torch.Tensor
     bootstraps: torch.Tensor
+    reference: torch.Tensor
 
 
 def root_directions(
@@ -112,27 +125,32 @@ def root_directions(
     options: TrainOptions,
     bootstraps: int,
     seed: int,
+    compared: Split | None = None,
 ) -> RootDirections:
-    """Train on half A as a hospital trains, in full and on bootstrap samples, all at once.
+    """Train on public rows as a hospital trains: half A in full and in samples, all at once.
 
     Args:
         model: the network.
         start: float (d,), the global model.
-        root: half A; its classes are balanced here, unless its rows have several labels.
+        root: half A; classes are balanced here, unless rows have several labels.
         options: the hospitals' options.
         bootstraps: number b of samples with replacement, each of the size of half A.
         seed: fixes samples and batches; give a new one each round.
+        compared: rows that the rule's reference is trained on; None for half A, as it is.
     """
     rng = torch.Generator().manual_seed(seed)
     splits = [root]
     for _ in range(bootstraps):
         rows = torch.randint(len(root), (len(root),), generator=rng)
         splits.append(Split(root.x[rows], root.y[rows]))
+    if compared is not None:
+        splits.append(compared)
     if root.y.dim() == 1:
         splits = [balance_classes(split, rng) for split in splits]
     seeds = [seed + 1 + i for i in range(len(splits))]
     updates = train(model, start, splits, options, seeds)
-    return RootDirections(updates[0], updates[1:])
+    reference = updates[0] if compared is None else updates[-1]
+    return RootDirections(updates[0], updates[1 : bootstraps + 1], reference)
 
 
 def combine(

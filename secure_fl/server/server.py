@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from secure_fl import seeds
+from secure_fl.data.dataset import Split, concatenate
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.hospital.options import TrainOptions
@@ -69,6 +70,7 @@ class AddingServer:
         self.federation, self.options, self.seed = federation, options, seed
         self.wants_reference = reference
         self.bootstraps = 0
+        self.compared: Split | None = None
 
     def init(self, model: torch.Tensor) -> Any:
         """No state."""
@@ -89,8 +91,11 @@ class AddingServer:
             self.options,
             self.bootstraps,
             seeds.integer(self.seed, "guard", number),
+            self.compared,
         )
-        if not root.update.isfinite().all() or not root.bootstraps.isfinite().all():
+        if not all(
+            part.isfinite().all() for part in (root.update, root.bootstraps, root.reference)
+        ):
             raise InputError(
                 f"training on the validators' public half diverged in round {number}: lower "
                 f"train.lr; got {self.options.lr:g}"
@@ -120,6 +125,8 @@ class GuardedServer(AddingServer):
     ) -> None:
         super().__init__(federation, options, seed, reference=True)
         self.guard, self.bootstraps = guard, guard.bootstraps
+        if guard.screen == "public":
+            self.compared = concatenate([federation.data.root, federation.data.holdout])
 
     def init(self, model: torch.Tensor) -> GateState:
         """The gate before the first round."""

@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 
-from secure_fl.data.dataset import Split
+from secure_fl.data.dataset import Split, concatenate
 from secure_fl.data.preprocessing import balance_classes
 from secure_fl.errors import require
 from secure_fl.hospital.options import TrainOptions
@@ -60,8 +60,7 @@ def tune(
         return params.float().clone()
     if guard.tuning == "labels":
         return fine_tune(model, params, root, options, guard, seed)
-    both = Split(torch.cat([root.x, holdout.x]), torch.cat([root.y, holdout.y]))
-    return distil(model, params, both, options, guard, seed)
+    return distil(model, params, concatenate([root, holdout]), options, guard, seed)
 
 
 def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:

@@ -163,7 +163,7 @@ def _act(context: RunContext, updates: torch.Tensor, active: list[int], maliciou
 
     @cache
     def root() -> RootDirections:
-        return RootDirections(updates[0], updates[:0])
+        return RootDirections(updates[0], updates[:0], updates[0])
 
     scene = scene_of(context, state, 1, active, server, root)
     place = f"among {len(active)} hospitals, {malicious} of them malicious"

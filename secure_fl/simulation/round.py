@@ -169,7 +169,7 @@ def scene_of(
                 counted(context, active) if context.rule.weighs_samples else [1.0] * count,
                 dtype=torch.float64,
             ),
-            None if directions is None else directions.update.double(),
+            None if directions is None else directions.reference.double(),
             minimum_hospitals(context.defence, context.config, context.attackers.count),
             state.model if context.rule.uses_model else None,
         )
@@ -239,7 +239,7 @@ def run_round(
     result = session.aggregate(
         submission,
         reputation=state.reputation if context.defence.reputation else None,
-        reference=None if root is None else root.update,
+        reference=None if root is None else root.reference,
         commitments=recorded,
         ruled=settled.ruled,
         samples=samples,

@@ -31,6 +31,7 @@ from tests.support.root_rows import NET, OPTIONS, generator, rows, start
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("screen", "publc"),
         ("bootstraps", -1),
         ("damping", 1.1),
         ("damping", -0.1),
@@ -87,31 +88,42 @@ def test_combine_equals_its_formula(damping, share):
     aggregate, update, spans = rng.normal(size=9), rng.normal(size=9), rng.normal(size=(4, 9))
     inside = spans.T @ np.linalg.lstsq(spans.T, aggregate, rcond=None)[0]
     want = (1 - share) * (inside + damping * (aggregate - inside)) + share * update
-    root = RootDirections(torch.from_numpy(update), torch.from_numpy(spans))
+    root = RootDirections(*map(torch.from_numpy, (update, spans, update)))
     got = combine(torch.from_numpy(aggregate), root, damping, share)
     np.testing.assert_allclose(got, want, atol=1e-12)
 
 
 def test_combine_without_bootstraps_leaves_the_aggregate_whole():
     aggregate, update = torch.tensor([1.0, 2.0]), torch.tensor([3.0, -1.0])
-    got = combine(aggregate, RootDirections(update, torch.zeros(0, 2)), 0.0, 0.25)
+    got = combine(aggregate, RootDirections(update, torch.zeros(0, 2), update), 0.0, 0.25)
     torch.testing.assert_close(got, 0.75 * aggregate + 0.25 * update)
 
 
 def test_root_directions_equal_one_training_after_another():
-    root, options = rows(), OPTIONS
-    got = root_directions(NET, start(), root, options, 3, seed=11)
+    root, options, others = rows(), OPTIONS, rows(50, seed=8)
+    got = root_directions(NET, start(), root, options, 3, seed=11, compared=others)
     rng = generator(11)
     samples = [root]
     for _ in range(3):
         drawn = torch.randint(len(root), (len(root),), generator=rng)
         samples.append(Split(root.x[drawn], root.y[drawn]))
+    samples.append(others)
     balanced = [balance_classes(sample, rng) for sample in samples]
     assert all(torch.bincount(sample.y).unique().numel() == 1 for sample in balanced)
     for i, sample in enumerate(balanced):
         alone = train(NET, start(), [sample], options, [12 + i])[0]
-        row = got.update if i == 0 else got.bootstraps[i - 1]
+        row = [got.update, *got.bootstraps, got.reference][i]
         torch.testing.assert_close(row, alone, atol=2e-5, rtol=1e-3)
+    assert got.bootstraps.shape == (3, NET.num_parameters)
+
+
+def test_hospitals_are_compared_with_half_a_unless_told_otherwise():
+    plain = root_directions(NET, start(), rows(), OPTIONS, 3, seed=11)
+    assert torch.equal(plain.reference, plain.update)
+    wider = root_directions(NET, start(), rows(), OPTIONS, 3, seed=11, compared=rows(50, seed=8))
+    torch.testing.assert_close(wider.update, plain.update)
+    torch.testing.assert_close(wider.bootstraps, plain.bootstraps)
+    assert not torch.allclose(wider.reference, plain.reference, atol=1e-4)
 
 
 def test_root_directions_depend_on_the_seed_and_need_no_bootstraps():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from secure_fl import seeds
+from secure_fl.data.dataset import concatenate
 from secure_fl.federation import Federation
 from secure_fl.hospital.options import TrainOptions
 from secure_fl.server.guard import (
@@ -37,6 +38,11 @@ def guarded(federation: Federation, **guard: object) -> GuardedServer:
 
 def result(update: torch.Tensor) -> AggregateResult:
     return AggregateResult(update.double(), torch.ones(4, dtype=torch.bool), [])
+
+
+def against(root: RootDirections) -> RootDirections:
+    """Away from the root, with nothing to damp."""
+    return RootDirections(-root.update, torch.zeros(0, 1), -root.reference)
 
 
 def random_update(federation: Federation, seed: int = 0) -> torch.Tensor:
@@ -94,6 +100,30 @@ def test_directions_are_new_every_round(federation):
     assert one.bootstraps.shape == (3, federation.initial.numel())
 
 
+def test_the_screen_compares_with_both_halves_where_it_shall(federation):
+    data = federation.data
+    both = concatenate([data.root, data.holdout])
+    assert both.y.tolist() == [*data.root.y.tolist(), *data.holdout.y.tolist()]
+    assert torch.equal(both.x[len(data.root) :], data.holdout.x)
+    narrow, wide = (
+        guarded(federation, screen=screen).directions(federation.initial, 2)
+        for screen in ("root", "public")
+    )
+    want = root_directions(
+        federation.model,
+        federation.initial,
+        data.root,
+        OPTIONS,
+        3,
+        seeds.integer(SEED, "guard", 2),
+        both,
+    )
+    assert torch.equal(wide.reference, want.reference)
+    torch.testing.assert_close(wide.update, narrow.update)
+    assert torch.equal(narrow.reference, narrow.update)
+    assert not torch.allclose(wide.reference, wide.update, atol=1e-4)
+
+
 def test_guarded_step_searches_along_the_combined_direction(federation):
     server = guarded(federation)
     state = server.init(federation.initial)
@@ -116,7 +146,7 @@ def test_guarded_step_searches_along_the_combined_direction(federation):
 def test_guarded_server_stops_after_rounds_without_gain(federation):
     server = guarded(federation, patience=2)
     state = server.init(federation.initial)
-    ascent = RootDirections(-server.directions(federation.initial, 1).update, torch.zeros(0, 1))
+    ascent = against(server.directions(federation.initial, 1))
     zero = result(torch.zeros_like(federation.initial))
     stopped = []
     for _ in range(2):
@@ -139,7 +169,7 @@ def test_after_a_rollback_the_gate_starts_from_the_model_that_was_kept(federatio
     assert torch.equal(again.candidate, taken.candidate)  # the same choice from the same model
     assert again.state.stale == 0
 
-    ascent = RootDirections(-root.update, torch.zeros(0, 1))
+    ascent = against(root)
     still = result(torch.zeros_like(federation.initial))
     refused = server.step(federation.initial, still, ascent, taken.state)
     assert torch.equal(refused.candidate, federation.initial)
@@ -150,7 +180,7 @@ def test_after_a_rollback_the_gate_starts_from_the_model_that_was_kept(federatio
 def test_a_round_without_rollback_is_not_taken_for_one(federation):
     server = guarded(federation)
     state = server.init(federation.initial)
-    ascent = RootDirections(-server.directions(federation.initial, 1).update, torch.zeros(0, 1))
+    ascent = against(server.directions(federation.initial, 1))
     zero = result(torch.zeros_like(federation.initial))
     assert server.step(federation.initial, zero, ascent, state).state.stale == 1
 
@@ -159,7 +189,7 @@ def test_without_a_gate_every_direction_is_taken_whole(federation):
     """Also one that no gate would take; and training never stops early."""
     server = guarded(federation, gate=False, patience=1)
     state, root = server.init(federation.initial), server.directions(federation.initial, 1)
-    away = RootDirections(-root.update, torch.zeros(0, 1))
+    away = against(root)
     model = federation.initial
     for _ in range(2):
         step = server.step(model, result(torch.zeros_like(model)), away, state)

@@ -127,6 +127,7 @@ TOLD = {
     "defence.validation": "gate",
     "defence.proximal_mu": 0.5,
     "defence.guard": {
+        "screen": "public",
         "bootstraps": 3,
         "damping": 0.5,
         "root_share": 0.5,
