@@ -60,10 +60,11 @@ def command(options: argparse.Namespace) -> int:
     """
     import attacks
     from eval.jobs import matrix
-    from eval.jobs.groups import NO_ATTACK, run_groups
-    from eval.jobs.progress import GroupLines
+    from eval.jobs.cells import run_groups
+    from eval.jobs.progress import CellLines
     from eval.report.matrix_page import write_matrix
     from eval.results.matrix import averaged
+    from eval.results.style import NO_ATTACK
     from secure_fl.aggregation import build_rule, rule_names
     from secure_fl.errors import require
     from secure_fl.files import write_json
@@ -82,7 +83,7 @@ def command(options: argparse.Namespace) -> int:
     seeds = range(options.seeds)
     plan = matrix.plan_matrix(federation, names, listed, options.malicious, seeds, config)
     print(f"{plan.cells} cells, {len(plan.refused)} that cannot be, in {shown(options.out)}")
-    told = GroupLines()
+    told = CellLines()
     rows = run_groups(plan, folder=options.out, lenient=True, tell=told, of="matrix", **given)
     write_json(options.out / "matrix.json", rows)
     made = averaged(rows)

@@ -65,7 +65,7 @@ def command(options: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
-    from eval.jobs.progress import GroupLines
+    from eval.jobs.progress import CellLines
     from eval.jobs.starting import command_line
     from eval.paper.cells import plan_parts, run_parts
     from eval.paper.goals import chosen_tasks
@@ -91,7 +91,7 @@ def command(options: argparse.Namespace) -> int:
     parts = fit
     wanted = plan_parts(parts, options.data, seeds, settings, options.mpc, tasks, options.quick)
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = run_parts(wanted, options.out, options.jobs, GroupLines(("task",)))
+    rows = run_parts(wanted, options.out, options.jobs, CellLines(("task",)))
     typed = shlex.join(command_line())
     made = Made(options.data, seeds, settings, options.mpc, typed, tasks)
     page, tables = write_paper(options.out, parts, rows, made)

@@ -79,8 +79,8 @@ def command(options: argparse.Namespace) -> int:
         InputError: nothing to run, a number that cannot be, a folder of something else.
         ConfigError: settings that do not fit.
     """
-    from eval.jobs.groups import run_groups
-    from eval.jobs.progress import GroupLines
+    from eval.jobs.cells import run_groups
+    from eval.jobs.progress import CellLines
     from eval.jobs.sweep import of_rows, plan_sweep
     from secure_fl.errors import require
 
@@ -95,7 +95,7 @@ def command(options: argparse.Namespace) -> int:
         allow=options.allow,
     )
     print(f"{plan.cells} runs, results in {shown(options.out)}", flush=True)
-    told = GroupLines(swept)
+    told = CellLines(swept)
     rows = run_groups(
         plan, folder=options.out, lenient=options.lenient, tell=told, of="sweep", **given
     )

@@ -23,7 +23,7 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 
 def workers(options: argparse.Namespace) -> dict[str, Any]:
-    """What `eval.jobs.groups.run_groups` takes of them.
+    """What `eval.jobs.cells.run_groups` takes of them.
 
     Raises:
         InputError: a number or a place that cannot be, or a package that is not there.

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eval.figures.plotting import ink_colour, theme, to_png
-from eval.results.matrix import MEASURES, NO_ATTACK, Matrix, Measure
-from eval.results.style import attack_label
+from eval.results.matrix import MEASURES, Matrix, Measure
+from eval.results.style import NO_ATTACK, attack_label
 
 _INCH_A_COLUMN, _INCH_A_ROW = 0.33, 0.26
 

@@ -88,7 +88,7 @@ class _Parcel:
 def side_by_side(
     call: Callable[[T], R], pieces: Sequence[T], workers: Workers
 ) -> Iterator[tuple[int, R]]:
-    """Index and result of each piece when it is done.
+    """Index and result of each piece when it is done; of one at a time, in this process.
 
     An error of one ends the others; those under way on a cluster go on to their end there.
 
@@ -98,6 +98,9 @@ def side_by_side(
         Exception: what `call` raised.
     """
     here = workers.parallel == "loky"
+    if not pieces or (here and min(workers.jobs, len(pieces)) < 2):
+        yield from ((i, call(piece)) for i, piece in enumerate(pieces))
+        return
     parent = os.getpid() if here else None
     parcels = (delayed(_work)(i, _packed(call, piece, parent)) for i, piece in enumerate(pieces))
     jobs = min(workers.jobs, len(pieces)) if here else workers.jobs

@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from eval.results.style import NO_ATTACK
+
 
 class Reporter(Protocol):
     """What a job tells while it runs."""
@@ -72,24 +74,33 @@ def time_left(started: float, done: int, total: float) -> str:
     return f"about {told} left"
 
 
-class GroupLines:
-    """One line a group of cells that is done (`eval.jobs.groups`), with the time left.
+class CellLines:
+    """One line a cell that is done (`eval.jobs.cells`), with the time left.
 
     Args:
-        named: columns that name a group beside its defence and seed, of rows that have them.
+        named: columns that name a cell beside its defence, attack, share and seed, of rows that
+            have them.
     """
 
     def __init__(self, named: Sequence[str] = ()) -> None:
         self.named = named
         self.started = time.monotonic()
+        self.kept = 0
 
     def __call__(self, done: int, cells: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Print the line."""
-        first = rows[0]
-        told = [f"{first['defence']}, seed {first['seed']}"]
-        told += [f"{name}={first[name]}" for name in self.named if name in first]
-        line = f"[{done}/{cells}] {', '.join(told)}; {time_left(self.started, done, cells)}"
-        print(line, flush=True)
+        """Print the line; of several rows at once, which a folder held, how many they are."""
+        if len(rows) > 1:
+            self.kept += len(rows)
+            print(f"[{done}/{cells}] {len(rows)} kept from before", flush=True)
+            return
+        (row,) = rows
+        told = [row["defence"]]
+        if row["attack"] != NO_ATTACK:
+            told += [f"{row['attack']} of {percent(row['malicious'])}"]
+        told.append(f"seed {row['seed']}")
+        told += [f"{name}={row[name]}" for name in self.named if name in row]
+        left = time_left(self.started, done - self.kept, cells - self.kept)
+        print(f"[{done}/{cells}] {', '.join(told)}; {left}", flush=True)
 
 
 class PlainLines:

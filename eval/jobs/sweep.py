@@ -15,12 +15,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.jobs.cells import Tell, run_groups
 from eval.jobs.gains import add_gains
-from eval.jobs.groups import NO_ATTACK, Plan, Row, Tell, plan_groups, run_groups
+from eval.jobs.groups import Plan, Row, plan_groups
 from eval.jobs.parallel import Workers, check_portable
 from eval.jobs.single import plan_cell, plan_run
 from eval.results.entries import KEYS
 from eval.results.intervals import interval, range_of, within
+from eval.results.style import NO_ATTACK
 from secure_fl.errors import InputError, require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
@@ -153,7 +155,8 @@ def sweep(
             values, goes on there. None keeps nothing.
         lenient: a cell that fails holds the reason (`refused`), and others go on; where the sweep
             goes on, it is tried again.
-        tell: called after each group, a defence with a seed: cells done, cells in all, its rows.
+        tell: called once with what the folder holds, then after each cell: cells done, cells in
+            all, the new rows.
         parallel: by joblib: "loky", processes of this machine; "dask" or "ray", workers of a
             cluster, which all see the folder under its name.
         cluster: address of that; None: the Dask client that this program has, or what Ray finds.

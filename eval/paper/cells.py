@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eval.jobs.groups import NO_ATTACK, Group, Plan, plan_groups, run_groups
+from eval.jobs.cells import Tell, run_groups
+from eval.jobs.groups import Group, Plan, plan_groups
 from eval.jobs.watched import plan_timed, plan_watched
 from eval.paper.goals import TASKS
 from eval.paper.parts import PARTS, settings_of
 from eval.paper.rows import FEDAVG
-from eval.results.style import ALONE, ROOT_ONLY
+from eval.results.style import ALONE, NO_ATTACK, ROOT_ONLY
 from secure_fl.errors import require
 from secure_fl.federation import Federation
 from secure_fl.files import canonical_json
@@ -23,8 +24,6 @@ from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
 from secure_fl.simulation.prepare import prepare
 
 Row = dict[str, Any]
-# Told how many cells of how many are done, and rows of those done last.
-Tell = Callable[[int, int, list[Row]], None]
 # Folder of the cells within that of the command.
 CELLS = "cells"
 
@@ -147,7 +146,7 @@ def run_parts(
         wanted: see `plan_parts`.
         folder: of the command; cells lie in folders of their data below it.
         jobs: processes side by side; parts under MPC, whose time counts, run in one.
-        tell: called after each group.
+        tell: called once with what the folder holds, then after each cell.
 
     Returns:
         Rows by part, each with `data`, `task`, `root_rows`, `defence`, `label`, `paper_method`,

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eval.results.style import attack_label
+from eval.results.style import NO_ATTACK, attack_label
 from secure_fl.errors import InputError, require
 from secure_fl.settings.schema import malicious_count
 
 Row = Mapping[str, Any]
-NO_ATTACK = "none"
 
 
 class Measure(NamedTuple):

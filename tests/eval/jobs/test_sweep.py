@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,41 @@ def test_a_sweep_goes_on_where_it_was_cut_off(
     (tmp_path / "file" / "x").touch()
     with pytest.raises(InputError, match="folder must be new or a sweep's"):
         sweep(federation, **FAST, folder=tmp_path / "file")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_cell_is_told_when_it_is_done(
+    whole: Sweep, federation: Federation, tmp_path: Path, jobs: int
+) -> None:
+    """The cells of one group also run side by side, against one clean run, kept or not."""
+    told: list[tuple[int, int, list[str]]] = []
+
+    def tell(done: int, cells: int, rows: list[dict[str, Any]]) -> None:
+        told.append((done, cells, [row["attack"] for row in rows]))
+
+    given: dict[str, Any] = {**FAST, "seeds": [0], "jobs": jobs, "tell": tell}
+    wanted = [row for row in timeless(whole) if (row["defence"], row["seed"]) == ("median", 0)]
+    for folder in (None, tmp_path / "sweep"):
+        told.clear()
+        found = sweep(federation, ASKED["attacks"], ["median"], folder=folder, **given)
+        assert timeless(found) == wanted
+        assert [done for done, _, _ in told] == [1, 2, 3, 4, 5]
+        assert {cells for _, cells, _ in told} == {5}
+        assert told[0][2] == ["none"]
+        assert all(len(names) == 1 for _, _, names in told)
+    # What is held comes at once, and then what is missing.
+    gone = [path for path in sorted((tmp_path / "sweep").glob("*.json")) if _attacked(path)][:2]
+    for path in gone:
+        path.unlink()
+    told.clear()
+    found = sweep(federation, ASKED["attacks"], ["median"], folder=tmp_path / "sweep", **given)
+    assert timeless(found) == wanted
+    assert [(done, len(names)) for done, _, names in told] == [(3, 3), (4, 1), (5, 1)]
+
+
+def _attacked(path: Path) -> bool:
+    cell = json.loads(path.read_text()).get("cell")
+    return cell is not None and cell["attack"] != "none"
 
 
 def test_runs_that_failed_are_tried_again(

@@ -255,7 +255,10 @@ def test_what_does_not_fit_is_refused_by_name(override: str) -> None:
             "validation must be none or gate without a ledger",
         ),
         (["defence=paper", "defence.guard.patience=1"], "guard must be empty unless validation"),
-        (["defence=guarded", "defence.guard.pace=1"], "key of guard must be one of screen, bootstraps, .*"),
+        (
+            ["defence=guarded", "defence.guard.pace=1"],
+            "key of guard must be one of screen, .*",
+        ),
         (
             ["defence=guarded", "defence.guard.steps=5"],
             "guard: steps must be of type list of float, finite; got 5",
