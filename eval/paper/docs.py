@@ -39,7 +39,7 @@ from eval.paper.records import (
 )
 from eval.paper.rows import ORDER, distinct, mean_text, over_clean, values
 from eval.results.matrix import WORDS, WORST_HEADER, Matrix, worst_lines
-from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
+from eval.results.style import ALONE, NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
 from eval.tables.paper import PAPER
 from eval.tables.sheet import DASH, decimals, megabytes, percent, points
@@ -143,16 +143,10 @@ def _grid(
 def _main(rows: Sequence[Row], attacks: Sequence[str]) -> str:
     root = mean(rows, "accuracy", ROOT_ONLY, NO_ATTACK)
     lines = []
-    for name, label in _methods(rows):
+    for name, label in _methods(rows, alone=True):
         accuracy = mean(rows, "accuracy", name, NO_ATTACK)
-        lines.append(
-            [
-                label,
-                percent(accuracy),
-                points(subtract(accuracy, root)),
-                *_excess(rows, name, attacks),
-            ]
-        )
+        gained = DASH if name == ROOT_ONLY else points(subtract(accuracy, root))
+        lines.append([label, percent(accuracy), gained, *_excess(rows, name, attacks)])
     return _grid(["Method", "Accuracy", "over root only", *map(attack_label, attacks)], lines)
 
 
@@ -286,8 +280,8 @@ def _whole(share: float | None) -> str:
 
 def _methods(rows: Sequence[Row], alone: bool = False) -> list[tuple[str, str]]:
     labels = {row["defence"]: str(row["label"]) for row in rows}
-    names = [*(name for name in ORDER if name in labels), *([ROOT_ONLY] if alone else [])]
-    return [(name, labels[name]) for name in names]
+    names = [*ORDER, *(ALONE if alone else ())]
+    return [(name, labels[name]) for name in names if name in labels]
 
 
 def _excess(

@@ -9,7 +9,7 @@ from typing import Any
 from eval.jobs.gains import add_gains
 from eval.metrics.success import robustness_degradation
 from eval.results.intervals import interval
-from eval.results.style import NO_ATTACK, ROOT_ONLY, Look, looks
+from eval.results.style import ALONE, NO_ATTACK, Look, looks
 from eval.tables.sheet import DASH
 
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ JUDGED = ("task", *COLUMNS, "honest_named", "label", "root_rows")
 # What costs and gains are told beside.
 FEDAVG = "fedavg"
 # Methods as tables and figures list them; others come after.
-ORDER = (FEDAVG, "secure_aggregation", "robust", "paper", "guarded")
+ORDER = (FEDAVG, "secure_aggregation", "robust", "paper", "guarded", "distilled")
 
 
 def compared(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -129,7 +129,7 @@ def looks_of(rows: Iterable[Mapping[str, Any]]) -> list[Look]:
 
 
 def methods_of(rows: Iterable[Mapping[str, Any]], alone: bool = False) -> list[tuple[str, str]]:
-    """Name and label of each method in order; the validators' rows alone last, if asked for."""
+    """Name and label of each method in order; those without hospitals last, if asked for."""
     named = {row["defence"]: str(row["label"]) for row in in_order(rows)}
-    last = [(ROOT_ONLY, named.pop(ROOT_ONLY))] if ROOT_ONLY in named else []
+    last = [(name, named.pop(name)) for name in ALONE if name in named]
     return [*named.items(), *(last if alone else [])]

@@ -79,10 +79,10 @@ def defence_label(row: Row) -> str:
 
 
 def looks(rows: Iterable[Row]) -> list[Look]:
-    """One look for each federated defence, in order of first appearance; root-only has none."""
+    """One look for each federated defence, in order of first appearance; who is alone has none."""
     first: dict[str, Row] = {}
     for row in rows:
-        if row["defence"] != ROOT_ONLY:
+        if row["defence"] not in ALONE:
             first.setdefault(str(row["defence"]), row)
     chosen = []
     for index, (name, row) in enumerate(first.items()):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from eval.results.records import Row
-from eval.results.style import NO_ATTACK, ROOT_ONLY, defence_label, looks
+from eval.results.style import ALONE, NO_ATTACK, defence_label, looks
 
 
-def methods(rows: Sequence[Row], with_root: bool = False) -> list[tuple[str, str]]:
-    """Name and label of each defence in order; root-only last, if asked for and present."""
+def methods(rows: Sequence[Row], alone: bool = False) -> list[tuple[str, str]]:
+    """Name and label of each defence in order; of those without hospitals last, if asked for."""
     named = [(look.name, look.label) for look in looks(rows)]
-    root = [row for row in rows if row["defence"] == ROOT_ONLY]
-    if with_root and root:
-        named.append((ROOT_ONLY, defence_label(root[0])))
+    if alone:
+        labels = {str(row["defence"]): defence_label(row) for row in rows}
+        named += [(name, labels[name]) for name in ALONE if name in labels]
     return named
 
 

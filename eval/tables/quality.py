@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from eval.results import participation
 from eval.results.records import BY_CLASS, Row
-from eval.results.style import NO_ATTACK, ROOT_ONLY
+from eval.results.style import NO_ATTACK, PUBLIC_ONLY, ROOT_ONLY
 from eval.tables.averages import mean, methods, subtract
 from eval.tables.sheet import DASH, Sheet, decimals, percent, points
 from secure_fl.hospital.privacy import DELTA
 
 
 def quality_sheet(rows: Sequence[Row]) -> Sheet:
-    """Quality without attack, one line a defence, root-only last."""
+    """Quality without attack, one line a defence, those without hospitals last."""
     measures = ("accuracy", "precision", "recall", "f1", "auc")
     root = mean(rows, "accuracy", ROOT_ONLY, NO_ATTACK)
     header = ["Method", "Accuracy", "Precision", "Recall", "F1", "AUC"]
     if root is not None:
         header.append("Gain over root only")
     body = []
-    for name, label in methods(rows, with_root=True):
+    for name, label in methods(rows, alone=True):
         values = [mean(rows, measure, name, NO_ATTACK) for measure in measures]
         if all(value is None for value in values):
             continue
@@ -30,7 +30,9 @@ def quality_sheet(rows: Sequence[Row]) -> Sheet:
             own = name == ROOT_ONLY or values[0] is None
             line.append(DASH if own else points(subtract(values[0], root)))
         body.append(line)
-    alone = "Root only: the validators' public rows alone, no hospital. Gain in percentage points."
+    alone = "Root only: the validators' root rows alone, no hospital. Gain in percentage points."
+    if mean(rows, "accuracy", PUBLIC_ONLY, NO_ATTACK) is not None:
+        alone += " Public rows only: the root's and those that judge, tuned as distilled."
     notes = [
         "" if root is None else alone,
         averages_note(rows),
@@ -55,7 +57,7 @@ def class_sheet(rows: Sequence[Row]) -> Sheet | None:
     if not names:
         return None
     body = []
-    for name, label in methods(rows, with_root=True):
+    for name, label in methods(rows, alone=True):
         if name in clean:
             own = clean[name][BY_CLASS]
             body.append([label, *(percent(own.get(each, {}).get("f1")) for each in names)])
