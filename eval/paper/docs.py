@@ -37,7 +37,7 @@ from eval.paper.records import (
     take_run,
     take_table,
 )
-from eval.paper.rows import ORDER, distinct, mean_text, over_clean, values
+from eval.paper.rows import FEDAVG, ORDER, distinct, mean_text, over_clean, values
 from eval.results.matrix import WORDS, WORST_HEADER, Matrix, worst_lines
 from eval.results.style import ALONE, NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
@@ -141,13 +141,18 @@ def _grid(
 
 
 def _main(rows: Sequence[Row], attacks: Sequence[str]) -> str:
-    root = mean(rows, "accuracy", ROOT_ONLY, NO_ATTACK)
+    clean = partial(mean, rows, attack=NO_ATTACK)
+    root = clean("auc", defence=ROOT_ONLY)
+    gain = subtract(clean("auc", defence=FEDAVG), root)
     lines = []
     for name, label in _methods(rows, alone=True):
-        accuracy = mean(rows, "accuracy", name, NO_ATTACK)
-        gained = DASH if name == ROOT_ONLY else points(subtract(accuracy, root))
-        lines.append([label, percent(accuracy), gained, *_excess(rows, name, attacks)])
-    return _grid(["Method", "Accuracy", "over root only", *map(attack_label, attacks)], lines)
+        auc = clean("auc", defence=name)
+        own = subtract(auc, root)
+        kept = None if name == ROOT_ONLY or own is None or not gain else own / gain
+        quality = [percent(clean("accuracy", defence=name)), decimals(auc)]
+        gained = DASH if kept is None else f"{100 * kept:.0f}%"
+        lines.append([label, *quality, gained, *_excess(rows, name, attacks)])
+    return _grid(["Method", "Accuracy", "AUC", "Gain kept", *map(attack_label, attacks)], lines)
 
 
 def _main_long(

@@ -85,13 +85,15 @@ def _of_runs(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
     worst = max(adaptive, key=lambda name: adaptive[name])
     lost = subtract(*(mean(main, "accuracy", FEDAVG, each) for each in (NO_ATTACK, "random_noise")))
     told = {
+        "main-gain": subtract(
+            *(mean(main, "auc", each, NO_ATTACK) for each in (FEDAVG, ROOT_ONLY))
+        ),
         "main-noise": mean(main, "attack_success_excess", FEDAVG, "random_noise"),
         "main-noise-lost": lost,
         "overstated-backdoor": mean(lying, "attack_success_excess", FEDAVG, "backdoor"),
         "adaptive-worst": adaptive[worst],
     }
     return {name: points(value).lstrip("+") for name, value in told.items()} | {
-        "main-root": percent(mean(main, "accuracy", ROOT_ONLY, NO_ATTACK)).replace("%", " %"),
         "main-auc": decimals(mean(main, "auc", FEDAVG, NO_ATTACK)),
         "main-flipped-auc": decimals(mean(main, "auc", FEDAVG, "label_flip")),
         "adaptive-worst-seed": worst.removeprefix("seeds-"),
