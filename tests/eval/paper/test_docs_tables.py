@@ -49,15 +49,18 @@ def test_a_number_changed_by_hand_is_written_back(copy: Path) -> None:
 def test_numbers_are_those_of_the_rows() -> None:
     rows = json.loads((ROOT / RESULTS / RUNS).read_text())["main"]["rows"]
     own = {row["attack"]: row for row in rows if row["defence"] == "guarded"}
-    (root,) = (row["accuracy"] for row in rows if row["defence"] == "root_only")
+    clean = {row["defence"]: row for row in rows if row["attack"] == "none"}
+    root = clean["root_only"]["auc"]
+    kept = (own["none"]["auc"] - root) / (clean["fedavg"]["auc"] - root)
     told = [
         f"{100 * own['none']['accuracy']:.1f}%",
-        f"{100 * (own['none']['accuracy'] - root):+.1f}".replace("-", "−"),
+        f"{own['none']['auc']:.3f}",
+        f"{100 * kept:.0f}%",
         f"{100 * own['label_flip']['attack_success_excess']:+.1f}",
     ]
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^\| Full framework \(guarded\) \|.*$", text, re.MULTILINE)
-    assert line.split(" | ")[1:4] == told
+    assert line.split(" | ")[1:5] == told
 
 
 def test_numbers_over_seeds_are_means_of_the_rows() -> None:
