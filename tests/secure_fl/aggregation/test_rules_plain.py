@@ -63,19 +63,24 @@ def test_rule_equals_its_oracle_on_found_cases(name: str, data: st.DataObject) -
 
 @pytest.mark.parametrize("screen", [{}, {"spared": -0.15}])
 def test_guarded_keeps_its_history_over_rounds(screen: dict[str, float]) -> None:
-    """Five rounds in which hospitals stay away and come late; totals persist."""
+    """Five rounds in which hospitals stay away and come late; totals persist.
+
+    Hospital 2 is against the crowd from the first round on; hospital 3 goes across, which is struck
+    unless it is spared.
+    """
     n, d = 7, 12
     rng = np.random.default_rng(5)
     oracle = Guarded(n, d)
     session = secure_fl.open_backend("plain").session(build_rule("guarded", **screen), n, d)
     attendance = ["1110111", "1111110", "0110111", "1111111", "1011101"]
-    rejected = 0
+    rejected, across = 0, []
     for flags in attendance:
         present = [flag == "1" for flag in flags]
         drift = 0.1 * rng.standard_normal(d)
         x = drift + 0.05 * rng.standard_normal((n, d))
-        x[2] *= -1  # against the crowd from the first round on
+        x[2] *= -1
         reputation, root = rng.uniform(0.2, 1, n), drift + 0.02 * rng.standard_normal(d)
+        x[3] -= root * (x[3] @ root) / (root @ root)
         rows = {h: x[h] for h in range(n) if present[h]}
         expected = oracle.round(rows, reputation, root, **screen)
         assert expected.margin > 1e-9
@@ -86,7 +91,9 @@ def test_guarded_keeps_its_history_over_rounds(screen: dict[str, float]) -> None
         for flag, values in expected.flags.items():
             np.testing.assert_array_equal(result.values[flag].numpy(), values)
         rejected += int(present[2] and not result.accepted[2])
+        across.append(present[3] and not result.accepted[3])
     assert rejected == 5
+    assert any(across) == (not screen)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.05, 0.1, 0.15, 0.29, 0.3, 0.4, 0.45, 0.499])

@@ -73,7 +73,7 @@ class Told(Attack):
         return own, heard
 
 
-@pytest.mark.parametrize("defence", ["fedavg", "robust", "guarded"])
+@pytest.mark.parametrize("defence", ["fedavg", "robust", "guarded", "distilled"])
 def test_what_is_told_is_true_and_the_rule_is_simulated(
     defence: str, federation: Federation
 ) -> None:

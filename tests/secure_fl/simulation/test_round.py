@@ -16,6 +16,7 @@ from attacks import Attack, AttackView
 from attacks.optimal_ipm import OptimalIpm
 from secure_fl import seeds
 from secure_fl.backends.aggregate import open_backend
+from secure_fl.backends.session import Session
 from secure_fl.data import Split
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.federation import Federation
@@ -133,6 +134,28 @@ def test_fedavg_is_the_mean_of_clipped_updates_by_rows(federation: Federation) -
     assert played.row["accepted"] == [True] * N
     assert played.row["status"] == "unchecked"
     assert played.row["samples"] == weights.tolist()
+
+
+@pytest.mark.parametrize("screen", ["root", "public"])
+def test_the_rule_compares_with_the_rows_that_the_guard_names(
+    screen: str, federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ["defences=[guarded]", "defence.backend=plain", f"defence.guard.screen={screen}"]
+    run, context = make(federation, *asked)
+    given: list[torch.Tensor] = []
+    aggregate = Session.aggregate
+
+    def recorded(self: Session, *args: Any, **public: Any) -> AggregateResult:
+        given.append(public["reference"])
+        return aggregate(self, *args, **public)
+
+    monkeypatch.setattr(Session, "aggregate", recorded)
+    one_round(federation, run, context)
+    server = make_server(federation, run.defence, context.options, run.experiment.seed)
+    root = server.directions(federation.initial, 1)
+    assert root is not None
+    assert torch.equal(given[0], root.reference)
+    assert torch.equal(given[0], root.update) == (screen == "root")
 
 
 @pytest.mark.parametrize("defence", ["fedavg", "robust", "paper", "guarded"])
