@@ -99,9 +99,11 @@ def run_groups(
             check_place(place)
             place.mkdir(parents=True, exist_ok=True)
             held.enter_context(only_writer(place))
+        groups = [_pieces(group, place) for group in plan.groups]
+        if place is not None:
             data = (group.federation.data_sha256 for group in plan.groups)
-            claim(place, data, of, _files(plan.groups, place))
-        for rows in _results([_pieces(group, place) for group in plan.groups], workers, lenient):
+            claim(place, data, of, _files(groups))
+        for rows in _results(groups, workers, lenient):
             made |= rows
             if tell is not None:
                 tell(len(made), plan.cells, [rows[key] for key in sorted(rows)])
@@ -125,6 +127,11 @@ def _results(
     missing = [key for key in pieces if key not in kept]
     models: dict[int, torch.Tensor | None] = {}
     call = partial(_measure, lenient=lenient)
+    for key in missing:
+        path = pieces[key].path
+        if key[1] == 0 and path is not None and path.exists():  # it failed before
+            others = tuple(each.path for each in groups[key[0]][1:] if each.path is not None)
+            pieces[key] = replace(pieces[key], outdated=others)
     for phase in ([k for k in missing if k[1] == 0], [k for k in missing if k[1] > 0]):
         given = [(pieces[key], models.get(key[0])) for key in phase]
         for number, (row, model) in side_by_side(call, given, workers):
@@ -192,43 +199,32 @@ def _run(piece: _Piece, model: torch.Tensor | None) -> tuple[Row, torch.Tensor |
 
 def _pieces(group: Group, place: Path | None) -> list[_Piece]:
     """The runs of a group, the clean one first."""
-    cells = [(_named(group, *of), run) for of, run in _cells(group)]
-    if place is None:
-        return [_Piece(group.federation, named, run, None, None) for named, run in cells]
-    first, *others = _paths(group, place)
-    model = first.with_suffix(".npy")
-    pieces = [
-        _Piece(group.federation, named, run, path, model)
-        for (named, run), path in zip(cells, (first, *others), strict=True)
-    ]
-    if first.exists() and not pieces[0].done:
-        pieces[0] = replace(pieces[0], outdated=tuple(others))
+    listed = [((NO_ATTACK, 0.0), group.clean), *(((a, s), run) for a, s, run in group.attacked)]
+    runs = [run for _, run in listed]
+    paths = [None] * len(runs) if place is None else _paths(group, runs, place)
+    model = None if paths[0] is None else paths[0].with_suffix(".npy")
+    pieces = []
+    for (of, run), path in zip(listed, paths, strict=True):
+        named = dict(zip(KEYS, (group.defence, *of, group.seed), strict=True)) | group.told
+        pieces.append(_Piece(group.federation, named, run, path, model))
     return pieces
 
 
-def _cells(group: Group) -> list[tuple[tuple[str, float], Planned]]:
-    return [((NO_ATTACK, 0.0), group.clean), *(((a, s), run) for a, s, run in group.attacked)]
-
-
-def _named(group: Group, attack: str, share: float) -> Row:
-    named = (group.defence, attack, share, group.seed)
-    return dict(zip(KEYS, named, strict=True)) | group.told
-
-
-def _paths(group: Group, place: Path) -> list[Path]:
-    """Where the cells of a group are kept: by the hash of a run's settings, of all parties' rows
+def _paths(group: Group, runs: Sequence[Planned], place: Path) -> list[Path | None]:
+    """Where the runs of a group are kept: by the hash of a run's settings, of all parties' rows
     and of the model that it begins with."""
     split = arrays_hash(group.federation.data)
     # All begin with the model that the seed draws.
     initial = sha256(model_bytes(drawn(group.federation, group.clean).initial))
-    names = [canonical_json([run.config.sha256, split, initial]) for _, run in _cells(group)]
+    names = [canonical_json([run.config.sha256, split, initial]) for run in runs]
     return [place / f"{sha256(name.encode())}.json" for name in names]
 
 
-def _files(groups: Sequence[Group], place: Path) -> dict[str, Cell]:
+def _files(groups: Sequence[Sequence[_Piece]]) -> dict[str, Cell]:
     """What is planned, by the names of the files that keep it."""
     return {
-        path.name: (_named(group, *of), asdict(run.config.experiment))
+        piece.path.name: (piece.named, asdict(piece.run.config.experiment))
         for group in groups
-        for path, (of, run) in zip(_paths(group, place), _cells(group), strict=True)
+        for piece in group
+        if piece.path is not None
     }

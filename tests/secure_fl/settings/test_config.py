@@ -67,10 +67,12 @@ def test_every_experiment_composes_and_plans(name: str) -> None:
     for number, cell in enumerate(cells):  # the clean run of a defence comes before its others
         assert cell.clean in names[: number + 1]
     fractions = [f for f in malicious_fractions(config.malicious) if f]
-    alone = any(d.name == "root_only" for d in config.defences)  # attacked by nobody
+    given = {d.name for d in config.defences}
+    alone = len(given & {"root_only", "public_only"})  # attacked by nobody
     attacked = (len(config.defences) - alone) * len(config.attacks) * len(fractions)
-    guarded = not alone and any(d.validation == "gate" for d in config.defences)
-    assert len(cells) == len(config.defences) + attacked + guarded
+    gated = any(d.validation == "gate" for d in config.defences)
+    added = gated and "root_only" not in given
+    assert len(cells) == len(config.defences) + attacked + added
 
 
 def test_public_rows_alone_are_tuned_as_distilled() -> None:
