@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo quick test nightly lint types setup clean
 
-demo: setup          ## install if needed, then run the main job (about 5 minutes)
+demo: setup          ## install if needed, then run the main job (about 6 minutes)
 	$(BIN)/secure-fl run
 
 quick: setup         ## the same job, smaller (under a minute)
