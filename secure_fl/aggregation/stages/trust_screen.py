@@ -51,7 +51,7 @@ def trust_screen(
 
     Reveals: accepted and used, one bit a hospital each.
     Cost: n d squares, n d products, n d products with E_0 (local), 2 n inverse roots, medians
-    of n scalars.
+    of n scalars; with `spared` below 1 a comparison and a product more.
     """
     require(max_norm > 0, "max_norm", "positive", max_norm)
     require(0 <= ratio <= 1, "ratio", "in [0, 1]", ratio)
