@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 demo: setup          ## install if needed, then run the main job (about 6 minutes)
 	$(BIN)/secure-fl run
 
-quick: setup         ## the same job, smaller (under a minute)
+quick: setup         ## the same job, smaller (about a minute)
 	$(BIN)/secure-fl run --quick
 
 test: setup lint types   ## install if needed, then lint, type check and run all tests
