@@ -17,10 +17,11 @@ examples:
   secure-fl paper --only defence --tasks support2-200 digits-50 --seeds 5 --out runs/defence
   secure-fl paper rounds=50 --only table2 fig4 --data support2 digits --out runs/paper-50
 
-Tables are printed in short. The folder then holds paper.html, paper.md, paper.tex, figures and
-rows as JSON. The same command, or one with more parts, data sets or seeds, goes on where it was
-interrupted, cell by cell. Methods under MPC run in the clear with the integers of MPC, which give
-the same result to the last bit; --mpc runs them as they are deployed. Table 3 always does.
+Tables are printed in short. The folder then holds paper.html, paper.md, paper.tex, figures, and
+the numbers behind them as JSON and CSV. The same command, or one with more parts, data sets or
+seeds, goes on where it was interrupted, cell by cell. Methods under MPC run in the clear with the
+integers of MPC, which give the same result to the last bit; --mpc runs them as they are deployed.
+Table 3 always does.
 """
 
 
@@ -68,8 +69,9 @@ def command(options: argparse.Namespace) -> int:
     from eval.jobs.progress import CellLines
     from eval.jobs.starting import command_line
     from eval.paper.cells import plan_parts, run_parts
+    from eval.paper.data_files import Made
     from eval.paper.goals import chosen_tasks
-    from eval.paper.page import Made, write_paper
+    from eval.paper.page import write_paper
     from eval.paper.parts import PARTS, QUICK, chosen
     from eval.tables import console_sheets
     from secure_fl.errors import require

@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ R = TypeVar("R")
 MAX_JOBS = 256
 # Where work can be done, with the package that each needs.
 PLACES = {"loky": "joblib", "dask": "distributed", "ray": "ray"}
+# Loky replaces a worker that has grown, as with cells of images, and warns as if work were lost. It
+# is not; of a worker that was killed loky raises an error.
+_REPLACED = "A worker stopped while some jobs were given to the executor"
 _KILLED = "a process side by side was killed, perhaps for lack of memory"
 _GO_ON = "what is done is kept; the same command goes on, better with fewer jobs"
 
@@ -154,6 +158,7 @@ def _configured(workers: Workers) -> AbstractContextManager[Any]:
         return _dask(workers.cluster)
     if workers.parallel == "ray":
         return _ray(workers.cluster)
+    warnings.filterwarnings("ignore", message=_REPLACED, module="joblib.externals.loky")
     return parallel_config("loky")
 
 

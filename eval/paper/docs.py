@@ -5,6 +5,7 @@
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
     python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
+    python -m eval.paper.docs --report runs/report              # take a whole report of the paper
 
 A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`, a single figure
 between `<!--NAME-->` and `<!--/-->`.
@@ -34,6 +35,7 @@ from eval.paper.records import (
     runs,
     table,
     take_matrix,
+    take_report,
     take_run,
     take_table,
 )
@@ -304,6 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in TABLES:
         parser.add_argument(f"--{name}", metavar="DIR[,DIR]", help="of secure-fl paper")
     parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="of secure-fl paper")
     options = parser.parse_args(argv)
     for given in options.run:
         name, _, folders = given.partition("=")
@@ -314,6 +317,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             take_table(options.root, name, [Path(each) for each in folders])
     if options.matrix is not None:
         take_matrix(options.root, options.matrix)
+    if options.report is not None:
+        take_report(options.root, options.report)
     for name, text in rendered(options.root).items():
         write_atomic(options.root / name, text.encode())
         print(f"written: {name}")

@@ -71,8 +71,8 @@ def suspension_sheet(rows: Sequence[Row]) -> Sheet:
                 line += [told, share, f"{median(rounds):g}" if rounds else DASH]
             body.append(line)
     header = ["Method and attack"]
-    for who in ("malicious", "honest"):
-        header += [f"Reputation, {who}", "suspended", "after rounds"]
+    for who in ("Malicious", "Honest"):
+        header += [f"{who}: reputation", "suspended", "after rounds"]
     return Sheet(
         "Reputations and suspensions",
         header,

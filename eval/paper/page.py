@@ -1,48 +1,25 @@
-"""The paper's parts as one HTML page, Markdown, LaTeX, PNGs, and JSON rows."""
+"""The paper's parts as one HTML page, Markdown and LaTeX, with PNGs of the figures."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.jobs.environment import environment
-from eval.paper.cost import COLUMNS
+from eval.paper.data_files import Made, write_data
 from eval.paper.latex import latex
 from eval.paper.parameters import parameter_sheet
 from eval.paper.parts import PARTS
-from eval.paper.rows import Row, compared, judged, published
+from eval.paper.rows import Row
 from eval.paper.sections import SAYS, Section, sections
 from eval.report.pages import render_page
 from eval.tables.sheet import Sheet
 from eval.tables.summary import markdown_sheets
-from secure_fl.files import write_atomic, write_json
-from secure_fl.settings.config import load_config
+from secure_fl.files import write_atomic
 
 PAGE, MARKDOWN, LATEX, FIGURES = "paper.html", "paper.md", "paper.tex", "figures"
-
-
-@dataclass(frozen=True)
-class Made:
-    """What was asked for.
-
-    Attributes:
-        data: data sets.
-        seeds: of each.
-        settings: beyond the parts' own.
-        mpc: whether the methods ran under MPC.
-        command: as the user typed it.
-        tasks: of parts that show them.
-    """
-
-    data: Sequence[str]
-    seeds: Sequence[int]
-    settings: Sequence[str]
-    mpc: bool
-    command: str
-    tasks: Sequence[str] = ()
+LEAD = "Each table and figure of the paper's evaluation, measured here, beside what the paper says."
 
 
 def write_paper(
@@ -63,21 +40,9 @@ def write_paper(
     (folder / FIGURES).mkdir(exist_ok=True)
     for section in listed:
         for name, (light, _) in pictures[id(section)].items():
-            place = "_".join(word for word in (section.part, section.data, name) if word)
-            write_atomic(folder / FIGURES / f"{place}.png", light)
-    write_atomic(folder / MARKDOWN, markdown_sheets(sheets).encode())
+            write_atomic(folder / _file(section, name), light)
+    write_data(folder, rows, made)
     write_atomic(folder / LATEX, "\n".join(map(latex, sheets)).encode())
-    for name in ("table2", "section41"):
-        if rows.get(name):
-            write_json(folder / f"{name}.json", published(compared(rows[name])))
-            write_json(folder / f"{name}.made.json", _made(made, rows[name]))
-    if rows.get("table3"):
-        kept = [{key: row[key] for key in COLUMNS} for row in rows["table3"]]
-        write_json(folder / "table3.json", kept)
-        write_json(folder / "table3.made.json", _made(made, rows["table3"]) | {"mpc": True})
-    if rows.get("defence"):
-        write_json(folder / "defence.json", judged(rows["defence"]))
-        write_json(folder / "defence.made.json", _made(made, rows["defence"]))
     several = len(made.data) > 1
     page = render_page(
         "paper.html",
@@ -92,10 +57,13 @@ def write_paper(
             }
             for name in parts
         ],
+        lead=LEAD,
         how="The command that made this page; given again, it reads what is there and draws anew.",
         command=made.command,
     )
     write_atomic(folder / PAGE, page.encode())
+    text = _markdown(parts, shown, pictures, made)
+    write_atomic(folder / MARKDOWN, text.encode())
     return folder / PAGE, [_short(each) for each in listed if _leads(each)]
 
 
@@ -133,7 +101,7 @@ def _shown(
         "sheets": section.sheets,
         "figures": [
             {
-                "words": f"{PARTS[section.part].title}: {name.replace('_', ' ')}",
+                "words": _words(section, name),
                 "light": base64.b64encode(light).decode(),
                 "dark": base64.b64encode(dark).decode(),
             }
@@ -142,26 +110,45 @@ def _shown(
     }
 
 
-def _made(made: Made, rows: Sequence[Row]) -> dict[str, Any]:
-    """How rows were made, for whoever reads them elsewhere."""
-    about = environment(load_config(), made.command)
-    return {
-        "command": made.command,
-        "created": about["created"],
-        "packages": about["packages"],
-        "data": list(made.data),
-        "seeds": list(made.seeds),
-        "rounds": max(row["rounds_wanted"] for row in rows),
-        "mpc": made.mpc,
-    }
+def _markdown(
+    parts: Sequence[str],
+    shown: Mapping[str, Sequence[Section]],
+    pictures: Mapping[int, Mapping[str, tuple[bytes, bytes]]],
+    made: Made,
+) -> str:
+    """The page as GitHub's Markdown, with its figures by their files."""
+    lines = ["# The paper, cell by cell", "", LEAD, ""]
+    lines += [f"- {name}: {value}" for name, value in _facts(made, parts)]
+    lines += ["", "```sh", made.command, "```", ""]
+    for name in parts:
+        lines += [f"## {PARTS[name].title}", ""]
+        lines += [f"**The paper:** {SAYS[name]}", ""] if SAYS[name] else []
+        for section in shown[name]:
+            lines += [f"### {section.heading}", ""] if section.heading else []
+            for figure in pictures[id(section)]:
+                lines += [f"![{_words(section, figure)}]({_file(section, figure)})", ""]
+            lines += [markdown_sheets(section.sheets)]
+    return "\n".join(lines)
+
+
+def _file(section: Section, figure: str) -> str:
+    """Where a figure lies within the folder."""
+    named = "_".join(word for word in (section.part, section.data, figure) if word)
+    return f"{FIGURES}/{named}.png"
+
+
+def _words(section: Section, figure: str) -> str:
+    """What a figure shows, for those who do not see it."""
+    return f"{PARTS[section.part].title}: {figure.replace('_', ' ')}"
 
 
 def _facts(made: Made, parts: Sequence[str]) -> list[tuple[str, str]]:
     where = "as deployed" if made.mpc else "in the clear with the integers of MPC"
-    if not made.mpc and any(PARTS[name].tasks for name in parts):
+    on_tasks = any(PARTS[name].tasks for name in parts)
+    if not made.mpc and on_tasks:
         where += "; on the defence's tasks as floats and without a ledger"
     seeds = ", ".join(map(str, made.seeds))
-    tasks = [("Tasks", ", ".join(made.tasks))] if made.tasks else []
+    tasks = [("Tasks", ", ".join(made.tasks))] if on_tasks else []
     told = [
         ("Data", ", ".join(made.data)),
         *tasks,

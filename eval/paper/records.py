@@ -1,7 +1,7 @@
 """What the documents' numbers come from: rows of finished runs, kept in `docs/results/`.
 
-`table2.json` is copied from the folder of `secure-fl paper`, `matrix.csv` from that of
-`secure-fl matrix`. `runs.json` holds, by a name, what a
+`table2.json` is copied from the folder of `secure-fl paper`, `report/` is such a folder as a whole,
+`matrix.csv` is from that of `secure-fl matrix`. `runs.json` holds, by a name, what a
 document tells of a run: the command, when and on which versions, and of each cell a few columns.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,9 @@ Row = dict[str, Any]
 
 RESULTS, RUNS = "docs/results", "runs.json"
 FIGURES = "docs/figures"
+# A whole report, and what of its folder is kept.
+REPORT = "docs/results/report"
+PIECES = ("paper.md", "paper.tex", "*.json", "*.csv", "figures/*.png")
 
 
 class Kept(NamedTuple):
@@ -146,6 +150,25 @@ def take_table(root: Path, name: str, folders: Sequence[Path]) -> None:
     if kept.pictures:
         for folder in folders:
             _copy(root / FIGURES, sorted((folder / "figures").glob(kept.pictures)))
+
+
+def take_report(root: Path, folder: Path) -> None:
+    """Keep a whole report of `secure-fl paper` in the place of the one before, but for its HTML.
+
+    Args:
+        root: of the repository.
+        folder: of the command.
+
+    Raises:
+        InputError: the folder has no report.
+    """
+    if not (folder / PIECES[0]).is_file():
+        raise InputError(f"{folder} must be a folder of secure-fl paper; it has no {PIECES[0]}")
+    place = root / REPORT
+    if place.exists():
+        shutil.rmtree(place)
+    for file in sorted(file for piece in PIECES for file in folder.glob(piece)):
+        _copy(place / file.parent.relative_to(folder), [file])
 
 
 def _copy(place: Path, files: Sequence[Path]) -> None:

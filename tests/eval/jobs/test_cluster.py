@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def _die_of(number: int) -> int:
 def test_work_that_takes_its_workers_down_is_an_error(cluster: str) -> None:
     with pytest.raises(NodeFailure, match="was killed, perhaps for lack of memory on the cluster"):
         list(side_by_side(_die_of, [0, 1, 2], Workers(2, "dask", cluster)))
+
+
+_grown: list[bytes] = []
+
+
+def _grow(number: int) -> int:
+    """Keep more than loky lets a worker keep, for as long as it takes loky to look."""
+    _grown.append(bytes([1]) * 400_000_000)
+    time.sleep(1.2)
+    return number
+
+
+@pytest.mark.nightly
+def test_a_worker_that_has_grown_is_replaced_without_a_word(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    found = sorted(side_by_side(_grow, list(range(6)), Workers(2)))
+    assert found == [(number, number) for number in range(6)]
+    assert [str(each.message) for each in recwarn if "worker" in str(each.message)] == []
 
 
 @pytest.mark.nightly

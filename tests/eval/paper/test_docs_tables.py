@@ -12,7 +12,7 @@ import pytest
 
 from eval.paper.docs import DOCUMENTS, main, rendered
 from eval.paper.passages import command_block
-from eval.paper.records import RESULTS, RUNS, table, take_run, take_table
+from eval.paper.records import RESULTS, RUNS, table, take_report, take_run, take_table
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
 
@@ -144,6 +144,22 @@ def test_a_table_of_several_parts_has_each_row_once_and_tells_all_commands(tmp_p
         "secure-fl paper --only defence --data first --out runs/defence",
         "secure-fl paper --only defence --data second --out runs/defence-2",
     ]
+
+
+def test_a_report_is_kept_whole_but_for_its_page_and_cells(tmp_path: Path) -> None:
+    made, place = tmp_path / "made", tmp_path / "docs/results/report"
+    for name in ("paper.md", "paper.html", "fig3.csv", "figures/fig3.png", "cells/a/b.json"):
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_text(name)
+    take_report(tmp_path, made)
+    assert (place / "figures/fig3.png").read_text() == "figures/fig3.png"
+    (made / "fig3.csv").unlink()
+    take_report(tmp_path, made)  # nothing of the one before stays
+    kept = {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
+    assert kept == {"paper.md", "figures/fig3.png"}
+    with pytest.raises(InputError, match="must be a folder of secure-fl paper"):
+        take_report(tmp_path, tmp_path / "none")
+    assert (place / "paper.md").exists()
 
 
 def test_rows_of_a_run_are_kept_in_the_order_of_its_settings(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -18,10 +19,12 @@ import secure_fl
 from eval.cli.main import main
 from eval.jobs.watched import confusion, told
 from eval.paper.cells import merged, plan_parts
+from eval.paper.data_files import by_round
 from eval.paper.dynamics import alarms_of, suspension_sheet
 from eval.paper.latex import latex
 from eval.paper.parts import PARTS, chosen
 from eval.paper.rows import COLUMNS, compared, looks_of, mean_text, published
+from eval.paper.sections import SAYS
 from eval.tables.sheet import Sheet
 from secure_fl.errors import ConfigError
 from secure_fl.settings.config import load_config
@@ -100,6 +103,38 @@ def test_tables_are_there_in_three_forms(folder: Path) -> None:
         assert "Confusion" not in text  # of ten classes there are none
         assert "Federated gain retained" in text
     assert tex.count("\\begin{tabular}") == tex.count("\\end{tabular}") == markdown.count("|---|")
+    assert f"## {PARTS['table2'].title}\n\n**The paper:** {SAYS['table2']}" in markdown
+    shown = re.findall(r"^!\[[^]]+\]\((.+)\)$", markdown, re.MULTILINE)
+    drawn = set((folder / "figures").glob("table2_*.png"))
+    assert drawn
+    assert drawn <= {folder / place for place in shown} <= set((folder / "figures").glob("*.png"))
+
+
+def test_the_numbers_behind_curves_are_there_round_by_round(folder: Path) -> None:
+    with (folder / "reputation.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    cells = [json.loads(path.read_text()) for path in (folder / "cells").glob("*/*.json")]
+    (own,) = (
+        cell for cell in cells if cell.get("attack") == "backdoor" and cell["defence"] == "paper"
+    )
+    assert len(own["malicious_seats"]) == 1
+    told_lines = [line for line in lines if line["attack"] == "backdoor"]
+    assert [line["round"] for line in told_lines] == ["1", "2"]
+    for line, seats in zip(told_lines, own["reputation"], strict=True):
+        bad = seats.pop(own["malicious_seats"][0])
+        assert float(line["reputation_malicious"]) == pytest.approx(bad, rel=1e-5)
+        assert float(line["reputation_honest"]) == pytest.approx(np.median(seats), rel=1e-5)
+    clean = [line for line in lines if line["attack"] == "none"]
+    assert {line["reputation_malicious"] for line in clean} == {""}
+
+
+def test_a_series_has_a_line_a_round_and_nothing_where_it_has_no_value() -> None:
+    named = {"data": "d", "defence": "m", "attack": "a", "malicious": 0.3, "seed": 2}
+    history = {"drift": [0.12345678, 0.5], "attack_success": [None, 1.0]}
+    assert by_round([named | {"history": history}], ("drift", "attack_success")) == (
+        "data,method,attack,malicious,seed,round,drift,attack_success\n"
+        "d,m,a,0.3,2,1,0.123457,\nd,m,a,0.3,2,2,0.5,1\n"
+    )
 
 
 @pytest.mark.parametrize(
