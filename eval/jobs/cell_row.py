@@ -23,6 +23,7 @@ from secure_fl.simulation.run import RunConfig, RunResult
 MEASURES = (
     *metrics.Classification._fields,
     "threshold",
+    "recall_at_even_odds",
     "attack_success_raw",
     "attack_success_base",
     "attack_success_excess",
@@ -82,6 +83,7 @@ def measures(federation: Federation, judge: Judge, result: RunResult) -> dict[st
         **quality._asdict(),
         **({} if each is None else {BY_CLASS: each}),
         "threshold": judge.calibration(result.model).threshold,
+        "recall_at_even_odds": judge.at_even_odds(result.model).recall,
         **success_columns(success),
         "drift": metrics.model_drift(result.model, federation.initial),
     }

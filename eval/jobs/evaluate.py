@@ -49,8 +49,21 @@ class Judge:
 
     def quality(self, model: torch.Tensor) -> metrics.Classification:
         """Quality on the test rows."""
+        return self._quality(model, self.calibration(model))
+
+    def at_even_odds(self, model: torch.Tensor) -> metrics.Classification:
+        """Quality on the test rows without a calibration: the likeliest class is the answer."""
+        data = self.federation.data
+        level = (0.0,) * data.classes
+        if data.multilabel:
+            return self._quality(model, metrics.LabelThresholds(level))
+        return self._quality(model, metrics.Calibration(level))
+
+    def _quality(
+        self, model: torch.Tensor, calibration: metrics.Calibration | metrics.LabelThresholds
+    ) -> metrics.Classification:
         test = self.federation.data.test
-        logits, calibration = self.federation.logits(model, test.x), self.calibration(model)
+        logits = self.federation.logits(model, test.x)
         if isinstance(calibration, metrics.LabelThresholds):
             return metrics.label_quality(test.y, logits, calibration)
         return metrics.quality(test.y, logits, calibration)

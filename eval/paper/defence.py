@@ -59,13 +59,22 @@ def overall_sheets(rows: Sequence[Row]) -> list[Sheet]:
     return made
 
 
+def asked_sheets(rows: Sequence[Row]) -> list[Sheet]:
+    """What is asked of each method on one task beside what it does, a sheet a method."""
+    (task,) = distinct(rows, "task")
+    return [
+        _asked(rows, method, label, cases(rows, method), TASKS[task].goal)
+        for method, label in methods(rows).items()
+    ]
+
+
 def task_sheets(rows: Sequence[Row]) -> list[Sheet]:
-    """What is asked of each method on one task beside what it does, and every attack by itself."""
+    """Sheets of each method on one task: `asked_sheets`, then every attack by itself."""
     (task,) = distinct(rows, "task")
     made = []
-    for method, label in methods(rows).items():
+    for asked, (method, label) in zip(asked_sheets(rows), methods(rows).items(), strict=True):
+        made.append(asked)
         found = cases(rows, method)
-        made.append(_asked(rows, method, label, found, TASKS[task].goal))
         if shares_of(found):
             made.append(attack_sheet(label, found, TASKS[task].goal))
     return made

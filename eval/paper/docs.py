@@ -3,7 +3,8 @@
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
-    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers
+    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers,
+                                                                # --heldout, --tuning-aware
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
     python -m eval.paper.docs --report runs/report              # take a whole report of the paper
 
@@ -22,10 +23,12 @@ from typing import Any, TypeVar
 
 from eval.paper.cost import cost_sheets
 from eval.paper.passages import (
+    by_task,
     command_block,
     defence_attacks,
     defence_overall,
     figures,
+    held_out,
     variants,
 )
 from eval.paper.records import (
@@ -53,9 +56,14 @@ from secure_fl.settings.config import load_defence
 DOCUMENTS = ("README.md", "docs/results.md", "docs/matrix.md")
 GUARDED = "guarded"
 # Where a reader's own results of each table's command go.
-PLACES = {"defence": "runs/defence", "layers": "runs/layers"} | dict.fromkeys(
-    ("table2", "table3"), "runs/paper"
-)
+PLACES = {
+    "table2": "runs/paper",
+    "table3": "runs/paper",
+    "defence": "runs/defence",
+    "layers": "runs/layers",
+    "heldout": "runs/held-out",
+    "tuning_aware": "runs/tuning-aware",
+}
 # Data sets for people.
 DATA_TITLES = {"support2": "SUPPORT2", "lidc_nodules": "LIDC nodules", "digits": "Digits"}
 T = TypeVar("T")
@@ -121,6 +129,8 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "defence": lambda: defence_overall(take("defence")[0]),
         "defence-attacks": lambda: defence_attacks(take("defence")[0]),
         "layers": lambda: variants(take("layers")[0]),
+        "heldout": lambda: held_out(take("heldout")[0]),
+        "tuning_aware": lambda: by_task(take("tuning_aware")[0]),
         "matrix": lambda: _worst(matrix(root)),
         **commands,
     }
@@ -304,7 +314,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=Path(), help="of the repository")
     parser.add_argument("--run", action="append", default=[], metavar="NAME=DIR[,DIR]")
     for name in TABLES:
-        parser.add_argument(f"--{name}", metavar="DIR[,DIR]", help="of secure-fl paper")
+        option = f"--{name.replace('_', '-')}"
+        parser.add_argument(option, metavar="DIR[,DIR]", help="of secure-fl paper")
     parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
     parser.add_argument("--report", type=Path, metavar="DIR", help="of secure-fl paper")
     options = parser.parse_args(argv)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.paper.defence import attack_sheet, overall_sheets
+from eval.paper.defence import asked_sheets, attack_sheet, overall_sheets
 from eval.paper.goals import TASKS
 from eval.paper.judging import Case, cases, gain_text, methods, shares_of, success_text
 from eval.paper.rows import FEDAVG, Row, distinct, over_clean, values
@@ -113,6 +113,37 @@ def defence_attacks(rows: Sequence[Row]) -> str:
     return markdown_sheets(
         sheet._replace(title=f"{sheet.title}: {TASKS[SHOWN_TASK].title}") for sheet in shown
     )
+
+
+def held_out(rows: Sequence[Row]) -> str:
+    """What is asked on each task beside what is measured."""
+    tasks = distinct(rows, "task")
+    own = ([row for row in rows if row["task"] == task] for task in tasks)
+    return markdown_sheets(sheet for each in own for sheet in asked_sheets(each))
+
+
+def by_task(rows: Sequence[Row]) -> str:
+    """Success of one attack against each method: a line a task, a column a share of malicious
+    hospitals."""
+    (attack,) = (name for name in distinct(rows, "attack") if name != NO_ATTACK)
+    tasks, seeds = distinct(rows, "task"), len(distinct(rows, "seed"))
+    shares = sorted({row["malicious"] for row in rows if row["attack"] == attack})
+    made = []
+    for name, label in methods(rows).items():
+        body = []
+        for task in tasks:
+            found = cases([row for row in rows if row["task"] == task], name)
+            told = {case.share: success_text(case) for case in found if case.attack == attack}
+            body.append([TASKS[task].title, *(told.get(share, DASH) for share in shares)])
+        base = average(values(rows, "base_rate", method=name, attack=attack))
+        note = (
+            f"Success over the clean model with the same trigger, points: mean of {seeds} seeds, "
+            "in brackets the worst. Of clean models the same triggers reach "
+            f"{percent(base)} in the mean, which is not counted."
+        )
+        header = ["Task", *(f"{100 * share:.0f} %" for share in shares)]
+        made.append(Sheet(f"{label}, {attack_label(attack).lower()}", header, body, note))
+    return markdown_sheets(made)
 
 
 def variants(rows: Sequence[Row]) -> str:

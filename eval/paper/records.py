@@ -51,6 +51,8 @@ TABLES = {
     "table3": Kept("table3", COSTS, "table3_*_round_time.png"),
     "defence": Kept("defence", JUDGED, "defence_support2-200_attacks.png"),
     "layers": Kept("defence", JUDGED),
+    "heldout": Kept("defence", JUDGED),
+    "tuning_aware": Kept("defence", JUDGED),
 }
 # The run whose figures are kept, and which.
 MAIN, PICTURES = "main", ("attack_success.png", "accuracy_over_rounds.png", "reputation.png")
@@ -60,6 +62,7 @@ MAPS = ("matrix_accuracy.png", "matrix_attack_success_excess.png")
 # Of each cell's row.
 KEPT = (
     *("defence", "label", "attack", "malicious_fraction", "seed", "accuracy", "auc"),
+    "recall_at_even_odds",
     *("attack_success_excess", "rounds_run", "mpc_bytes_online", "mpc_bytes_offline"),
     "ledger_ms_per_round",
 )

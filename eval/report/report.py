@@ -89,9 +89,8 @@ def render(
     """
     rows = run.rows
     sheets = tables.sheets(rows, paper=False)
-    degradation = tables.degradation_sheet(rows)
-    if degradation.body:
-        sheets.insert(2, degradation)
+    further = [tables.degradation_sheet(rows), tables.even_odds_sheet(rows)]
+    sheets[2:2] = [sheet for sheet in further if sheet.body]
     sheets = [_noted(sheet, gaps) for sheet in sheets]
     return render_page(
         "report.html",

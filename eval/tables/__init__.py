@@ -14,7 +14,12 @@ from eval.tables.quality import (
     repeatable_note,
 )
 from eval.tables.sheet import DASH, Sheet, decimals, megabytes, percent, points, seconds
-from eval.tables.success import attack_sheet, calibration_note, degradation_sheet
+from eval.tables.success import (
+    attack_sheet,
+    calibration_note,
+    degradation_sheet,
+    even_odds_sheet,
+)
 from eval.tables.summary import (
     console_sheets,
     console_table,
@@ -39,6 +44,7 @@ __all__ = [
     "decimals",
     "degradation_sheet",
     "detection_sheet",
+    "even_odds_sheet",
     "gain_sheet",
     "markdown_sheets",
     "markdown_table",

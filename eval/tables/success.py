@@ -13,7 +13,7 @@ from eval.results.style import (
     headline_words,
 )
 from eval.tables.averages import mean, methods, subtract
-from eval.tables.sheet import Sheet, points
+from eval.tables.sheet import Sheet, percent, points
 
 # Attacks in columns, up to this many; more of them become lines.
 MOST_COLUMNS = 7
@@ -53,16 +53,44 @@ def degradation_sheet(rows: Sequence[Row]) -> Sheet:
     )
 
 
+def even_odds_sheet(rows: Sequence[Row]) -> Sheet:
+    """How many positive cases each model finds where nothing is set on public rows."""
+    found = "positive cases"
+    if any(row.get(BY_CLASS) for row in rows):
+        found = "each class's cases, mean over the classes,"
+    return _by_attack(
+        rows,
+        "Recall at even odds",
+        f"Share of {found} that a model finds where its likeliest answer counts, without the "
+        "calibration that all other tables have: what an attack does that only shifts the "
+        "threshold, and what a calibration undoes.",
+        lambda name, attack, fraction: mean(
+            rows, "recall_at_even_odds", name, attack, None if attack == NO_ATTACK else fraction
+        ),
+        calm=True,
+    )
+
+
 def _by_attack(
     rows: Sequence[Row],
     title: str,
     note: str,
     measure: Callable[[str, str, float | None], float | None],
+    calm: bool = False,
 ) -> Sheet:
-    """Differences in percentage points: a line a defence and a column an attack, or, where so
-    many columns would not fit, the other way round."""
+    """A line a defence and a column an attack, or, where so many columns would not fit, the other
+    way round.
+
+    Args:
+        rows: of a run.
+        title, note: of the sheet.
+        measure: of a method, an attack and the headline fraction: a difference in percentage
+            points, which is shaded.
+        calm: the measure is a share, the run without attack is the first column, nothing is shaded.
+    """
     fraction = headline_fraction(rows)
-    names = attack_names(rows)
+    attacks = attack_names(rows)
+    names = [*([NO_ATTACK] if calm and attacks else []), *attacks]
     labels, values = [], []
     for name, label in methods(rows):
         line = [measure(name, attack, fraction) for attack in names]
@@ -75,6 +103,9 @@ def _by_attack(
     if values and len(across) > MOST_COLUMNS > len(labels):
         corner, labels, across = "Attack", across, labels
         values = [list(column) for column in zip(*values, strict=True)]
-    body = [[label, *map(points, line)] for label, line in zip(labels, values, strict=True)]
+    written = percent if calm else points
+    body = [[label, *map(written, line)] for label, line in zip(labels, values, strict=True)]
+    if calm:
+        return Sheet(title, [corner, *across], body, note)
     heat = [[min(max(value or 0.0, 0.0), 1.0) for value in line] for line in values]
     return Sheet(title, [corner, *across], body, note, heat)

@@ -105,6 +105,8 @@ def test_its_figures_are_scikit_learns(job: Job) -> None:
     for key, score in (("f1", sk.f1_score), ("recall", sk.recall_score)):
         assert row[key] == pytest.approx(score(test.y, named, average="macro", zero_division=0))
     assert row["accuracy"] == pytest.approx(1 - sk.hamming_loss(test.y, named))
+    likely = sk.recall_score(test.y, logits > 0, average="macro", zero_division=0)
+    assert row["recall_at_even_odds"] == pytest.approx(likely)
     each = judge.by_class(model)
     assert each is not None
     assert list(each) == list(FINDINGS)

@@ -12,6 +12,7 @@ from eval.paper.cells import plan_parts
 from eval.paper.defence import overall_sheets, task_sheets
 from eval.paper.goals import TASKS, Goal, chosen_tasks
 from eval.paper.judging import Case, cases, criteria, standing
+from eval.paper.passages import by_task
 from eval.paper.rows import JUDGED
 from secure_fl.errors import ConfigError
 from secure_fl.settings.config import load_config
@@ -106,6 +107,21 @@ def test_tables_tell_each_task_and_each_attack() -> None:
         "contained, not found",
     ]
     assert len(cases(rows, "mine")[0].gain) == 1
+
+
+def test_one_attack_is_told_task_by_task_and_share_by_share() -> None:
+    def told(task: str, share: float, seed: int, success: float) -> dict:
+        made = row("mine", "alie", share, seed, attack_success=success, base_rate=0.1)
+        return made | {"task": task}
+
+    rows = [row("mine", "none", 0.0, seed) for seed in (0, 1)]
+    rows += [told("support2-200", 0.3, 0, 0.2), told("support2-200", 0.3, 1, 0.3)]
+    rows += [told("support2-50", 0.4, 0, 0.4)]
+    text = by_task(rows)
+    assert "| Task | 30 % | 40 % |" in text
+    assert f"| {TASKS['support2-200'].title} | +15.0 (20.0) | – |" in text
+    assert f"| {TASKS['support2-50'].title} | – | +30.0 (30.0) |" in text
+    assert "reach 10.0% in the mean" in text
 
 
 def test_tasks_hold_and_are_those_of_the_data() -> None:

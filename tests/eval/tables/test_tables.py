@@ -61,6 +61,19 @@ def test_degradation_is_clean_less_attacked_accuracy() -> None:
     assert min(sheet.heat[0]) == 0.0  # a gain is not shaded
 
 
+def test_recall_at_even_odds_stands_beside_that_without_attack() -> None:
+    rows = sample_run.rows((0.1, 0.3))
+    find(rows, "fedavg", "none", 0.0)["recall_at_even_odds"] = 0.63
+    find(rows, "fedavg", "label_flip", 0.1)["recall_at_even_odds"] = 0.5
+    find(rows, "fedavg", "label_flip", 0.3)["recall_at_even_odds"] = 0.19
+    sheet = tables.even_odds_sheet(rows)
+    assert [cell(sheet, "FedAvg", name) for name in ("No attack", "Label flip", "Backdoor")] == [
+        *("63.0%", "19.0%", tables.DASH)
+    ]
+    assert [line[0] for line in sheet.body] == ["FedAvg"]  # of runs that do not tell it, nothing
+    assert tables.even_odds_sheet([find(rows, "fedavg", "none", 0.0)]).body == []
+
+
 def test_cost_divides_totals_by_rounds() -> None:
     rows = sample_run.rows(attacks=("none", "backdoor"))
     for row, rounds, total in zip(
