@@ -174,7 +174,7 @@ def beside_paper(rows: Sequence[Row], dark: bool = False) -> bytes | None:
             [], [], ls="", marker="D", mfc="none", mec=ink_colour(), label="the paper's"
         )
         figure.legend(handles=[diamond], loc="outside lower center")
-        figure.suptitle("Table 2: accuracy, and attack success as the paper counts it")
+        figure.suptitle("Accuracy, and attack success as the paper counts it")
         return to_png(figure)
 
 
