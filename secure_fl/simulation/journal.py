@@ -40,23 +40,27 @@ class Journal:
 
     def read(self, scene: Scene) -> tuple[torch.Tensor, list[Acting]] | None:
         """Updates, float32 (n, d), and the attack's parts of a round, or None where it is to be
-        played: its file is not there, damaged, or does not follow from the rounds before."""
+        played: its file is not there, is damaged or of another form, or does not follow from the
+        rounds before."""
         path = self._path(scene)
         if not path.exists():
             return None
         digest, _, content = path.read_bytes().partition(b"\n")
         if digest.decode(errors="replace") != sha256(content):
             return None
-        kept = unpack(content)
-        if kept["begins"] != _begins(scene):
+        try:
+            kept = unpack(content)
+            parts = _parts(kept, scene)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None  # whole, and yet nothing that `write` writes
+        updates = kept.get("updates")
+        shape = (scene.context.federation.hospitals, scene.state.model.numel())
+        if kept.get("begins") != _begins(scene) or not isinstance(updates, torch.Tensor):
+            return None
+        if updates.dtype != torch.float32 or updates.shape != shape:
             return None
         self._size += len(content)
-        parts = scene.context.attackers.parts
-        acting = [
-            Acting(index, parts[index].attack, tuple(seats), _memory(kept, index))
-            for index, seats in json.loads(kept["acting"])
-        ]
-        return kept["updates"], acting
+        return updates, parts
 
     def write(self, scene: Scene, updates: torch.Tensor, acting: Sequence[Acting]) -> None:
         """Keep a round that was played, unless there is much already.
@@ -90,5 +94,21 @@ def _name(index: int) -> str:
     return f"memory-{index}"
 
 
-def _memory(kept: Memory, index: int) -> Memory:
-    return unpack(kept[_name(index)].numpy().tobytes())
+def _parts(kept: Memory, scene: Scene) -> list[Acting]:
+    """The attack's parts that acted.
+
+    Raises:
+        ValueError, KeyError, TypeError, RecursionError: they are not what `Journal.write` writes,
+            or not of this run's attack.
+    """
+    known, members = scene.context.attackers.parts, scene.context.malicious
+    found = []
+    for index, seats in json.loads(kept["acting"]):
+        if not (index in range(len(known)) and set(seats) <= set(members)):
+            raise ValueError(f"parts must be of the run's attack; got {index!r} with {seats!r}")
+        packed = kept[_name(index)]
+        if not isinstance(packed, torch.Tensor):
+            raise TypeError(f"a memory must be bytes in a tensor; got {packed!r}")
+        memory = unpack(packed.numpy().tobytes())
+        found.append(Acting(index, known[index].attack, tuple(seats), memory))
+    return found

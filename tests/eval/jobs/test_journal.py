@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from attacks.memory import pack, unpack
 from eval.jobs.evaluate import Judge
 from eval.jobs.single import plan_run
 from eval.jobs.sweep import sweep
 from eval.jobs.watched import Timed, Watch, Watched
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
+from secure_fl.files import sha256
 from secure_fl.simulation import round as rounds
 from tests.support import tiny_federation
 from tests.support.warm import Warm
@@ -117,6 +119,36 @@ def test_damaged_rounds_and_those_of_another_run_are_played_again(
     del trained[:]
     assert torch.equal(other.measure(federation, None, tmp_path / "rounds")[1], expected)
     assert len(trained) == 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"updates": torch.zeros(2, 2)},
+        {"updates": 3},
+        {"begins": 1},
+        {"acting": "[[7, [0]]]"},
+        {"acting": "[[0, [-1]]]"},
+        {"acting": "[" * 100_000},
+        {"acting": 5},
+        {"memory-0": "x"},
+        {"memory-0": torch.ones(3, dtype=torch.uint8)},
+        None,  # no memory at all
+    ],
+)
+def test_a_whole_file_of_another_form_is_played_again(
+    changed: dict[str, Any] | None, federation: Federation, trained: list[int], tmp_path: Path
+) -> None:
+    run = planned(federation)
+    _, model = run.measure(federation, None, tmp_path / "rounds")
+    strange = tmp_path / "rounds" / "00002.round"
+    content = strange.read_bytes().partition(b"\n")[2]
+    other = pack({"a": 1}) if changed is None else pack({**unpack(content), **changed})
+    strange.write_bytes(sha256(other).encode() + b"\n" + other)
+    del trained[:]
+    assert torch.equal(run.measure(federation, None, tmp_path / "rounds")[1], model)
+    assert len(trained) == 1
+    assert strange.read_bytes().partition(b"\n")[2] == content
 
 
 def test_runs_under_mpc_and_runs_whose_time_counts_keep_no_rounds(
