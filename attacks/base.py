@@ -258,6 +258,13 @@ class Attack:
         return ()
 
 
+# What an attack can do: hooks, of which it overrides some.
+HOOKS = (
+    *("init", "prepare", "poison", "constrain", "project", "craft", "encode", "misbehave"),
+    *("corrupt", "poison_public", "testify"),
+)
+
+
 def knows(attack: Attack, fact: str) -> bool:
     """Whether an attack declares a fact (`attacks.view.FACTS`)."""
     return fact in knowledge_of(attack.knowledge)

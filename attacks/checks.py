@@ -84,6 +84,7 @@ def check_craft_shape(attack: Attack) -> None:
             out = rows_of(attack.craft(honest, own, _view(attack, n, len(own))))
         except Exception as error:
             raise AssertionError(f"{where} raised {error!r}") from error
+        _insist(isinstance(out, torch.Tensor), f"{where} returned {out!r}, not a tensor")
         _insist(out.shape == own.shape, f"{where} returned {tuple(out.shape)}, not {own.shape}")
         _insist(out.dtype == own.dtype, f"{where} returned {out.dtype}, not {own.dtype}")
         finite = not attack.finite or torch.isfinite(out).all()
@@ -177,10 +178,12 @@ def _poisonings(attack: Attack) -> Iterator[tuple[tuple[int, ...], int, int]]:
 
 
 def check_poison_contract(attack: Attack) -> None:
-    """`poison` keeps dtypes, features and the range [0, 1], and as many labels as rows."""
+    """`poison` keeps dtypes, features, the range [0, 1] and the classes, and as many labels as
+    rows."""
     for shape, rank, count in _poisonings(attack):
         x, y = sample_rows(shape)
-        px, py = attack.poison(x, y, _poisoning(attack, shape, rank, count))
+        view = _poisoning(attack, shape, rank, count)
+        px, py = attack.poison(x, y, view)
         _insist(px.dtype == x.dtype, f"poison returned x of {px.dtype}")
         _insist(py.dtype == y.dtype, f"poison returned y of {py.dtype}")
         _insist(px.shape[1:] == x.shape[1:], "poison changed the features' shape")
@@ -188,6 +191,7 @@ def check_poison_contract(attack: Attack) -> None:
         _insist(px.min() >= 0, "poison left [0, 1]")
         _insist(px.max() <= 1, "poison left [0, 1]")
         _insist(py.min() >= 0, "poison returned a negative label")
+        _insist(py.max() < view.classes, f"poison returned label {py.max()}, of {view.classes}")
 
 
 def check_poison_inputs_untouched(attack: Attack) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
-from attacks.base import Attack
+from attacks.base import HOOKS, Attack
 from attacks.parameters import fits, require, type_words
 from attacks.view import knowledge_of
 
@@ -23,12 +23,17 @@ B = TypeVar("B")
 _MARKED: dict[int, object] = {}
 
 
+class BrokenContract(TypeError):
+    """A class under `@attack` that does not keep the contract of attacks."""
+
+
 def attack(cls: T) -> T:
     """Mark a class as the attack of its file and check that it keeps the contract.
 
     Raises:
-        TypeError: not a frozen dataclass derived from `Attack`, no docstring, unknown knowledge
-            or objective, or an objective without the attributes that its measurement needs.
+        BrokenContract: not a frozen dataclass derived from `Attack`, no docstring, unknown
+            knowledge or objective, no hook of its own, or an objective without the attributes that
+            its measurement needs.
     """
     _check_class(cls)
     _MARKED[id(cls)] = cls
@@ -43,7 +48,7 @@ def is_attack(thing: object) -> bool:
 def _check_class(cls: type[Attack]) -> None:
     def insist(condition: bool, rule: str) -> None:
         if not condition:
-            raise TypeError(f"attack {cls.__name__} must {rule}")
+            raise BrokenContract(f"attack {cls.__name__} must {rule}")
 
     insist(isinstance(cls, type) and issubclass(cls, Attack), "derive from attacks.base.Attack")
     frozen = is_dataclass(cls) and cls.__dataclass_params__.frozen  # type: ignore[attr-defined]
@@ -53,8 +58,10 @@ def _check_class(cls: type[Attack]) -> None:
     try:
         knowledge_of(cls.knowledge)
     except ValueError as error:
-        raise TypeError(f"attack {cls.__name__}: {error}") from error
+        raise BrokenContract(f"attack {cls.__name__}: {error}") from error
     insist(cls.objective in OBJECTIVES, f"have objective in {OBJECTIVES}")
+    acts = any(getattr(cls, hook) is not getattr(Attack, hook) for hook in HOOKS)
+    insist(acts or cls.objective == "none", f"have a hook of its own, one of {', '.join(HOOKS)}")
     measured_by = {
         "label_flip": ["source_class", "target_class"],
         "backdoor": ["target_class", "trigger"],

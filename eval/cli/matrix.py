@@ -61,6 +61,7 @@ def command(options: argparse.Namespace) -> int:
     import attacks
     from eval.jobs import matrix
     from eval.jobs.cells import run_groups
+    from eval.jobs.claims import check_place
     from eval.jobs.progress import CellLines
     from eval.report.matrix_page import write_matrix
     from eval.results.matrix import averaged
@@ -78,10 +79,13 @@ def command(options: argparse.Namespace) -> int:
     rules = rule_names() if options.rules is None else options.rules
     for name in rules:
         build_rule(name)
+    twice = [name for name in options.defences if name in rules]
+    require(not twice, "--defences", "methods beside the rules, which --rules names", twice)
     listed: list[Any] = [*(matrix.bare_rule(name) for name in rules), *options.defences]
     federation = prepare(config)
     seeds = range(options.seeds)
     plan = matrix.plan_matrix(federation, names, listed, options.malicious, seeds, config)
+    check_place(options.out)
     print(f"{plan.cells} cells, {len(plan.refused)} that cannot be, in {shown(options.out)}")
     told = CellLines()
     rows = run_groups(plan, folder=options.out, lenient=True, tell=told, of="matrix", **given)

@@ -71,7 +71,7 @@ def command(options: argparse.Namespace) -> int:
     from eval.paper.cells import plan_parts, run_parts
     from eval.paper.data_files import Made
     from eval.paper.goals import chosen_tasks
-    from eval.paper.page import write_paper
+    from eval.paper.page import check_folder, write_paper
     from eval.paper.parts import PARTS, QUICK, chosen
     from eval.tables import console_sheets
     from secure_fl.errors import require
@@ -82,6 +82,9 @@ def command(options: argparse.Namespace) -> int:
     require(0 <= first <= 2**32, "--first-seed", "from 0 to 2**32", first)
     own = [line for line in options.settings if line.partition("=")[0] in ("seed", "data")]
     require(not own, "settings", "without seed= and data=, for which there are options", own)
+    listed = [*(options.only or ()), *options.data, *(options.tasks or ())]
+    late = [word for word in listed if "=" in word]
+    require(not late, "settings", "before all options", late)
     parts = chosen(options.only)
     seeds = range(first, first + count)
     settings = [*(QUICK if options.quick else ()), *options.settings]
@@ -92,6 +95,7 @@ def command(options: argparse.Namespace) -> int:
     require(told, "--tasks", "left out without part defence", options.tasks)
     parts = fit
     wanted = plan_parts(parts, options.data, seeds, settings, options.mpc, tasks, options.quick)
+    check_folder(options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     rows = run_parts(wanted, options.out, options.jobs, CellLines(("task",)))
     typed = shlex.join(command_line())

@@ -49,6 +49,8 @@ class _Parser(argparse.ArgumentParser):
             owners = self._owners(lost[1])
             of = f" (it is of {', '.join(owners)})" if owners else near(lost[1], self._options())
             message += of
+        elif re.match(r"unrecognized arguments: '?[\w.]+=", message):
+            message += " (settings come before options)"
         self.exit(BAD_INPUT, f"{self.prog}: {message}\nusage: {self.prog} --help\n")
 
     def _owners(self, option: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eval.cli.console import shown
+from eval.cli.console import quoted, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(options: argparse.Namespace) -> int:
     """Draw the figures and the report of a finished run again."""
+    from eval.jobs.starting import holds_run
     from eval.report.report import write_report
+    from secure_fl.errors import InputError
 
+    if holds_run(options.run) and not (options.run / "summary.json").exists():
+        again = f"secure-fl run --resume {quoted(options.run)}"
+        raise InputError(f"{options.run} must be a finished run: {again} completes it")
     print(shown(write_report(options.run)))
     return 0

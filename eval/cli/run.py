@@ -91,14 +91,19 @@ def command(options: argparse.Namespace) -> int:
     cells = len(plan(config))
     plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     console.print(f"{config.name}: {cells} cells, results in {shown(folder)}", **plain)
-    if console.is_terminal:
-        with LiveView(console, cells) as view:
-            rows = grid.run_job(config, federation, folder, view)
-    else:
-        rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
-    failed = grid.failures(folder)
     # What this command permitted the next ones must be told again.
     allowed = "".join(f" --allow {shlex.quote(name)}" for name in config.own_names)
+    again = f"secure-fl run --resume {quoted(folder)}{allowed}"
+    try:
+        if console.is_terminal:
+            with LiveView(console, cells) as view:
+                rows = grid.run_job(config, federation, folder, view)
+        else:
+            rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
+    except KeyboardInterrupt:
+        print(f"secure-fl: {again} goes on", file=sys.stderr)
+        raise
+    failed = grid.failures(folder)
     if rows:
         report = write_report(folder)  # before anything about it is printed
         console.print(console_table(rows), crop=False)
@@ -107,7 +112,6 @@ def command(options: argparse.Namespace) -> int:
             audit += f" --data {quoted(Path(config.data.path))}"
         console.print(f"report: {shown(report)}\n{audit}\nhead:   {job_head(folder)}", **plain)
     if failed:
-        again = f"secure-fl run --resume {quoted(folder)}{allowed}"
         told = printable("; ".join(f"{each['cell']}: {each['reason']}" for each in failed))
         print(
             f"secure-fl: {len(failed)} of {cells} cells failed ({again} tries them again): {told}",

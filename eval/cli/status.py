@@ -9,10 +9,11 @@ OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 def status_of(error: Exception) -> int | None:
     """Exit status of an error raised on purpose; None for one that is a defect."""
+    from attacks.registry import BrokenContract
     from ledger.errors import LedgerError
     from secure_fl.errors import ConfigError, InputError, SecureFLError
 
-    if isinstance(error, ConfigError | InputError):
+    if isinstance(error, ConfigError | InputError | BrokenContract):
         return BAD_INPUT
     expected = SecureFLError | LedgerError | OSError | MemoryError
     return FAILED if isinstance(error, expected) or _lacks_memory(error) else None

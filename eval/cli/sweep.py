@@ -80,6 +80,7 @@ def command(options: argparse.Namespace) -> int:
         ConfigError: settings that do not fit.
     """
     from eval.jobs.cells import run_groups
+    from eval.jobs.claims import check_place
     from eval.jobs.progress import CellLines
     from eval.jobs.sweep import of_rows, plan_sweep
     from secure_fl.errors import require
@@ -94,6 +95,7 @@ def command(options: argparse.Namespace) -> int:
         None if seeds is None else range(seeds),
         allow=options.allow,
     )
+    check_place(options.out)
     print(f"{plan.cells} runs, results in {shown(options.out)}", flush=True)
     told = CellLines(swept)
     rows = run_groups(

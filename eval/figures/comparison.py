@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from eval.figures import mpl  # noqa: F401 - before matplotlib
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from eval.figures.plotting import WIDTH, label_bottom, make_panels, theme, to_png
-from eval.results.comparison import Comparison, is_share
+from eval.results.comparison import Comparison, Line, is_share
 from eval.results.style import Look, method_looks
 
 _INCH_A_DOT = 0.17
@@ -48,6 +49,13 @@ def draw_comparison(found: Comparison, titles: dict[str, str], dark: bool = Fals
         return to_png(figure)
 
 
+def _arms(lines: Sequence[Line]) -> list[list[float]]:
+    """How far each interval reaches below and above its mean: cut at the ends of a measure's range,
+    it need not be alike on both sides. Nothing where there is none."""
+    arms = [(line.mean - line.low, line.high - line.mean) for line in lines]
+    return [[0.0 if math.isnan(arm[side]) else arm[side] for arm in arms] for side in (0, 1)]
+
+
 def _panel(axes: Axes, found: Comparison, measure: str, looks: list[Look]) -> None:
     step = 1 / (len(looks) + 1)
     for number, look in enumerate(looks):
@@ -60,7 +68,7 @@ def _panel(axes: Axes, found: Comparison, measure: str, looks: list[Look]) -> No
                 found.circumstances.index(line.circumstance) + (number + 1) * step - 0.5
                 for line in lines
             ],
-            xerr=[0.0 if math.isnan(line.low) else line.high - line.mean for line in lines],
+            xerr=_arms(lines),
             fmt=look.marker,
             color=look.colour,
             capsize=2.0,

@@ -208,9 +208,14 @@ def success_by_fraction(run: Run, dark: bool = False) -> bytes | None:
 
 
 def reputation_over_rounds(run: Run, dark: bool = False) -> bytes | None:
-    """Reputation of honest and malicious hospitals: one thin line each, and their median."""
-    cells = [cell for cell in _headline_cells(run) if _reputation_moves(cell)]
+    """Reputation of honest and malicious hospitals: one thin line each, and their median.
+
+    Of the methods under which some reputation moves, whether it does under each attack or not.
+    """
+    cells = [cell for cell in _headline_cells(run) if len(_reputations(cell)) >= 2]
     cells = [cell for cell in cells if cell.row["attack"] != NO_ATTACK]
+    moved = {cell.row["defence"] for cell in cells if np.ptp(_reputations(cell)) > 0}
+    cells = [cell for cell in cells if cell.row["defence"] in moved]
     if not cells:
         return None
     names = [look for look in looks(run.rows) if look.name in {c.row["defence"] for c in cells}]
@@ -349,11 +354,6 @@ def _reputation_panel(axes: Axes, cell: Cell) -> None:
 def _reputations(cell: Cell) -> np.ndarray:
     """Reputation by round and hospital, rounds without any left out: (rounds, n)."""
     return np.array([r["reputation"] for r in cell.rounds if r.get("reputation")], dtype=float)
-
-
-def _reputation_moves(cell: Cell) -> bool:
-    table = _reputations(cell)
-    return len(table) >= 2 and bool(np.ptp(table) > 0)
 
 
 def _headline_cells(run: Run) -> list[Cell]:

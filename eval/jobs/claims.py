@@ -14,7 +14,7 @@ from eval.jobs.run_lock import LOCK
 from eval.results.entries import CELL, CLAIM, KEYS, settings_that_differ
 from eval.results.records import read_object
 from secure_fl.errors import InputError, require
-from secure_fl.files import write_json
+from secure_fl.files import PARTIAL, write_json
 
 # In CLAIM: hashes of the data, and what the folder's table is of.
 DATA, OF = "data_sha256", "of"
@@ -34,6 +34,28 @@ def check_place(place: Path) -> None:
     if place.exists() and not (place / CLAIM).exists():
         held = {path.name for path in place.iterdir()} if place.is_dir() else {""}
         require(held <= {LOCK}, "folder", "new or a sweep's", str(place))
+
+
+def check_own(place: Path, names: Iterable[str], of: str) -> None:
+    """Refuse a folder that holds anything but what a command writes there.
+
+    Args:
+        place: the folder; it need not be there.
+        names: of files and folders that the command writes.
+        of: whose folder it may be, for people: "a comparison".
+
+    Raises:
+        InputError: it is no folder, or holds something else.
+    """
+    if not place.exists():
+        return
+    require(place.is_dir(), "--out", "a folder", str(place))
+    own = {name + end for name in names for end in ("", PARTIAL)}  # also of one that was killed
+    strange = sorted({path.name for path in place.iterdir()} - own)
+    if strange:
+        more = ", ..." if len(strange) > _NAMED else ""
+        held = ", ".join(strange[:_NAMED]) + more
+        raise InputError(f"--out must be new or the folder of {of}; {place} holds {held}")
 
 
 def claim(place: Path, data: Iterable[str], of: str | None, planned: Mapping[str, Cell]) -> None:

@@ -28,7 +28,7 @@ from ledger.errors import Reverted
 from secure_fl.backends.session import Backend
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.federation import Federation
-from secure_fl.files import write_json
+from secure_fl.files import read_lines, write_json
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.folder import writing_cell
 from secure_fl.simulation.labels import label_of
@@ -126,10 +126,13 @@ def _run_cells(
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
     secret = RunSecret(config)
+    # What is damaged among the cells that are done is told before others run.
+    places = {cell.name: folder / "cells" / cell.name for cell in plan(config)}
+    held = {name: _done(final) for name, final in places.items() if final.exists()}
     with torch_threads(config.threads), Backends(secret) as backends:
         for cell in plan(config):
-            final = folder / "cells" / cell.name
-            if not final.exists():
+            final = places[cell.name]
+            if cell.name not in held:
                 reporter.cell_started(cell.name, config.rounds)
                 try:
                     with writing_cell(folder, cell.name) as partial:
@@ -142,14 +145,26 @@ def _run_cells(
                     failed.append(failure(cell.name, error))
                     reporter.cell_failed(cell.name, failed[-1]["reason"])
                     continue
-            row = read_row(final / "cell.json")
-            if not row.keys() >= _ROW_KEYS or row["cell"] != cell.name:
-                raise InputError(
-                    f"{final / 'cell.json'} is damaged: it is not the row of this cell"
-                )
+            row = held.get(cell.name) or _done(final)
             reporter.cell_done(row)
             rows.append(row)
     return rows, failed
+
+
+def _done(final: Path) -> dict[str, Any]:
+    """The row of a cell that is done, in its folder.
+
+    Raises:
+        InputError: a file of it is damaged; the message says how the run can go on.
+    """
+    try:
+        row = read_row(final / "cell.json")
+        read_lines(final / "rounds.jsonl")
+        if not row.keys() >= _ROW_KEYS or row["cell"] != final.name:
+            raise InputError(f"{final / 'cell.json'} is damaged: it is not the row of this cell")
+    except InputError as error:
+        raise InputError(f"{error}; remove {final}, and --resume runs this cell again") from error
+    return row
 
 
 def failure(cell: str, error: Exception) -> dict[str, str]:

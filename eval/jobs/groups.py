@@ -126,9 +126,9 @@ def plan_groups(
             names = _attack_names({index: run.config.attack for index, _, run in found})
             group.attacked.extend((names[index], share, run) for index, share, run in found)
             groups.append(group)
-    names_of = [group.defence for group in groups if group.seed == seeds[0]]
-    distinct = len(set(names_of)) == len(names_of)
-    require(distinct, "defences", "a list without repeated names", names_of)
+    names_of = Counter(group.defence for group in groups if group.seed == seeds[0])
+    repeated = [name for name, count in names_of.items() if count > 1]
+    require(not repeated, "defences", "a list without repeated names", repeated)
     return Plan(groups, refused)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.paper.goals import FOUND_PRECISION, FOUND_RECALL, MOST_HONEST, TASKS, Goal
+from eval.paper.goals import ALLOWED, FOUND_PRECISION, FOUND_RECALL, MOST_HONEST, TASKS, Goal
 from eval.paper.judging import (
     STANDINGS,
     Case,
@@ -30,9 +30,9 @@ GAIN_NOTE = (
     "lowest seed."
 )
 PUBLIC_NOTE = (
-    "Root only: half A of the validators' rows, as it is; public rows only: both halves with their "
-    "labels, tuned as distilled, without any hospital; over public rows: the same share of what "
-    "FedAvg gains over these, of seeds in which that is at least a point."
+    "Root only: half A of the validators' rows, tuned as guarded; public rows only: both halves "
+    "with their labels, tuned as distilled, without any hospital; over public rows: the same share "
+    "of what FedAvg gains over these, of seeds in which that is at least a point."
 )
 SUCCESS_NOTE = (
     "Success: attack success over the clean model of the same method and seed, in points; mean, "
@@ -59,22 +59,13 @@ def overall_sheets(rows: Sequence[Row]) -> list[Sheet]:
     return made
 
 
-def asked_sheets(rows: Sequence[Row]) -> list[Sheet]:
-    """What is asked of each method on one task beside what it does, a sheet a method."""
-    (task,) = distinct(rows, "task")
-    return [
-        _asked(rows, method, label, cases(rows, method), TASKS[task].goal)
-        for method, label in methods(rows).items()
-    ]
-
-
 def task_sheets(rows: Sequence[Row]) -> list[Sheet]:
-    """Sheets of each method on one task: `asked_sheets`, then every attack by itself."""
+    """What is asked of each method on one task beside what it does, and every attack by itself."""
     (task,) = distinct(rows, "task")
     made = []
-    for asked, (method, label) in zip(asked_sheets(rows), methods(rows).items(), strict=True):
-        made.append(asked)
+    for method, label in methods(rows).items():
         found = cases(rows, method)
+        made.append(_asked(rows, method, label, found, TASKS[task].goal))
         if shares_of(found):
             made.append(attack_sheet(label, found, TASKS[task].goal))
     return made
@@ -163,9 +154,9 @@ def _successes(own: Mapping[str, Sequence[Row]], method: str, title: str) -> She
         body.append([TASKS[name].title, *line, f"≤ {most} ({100 * goal.worst:g})", *named])
     header = ["Task", *(f"Success: {short}" for short in shorts), "Goal", "Honest named", "Found"]
     note = (
-        f"{SUCCESS_NOTE} Each figure: of the attack that is farthest from the goal, or least "
-        f"within it. Honest named: goal ≤ {100 * MOST_HONEST:g}%. Found: attacks, at each share, "
-        f"whose hospitals are named with precision ≥ {FOUND_PRECISION:g} and recall ≥ "
+        f"{SUCCESS_NOTE} Each figure: of the attack that is farthest from its goal, or least "
+        f"within it; {_allowed()}. Honest named: goal ≤ {100 * MOST_HONEST:g}%. Found: attacks, at "
+        f"each share, whose hospitals are named with precision ≥ {FOUND_PRECISION:g} and recall ≥ "
         f"{FOUND_RECALL:g}; asked of those that are not contained."
     )
     return Sheet(f"{title}: attacks and attackers", header, body, note)
@@ -208,6 +199,12 @@ def _aucs(rows: Sequence[Row], method: str) -> list[str]:
     """Of FedAvg, the method, root only and all public rows alone, without attack."""
     named = (FEDAVG, method, *ALONE)
     return [decimals(average(values(rows, "auc", method=each, attack=NO_ATTACK))) for each in named]
+
+
+def _allowed() -> str:
+    """Which attacks have wider limits."""
+    told = [f"{attack_label(name).lower()} {100 * more:g} points" for name, more in ALLOWED.items()]
+    return f"allowed beyond the goal: {', '.join(told)}"
 
 
 def _seeds(rows: Sequence[Row]) -> str:

@@ -4,7 +4,7 @@
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
     python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers,
-                                                                # --heldout, --tuning-aware
+                                                                # --tuning-aware
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
     python -m eval.paper.docs --report runs/report              # take a whole report of the paper
 
@@ -27,8 +27,6 @@ from eval.paper.passages import (
     command_block,
     defence_attacks,
     defence_overall,
-    figures,
-    held_out,
     variants,
 )
 from eval.paper.records import (
@@ -43,6 +41,7 @@ from eval.paper.records import (
     take_table,
 )
 from eval.paper.rows import FEDAVG, ORDER, distinct, mean_text, over_clean, values
+from eval.paper.sentences import figures
 from eval.results.matrix import WORDS, WORST_HEADER, Matrix, worst_lines
 from eval.results.style import ALONE, NO_ATTACK, ROOT_ONLY, attack_label
 from eval.tables.averages import average, mean, per_round, subtract
@@ -61,7 +60,6 @@ PLACES = {
     "table3": "runs/paper",
     "defence": "runs/defence",
     "layers": "runs/layers",
-    "heldout": "runs/held-out",
     "tuning_aware": "runs/tuning-aware",
 }
 # Data sets for people.
@@ -85,7 +83,8 @@ def rendered(root: Path) -> dict[str, str]:
     Raises:
         InputError: data that are not there, or a marked place that no table is for.
     """
-    makers, single = tables(root), figures(runs(root), table(root, "table2")[0])
+    of = {name: table(root, name)[0] for name in ("table2", "defence", "layers", "tuning_aware")}
+    makers, single = tables(root), figures(runs(root), of)
 
     def filled(found: re.Match[str]) -> str:
         return f"{found['begin']}{_known(makers, found['name'])()}{found['end']}"
@@ -129,7 +128,6 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "defence": lambda: defence_overall(take("defence")[0]),
         "defence-attacks": lambda: defence_attacks(take("defence")[0]),
         "layers": lambda: variants(take("layers")[0]),
-        "heldout": lambda: held_out(take("heldout")[0]),
         "tuning_aware": lambda: by_task(take("tuning_aware")[0]),
         "matrix": lambda: _worst(matrix(root)),
         **commands,

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eval.jobs.claims import check_own, check_place
+from eval.paper.cells import CELLS
 from eval.paper.data_files import Made, write_data
 from eval.paper.latex import latex
 from eval.paper.parameters import parameter_sheet
@@ -20,6 +22,18 @@ from secure_fl.files import write_atomic
 
 PAGE, MARKDOWN, LATEX, FIGURES = "paper.html", "paper.md", "paper.tex", "figures"
 LEAD = "Each table and figure of the paper's evaluation, measured here, beside what the paper says."
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder of something else before anything is written.
+
+    Raises:
+        InputError: it holds what `secure-fl paper` does not write.
+    """
+    data = [f"{name}.{kind}" for name in PARTS for kind in ("json", "made.json", "csv")]
+    check_own(folder, [PAGE, MARKDOWN, LATEX, FIGURES, CELLS, *data], "the same command")
+    for place in sorted((folder / CELLS).iterdir()) if (folder / CELLS).is_dir() else ():
+        check_place(place)
 
 
 def write_paper(

@@ -1,16 +1,16 @@
-"""What documents tell of kept rows beside whole tables: commands, single figures, the defence."""
+"""What documents tell of kept rows beside whole tables: commands, the defence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.paper.defence import asked_sheets, attack_sheet, overall_sheets
+from eval.paper.defence import attack_sheet, overall_sheets
 from eval.paper.goals import TASKS
 from eval.paper.judging import Case, cases, gain_text, methods, shares_of, success_text
-from eval.paper.rows import FEDAVG, Row, distinct, over_clean, values
-from eval.results.style import NO_ATTACK, ROOT_ONLY, attack_label
-from eval.tables.averages import average, mean, subtract
-from eval.tables.sheet import DASH, Sheet, decimals, percent, points
+from eval.paper.rows import FEDAVG, Row, distinct, values
+from eval.results.style import NO_ATTACK, attack_label
+from eval.tables.averages import average
+from eval.tables.sheet import DASH, Sheet, percent
 from eval.tables.summary import markdown_sheets
 
 # The task whose attacks a document tells one by one.
@@ -30,76 +30,6 @@ def command_block(made: Mapping[str, object], folder: str) -> str:
     return "\n".join(["```sh", *lines, "```", ""])
 
 
-def figures(kept: Mapping[str, Sequence[Row]], table2: Sequence[Row]) -> dict[str, str]:
-    """Single figures within sentences, by their names.
-
-    Args:
-        kept: rows of runs by the name of their run.
-        table2: rows of `table2.json`.
-    """
-    of = {data: [row for row in table2 if row["data"] == data] for data in distinct(table2, "data")}
-    told = _of_table2(of["support2"], "table2")
-    for data, rows in of.items():
-        told |= _of_table2(rows, f"table2-{data}")
-    return _of_runs(kept) | told
-
-
-def _of_table2(rows: Sequence[Row], place: str) -> dict[str, str]:
-    """Means over the seeds on one data set: success over clean by method and attack, AUCs, gain
-    that `guarded` keeps, whom `paper` names; under names that begin with `place`."""
-
-    def over(method: str, attack: str) -> str:
-        return points(average(values(rows, over_clean, method=method, attack=attack)))
-
-    def auc(method: str) -> str:
-        return decimals(average(values(rows, "auc", method=method, attack=NO_ATTACK)))
-
-    def named(measure: str) -> str:
-        told = average(values(rows, f"detection_{measure}", method="paper", attack="backdoor"))
-        return percent(told).replace("%", " %")
-
-    gain = average(values(rows, "gain_retained", method="guarded", attack=NO_ATTACK))
-    told = {
-        "table2-paper-sign": over("paper", "sign_flip"),
-        "table2-paper-backdoor": over("paper", "backdoor"),
-        "table2-median-backdoor": over("robust", "backdoor"),
-        "table2-fedavg-backdoor": over(FEDAVG, "backdoor"),
-        "table2-guarded-sign": over("guarded", "sign_flip"),
-        "table2-guarded-backdoor": over("guarded", "backdoor"),
-        "table2-paper-recall": named("recall"),
-        "table2-paper-precision": named("precision"),
-        "table2-fedavg-auc": auc(FEDAVG),
-        "table2-root-auc": auc(ROOT_ONLY),
-        "table2-guarded-gain": DASH if gain is None else percent(gain).replace("%", " %"),
-    }
-    return {place + name.removeprefix("table2"): text for name, text in told.items()}
-
-
-def _of_runs(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    main, lying = kept["main"], kept["overstated"]
-    seeds = {name: rows for name, rows in kept.items() if name.startswith("seeds-")}
-    adaptive = {
-        name: mean(rows, "attack_success_excess", "guarded", "adaptive_backdoor", 0.4) or 0.0
-        for name, rows in seeds.items()
-    }
-    worst = max(adaptive, key=lambda name: adaptive[name])
-    lost = subtract(*(mean(main, "accuracy", FEDAVG, each) for each in (NO_ATTACK, "random_noise")))
-    told = {
-        "main-gain": subtract(
-            *(mean(main, "auc", each, NO_ATTACK) for each in (FEDAVG, ROOT_ONLY))
-        ),
-        "main-noise": mean(main, "attack_success_excess", FEDAVG, "random_noise"),
-        "main-noise-lost": lost,
-        "overstated-backdoor": mean(lying, "attack_success_excess", FEDAVG, "backdoor"),
-        "adaptive-worst": adaptive[worst],
-    }
-    return {name: points(value).lstrip("+") for name, value in told.items()} | {
-        "main-auc": decimals(mean(main, "auc", FEDAVG, NO_ATTACK)),
-        "main-flipped-auc": decimals(mean(main, "auc", FEDAVG, "label_flip")),
-        "adaptive-worst-seed": worst.removeprefix("seeds-"),
-    }
-
-
 def defence_overall(rows: Sequence[Row]) -> str:
     """The goals of all tasks, a line a task."""
     return markdown_sheets(overall_sheets(rows))
@@ -113,13 +43,6 @@ def defence_attacks(rows: Sequence[Row]) -> str:
     return markdown_sheets(
         sheet._replace(title=f"{sheet.title}: {TASKS[SHOWN_TASK].title}") for sheet in shown
     )
-
-
-def held_out(rows: Sequence[Row]) -> str:
-    """What is asked on each task beside what is measured."""
-    tasks = distinct(rows, "task")
-    own = ([row for row in rows if row["task"] == task] for task in tasks)
-    return markdown_sheets(sheet for each in own for sheet in asked_sheets(each))
 
 
 def by_task(rows: Sequence[Row]) -> str:

@@ -51,7 +51,6 @@ TABLES = {
     "table3": Kept("table3", COSTS, "table3_*_round_time.png"),
     "defence": Kept("defence", JUDGED, "defence_support2-200_attacks.png"),
     "layers": Kept("defence", JUDGED),
-    "heldout": Kept("defence", JUDGED),
     "tuning_aware": Kept("defence", JUDGED),
 }
 # The run whose figures are kept, and which.

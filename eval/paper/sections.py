@@ -124,10 +124,16 @@ def _figures(part: str, rows: Sequence[Row]) -> dict[str, Draw]:
     return drawn.get(part, {})
 
 
+def _after_the_rounds(sheet: Sheet) -> Sheet:
+    """A table of final models beside curves of those of the rounds."""
+    said = "The curves show the models of the rounds; the table that after a last tuning, if any."
+    return sheet._replace(note=f"{sheet.note} {said}")
+
+
 _SHEETS: Mapping[str, Callable[[Sequence[Row]], list[Sheet]]] = {
     "table2": sheets.table2_sheets,
     "section41": sheets.table2_sheets,
-    "fig3": lambda rows: [sheets.beside_paper(rows)],
+    "fig3": lambda rows: [_after_the_rounds(sheets.beside_paper(rows))],
     "fig4": lambda rows: [dynamics.share_sheet(rows)],
     "adaptive": lambda rows: [
         sheets.excess_sheet(rows),

@@ -77,6 +77,8 @@ def gain_sheet(rows: Sequence[Row]) -> Sheet:
         auc = mean_text(values(rows, "auc", defence=name, attack=NO_ATTACK), scale=1, digits=3)
         body.append([label, auc, *(_of(rows, "gain_retained", name, each) for each in attacks)])
     told = {row["seed"] for row in rows if row["gain_retained"] is not None}
+    if not told:
+        header, body = header[:2], [line[:2] for line in body]
     return Sheet(
         f"Federated gain retained, percent{_seen(rows)}",
         header,
@@ -95,7 +97,7 @@ def quality_sheet(rows: Sequence[Row]) -> Sheet:
         for name, label in methods_of(rows, alone=True)
     ]
     header = ["Method", "Accuracy", "Precision", "Recall", "F1"]
-    return Sheet(f"Quality without attack, percent{_seen(rows)}", header, body, SEEDS_NOTE)
+    return Sheet(f"Quality without attack, percent{_seeds(rows)}", header, body, SEEDS_NOTE)
 
 
 def degradation_sheet(rows: Sequence[Row]) -> Sheet:
@@ -173,9 +175,14 @@ def _of(rows: Sequence[Row], measure: str | Measure, defence: str, attack: str) 
 def _seen(rows: Sequence[Row]) -> str:
     """Which hospitals and seeds a table is of, for its title."""
     shares = sorted({row["malicious"] for row in rows if row["attack"] != NO_ATTACK})
-    seeds = len(distinct(rows, "seed"))
-    told = f"; {seeds} seed{'s' if seeds > 1 else ''}"
+    told = _seeds(rows)
     if len(shares) != 1:
         return told
     sizes = distinct(rows, "hospitals")
     return f", {malicious_words(shares[0], sizes[0] if len(sizes) == 1 else None)} malicious{told}"
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    """How many seeds a table is of, for its title."""
+    seeds = len(distinct(rows, "seed"))
+    return f"; {seeds} seed{'s' if seeds > 1 else ''}"

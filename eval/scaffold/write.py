@@ -22,7 +22,7 @@ from secure_fl.models import registry as model_registry
 KINDS = {
     "attack": "attack={name}:{cls}",
     "rule": "defence={name}:{name} attack=sign_flip",
-    "data": "data={name}:{name} data.hospitals=4",
+    "data": "data={name}:{name} data.hospitals=4 attack=sign_flip",
     "model": "model={name}:{name}",
 }
 OURS = ("attacks", "configs", "eval", "ledger", "secure_fl", "secure_fl_configs", "tests")

@@ -12,7 +12,7 @@ from secure_fl.aggregation.openings import THE_UPDATE
 from secure_fl.aggregation.ops import Ops, Secret, Updates
 from secure_fl.aggregation.pipeline import Pipeline, Stage, State
 from secure_fl.aggregation.surroundings import Surroundings
-from secure_fl.errors import InputError, require
+from secure_fl.errors import MISTAKES, InputError, require
 
 
 def run(
@@ -120,9 +120,10 @@ def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Con
     """Run a stage; hold what it opens to what it declares, and what it leaves to what it was given.
 
     Raises:
-        InputError: it opened something else, left rows that are not those of hospitals in play, or
-            remembers hospitals and was given groups of them.
+        InputError: it opened something else, left rows that are not those of hospitals in play,
+            remembers hospitals and was given groups of them, or is somebody's own and failed.
     """
+    name = step.config[0] or "without a name"
     exits, rows = context.ops.exits, len(context.members)
     since = len(exits.opened)
     exits.allow(step.opens, rows, dim)
@@ -130,9 +131,17 @@ def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Con
     rule = f"one hospital's each for {step.config[0]}, which remembers them"
     require(lone, "rows", rule, context.rows)
     try:
-        left, following = step.apply(context, state)
+        given = step.apply(context, state)
     except InputError as error:
-        raise InputError(f"stage {step.config[0] or 'without a name'}: {error}") from error
+        raise InputError(f"stage {name}: {error}") from error
+    except MISTAKES as error:
+        if step.config[0] and ":" not in step.config[0]:  # one that ships
+            raise
+        raise InputError(f"stage {name}: {type(error).__name__}: {error}") from error
+    if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Context)):
+        got = type(given).__name__
+        raise InputError(f"stage {name} must return its context and its state; got {got}")
+    left, following = given
     exits.finish(step.opens, rows, dim, since)
     return _held(step, context, left, dim), following
 

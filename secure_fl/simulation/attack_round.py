@@ -135,16 +135,29 @@ def poisoned(attack: Attack, split: Split, view: AttackView, label: int | None =
         label: that the attack is after, of rows with several; the others stay as they are.
 
     Raises:
-        ConfigError: the attack's parameters do not fit the data.
+        ConfigError: the attack's parameters do not fit the data, or what it returns is no rows of
+            these features with labels of these classes.
     """
     own = seen(split, label)
     try:
         with hook(attack, "poison"):
-            changed = Split(*attack.poison(own.x, own.y, view))
+            x, y = attack.poison(own.x, own.y, view)
     except SecureFLError:
         raise
     except ValueError as error:
         raise ConfigError(f"attack {attack}: {error}") from error
+    try:
+        changed = Split(x, y)
+    except (InputError, AttributeError) as error:
+        raise ConfigError(f"attack {attack} must return rows and labels: {error}") from error
+    if changed.x.shape[1:] != own.x.shape[1:]:
+        found = tuple(changed.x.shape[1:])
+        raise ConfigError(f"attack {attack} must keep the shape of rows; it returned {found}")
+    strange = sorted({*changed.y.unique().tolist()} - {*range(view.classes)})
+    if changed.y.dim() == 1 and strange:
+        raise ConfigError(
+            f"attack {attack} must return labels from 0 to {view.classes - 1}; got {strange[0]}"
+        )
     if label is not None and changed.y.shape != own.y.shape:
         raise ConfigError(
             f"attack {attack} adds rows or leaves some out: with attack.target_label nobody says "
@@ -247,7 +260,7 @@ def _constrained(
     ) -> torch.Tensor:
         with hook(attack, "constrain"):
             given = attack.constrain(params, gradient, start, replace(view, step=step))
-        return _of_shape(attack, "constrain", given, gradient)
+        return of_shape(attack, "constrain", given, gradient)
 
     return constrain
 
@@ -258,16 +271,32 @@ def _projected(
     def project(params: torch.Tensor, start: torch.Tensor, step: int) -> torch.Tensor:
         with hook(attack, "project"):
             given = attack.project(params, start, replace(view, step=step))
-        return _of_shape(attack, "project", given, params)
+        return of_shape(attack, "project", given, params)
 
     return project
 
 
-def _of_shape(attack: Attack, name: str, given: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    if given.shape != like.shape:
+def of_shape(attack: Attack, name: str, given: object, like: torch.Tensor) -> torch.Tensor:
+    """What a hook returned, held to a shape.
+
+    Args:
+        attack: whose hook.
+        name: of what is returned, for the message.
+        given: what it returned.
+        like: a tensor of that shape.
+
+    Raises:
+        InputError: it is no tensor, or one of another shape.
+    """
+    shape = tuple(like.shape)
+    if not isinstance(given, torch.Tensor):
         raise InputError(
-            f"attack {attack} must return {name} of shape {tuple(like.shape)}; got "
-            f"{tuple(given.shape)}"
+            f"attack {attack} must return {name} as a tensor of shape {shape}; got "
+            f"{type(given).__name__}"
+        )
+    if tuple(given.shape) != shape:
+        raise InputError(
+            f"attack {attack} must return {name} of shape {shape}; got {tuple(given.shape)}"
         )
     return given
 
@@ -294,12 +323,7 @@ def crafted(
         with hook(attack, "craft"):
             given = attack.craft(honest.clone(), own.clone(), view)
         rows, memory = given if isinstance(given, tuple) else (given, part.memory)
-        if tuple(rows.shape) != tuple(own.shape):
-            raise InputError(
-                f"attack {attack} must return updates of shape {tuple(own.shape)}; "
-                f"got {tuple(rows.shape)}"
-            )
-        sent[list(part.seats)] = rows.to(sent.dtype)
+        sent[list(part.seats)] = of_shape(attack, "updates", rows, own).to(sent.dtype)
         after.append(replace(part, memory=_remembered(attack, memory)))
     return sent, after
 

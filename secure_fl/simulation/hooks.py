@@ -9,19 +9,7 @@ from contextlib import contextmanager
 from pathlib import PurePath
 
 from attacks import Attack
-from secure_fl.errors import ConfigError, SecureFLError
-
-# What Python raises for mistakes in code, and not for what is outside it.
-MISTAKES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    NameError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
+from secure_fl.errors import MISTAKES, ConfigError, SecureFLError
 
 
 class HookFailed(ConfigError):

@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-from attacks.base import Attack, overrides
+from attacks.base import Attack, overrides, trigger_moves
 from attacks.view import knowledge_of
 from secure_fl import seeds
 from secure_fl.errors import ConfigError, InputError, SecureFLError
@@ -18,9 +18,16 @@ from secure_fl.federation import Federation
 from secure_fl.hospital.training import check_device
 from secure_fl.server.guard import RootDirections
 from secure_fl.settings.feasible import check_defence, check_numbers
-from secure_fl.simulation.attack_round import begin, breaches, crafted, step_hooks, training_rows
+from secure_fl.simulation.attack_round import (
+    begin,
+    breaches,
+    crafted,
+    of_shape,
+    step_hooks,
+    training_rows,
+)
 from secure_fl.simulation.context import RunContext, State
-from secure_fl.simulation.hooks import HookFailed
+from secure_fl.simulation.hooks import HookFailed, hook
 from secure_fl.simulation.labels import classes_of, label_of
 from secure_fl.simulation.parties import make_server, minimum_hospitals
 from secure_fl.simulation.round import scene_of
@@ -171,12 +178,14 @@ def _act(context: RunContext, updates: torch.Tensor, active: list[int], maliciou
     try:
         acting = begin(scene, always=True)
         training_rows(scene, acting)
-        for hook in step_hooks(scene, acting):
-            rows = updates[list(hook.rows)]
-            if hook.constrain is not None:
-                hook.constrain(state.model + rows, rows, state.model, 0)
-            if hook.project is not None:
-                hook.project(state.model + rows, state.model, 0)
+        for part in acting:
+            _try_trigger(part.attack, federation.data.test.x[:2])
+        for step in step_hooks(scene, acting):
+            rows = updates[list(step.rows)]
+            if step.constrain is not None:
+                step.constrain(state.model + rows, rows, state.model, 0)
+            if step.project is not None:
+                step.project(state.model + rows, state.model, 0)
         sent, acting = crafted(scene, acting, updates)
         for part in acting:
             breaches(scene, part, context.defence.nodes)
@@ -189,6 +198,16 @@ def _act(context: RunContext, updates: torch.Tensor, active: list[int], maliciou
     for part in acting:
         if part.attack.finite and not sent[list(part.seats)].isfinite().all():
             raise InputError(f"attack {part.attack} must return finite values; it does not {place}")
+
+
+def _try_trigger(attack: Attack, x: torch.Tensor) -> None:
+    """Put the trigger by which a backdoor is measured on some rows; one that moves is asked of
+    what the attack remembers, in the rounds."""
+    if attack.objective != "backdoor" or trigger_moves(attack):
+        return
+    with hook(attack, "trigger"):
+        shown = attack.trigger(x.clone())  # type: ignore[attr-defined]
+    of_shape(attack, "rows with the trigger", shown, x)
 
 
 def _named(context: RunContext) -> str:

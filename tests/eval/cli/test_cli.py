@@ -115,6 +115,9 @@ BAD_INPUT = {
     "compare --hospitals 0": "hospitals must be at least 1; got 0",
     "compare --dim 0": "dim must be at least 1; got 0",
     "compare --nodes 9": "nodes must be 2, 3 or 4; got 9",
+    "paper --only table1 rounds=2 --out x": "settings must be before all options; got ['rounds=2']",
+    "matrix --attacks alie --defences median --out x": "--defences must be methods beside the "
+    "rules, which --rules names; got ['median']",
     "prepare nope . x.npz": "data set must be one of chestxray14, ",
     "prepare mimic3 . x.npz": "mimic3: . lacks PATIENTS.csv, ADMISSIONS.csv, ICUSTAYS.csv",
     "prepare mimic3 . x.csv": "the file to write must end in .npz",
@@ -153,6 +156,7 @@ def test_usage_errors_exit_with_2(line: str, tmp_path: Path, capsys: Capture) ->
         ("bench mcp", "did you mean mpc?"),
         ("run --rsume x", "did you mean --resume?"),
         ("run --jobs 2", "(it is of secure-fl sweep, secure-fl paper, secure-fl matrix)"),
+        ("run rounds=1 --out x seed=1", "seed=1 (settings come before options)"),
         ("bench ledger --mode merkel", "did you mean merkle?"),
     ],
 )

@@ -140,6 +140,21 @@ def test_reputation_parts_honest_from_malicious(
     assert min(honest) > 0.8 > 0.1 > max(malicious)
 
 
+def test_reputations_that_do_not_move_are_drawn_beside_those_that_do(
+    swept: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = style.headline_fraction(swept.rows)
+    named = {"defence": "guarded", "attack": "backdoor", "malicious_fraction": share}
+    (still,) = (cell for cell in swept.cells if named.items() <= cell.row.items())
+    for record in still.rounds:
+        if record.get("reputation"):
+            record["reputation"] = [1.0] * len(record["reputation"])
+    lines = Recorder(monkeypatch, "plot")
+    figures.reputation_over_rounds(swept)
+    flat = [args[1] for args, _ in lines.calls if np.ndim(args[1]) == 1 and np.ptp(args[1]) == 0]
+    assert [list(y) for y in flat] == [[1.0] * len(flat[0])] * 2  # the honest, the malicious
+
+
 @pytest.mark.parametrize(
     ("count", "most", "columns"), [(1, 4, 1), (4, 4, 4), (6, 4, 3), (7, 4, 4), (6, 3, 3), (4, 3, 2)]
 )

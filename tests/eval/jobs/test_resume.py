@@ -104,6 +104,27 @@ def test_a_report_waits_for_the_writer_and_an_audit_does_not(
     assert content(folder) == before
 
 
+@pytest.mark.parametrize("name", ["cell.json", "rounds.jsonl"])
+def test_a_damaged_cell_is_told_before_others_run(
+    name: str, cut_off: Path, capsys: Capture
+) -> None:
+    done = sorted(path.name for path in (cut_off / "cells").iterdir())
+    place = cut_off / "cells" / done[0]
+    (place / name).write_bytes((place / name).read_bytes()[:-20])
+    assert cli.main(["run", "--resume", str(cut_off)]) == 2
+    said = capsys.readouterr().err
+    assert f"remove {place}, and --resume runs this cell again" in said
+    assert sorted(path.name for path in (cut_off / "cells").iterdir()) == done
+    shutil.rmtree(place)
+    assert cli.main(["run", "--resume", str(cut_off)]) == 0
+    assert audit_run(cut_off, measures=False).findings == []
+
+
+def test_an_unfinished_run_has_no_report_yet(cut_off: Path, capsys: Capture) -> None:
+    assert cli.main(["report", str(cut_off)]) == 2
+    assert f"secure-fl run --resume {cut_off} completes it" in capsys.readouterr().err
+
+
 def test_a_lock_is_taken_again_and_goes_with_an_error(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt), only_writer(tmp_path):

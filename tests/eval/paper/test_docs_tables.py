@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -67,14 +68,70 @@ def test_numbers_over_seeds_are_means_of_the_rows() -> None:
     rows = json.loads((ROOT / RESULTS / "table2.json").read_text())
     table = (ROOT / "docs/results.md").read_text(encoding="utf-8").partition("table2:begin")[2]
     lines = re.findall(r"^\| FedAvg \|.*$", table.partition("table2:end")[0], re.MULTILINE)
-    for data, line in zip(("support2", "digits"), lines, strict=True):
+    for data, line in zip(("support2", "digits", "lidc_nodules"), lines, strict=True):
         found = [
             100 * (row["attack_success"] - row["base_rate"])
             for row in rows
             if (row["data"], row["method"], row["attack"]) == (data, "fedavg", "backdoor")
         ]
-        assert len(found) == 5
+        assert len(found) == len({row["seed"] for row in rows if row["data"] == data}) >= 2
         assert line.split(" | ")[-2].split(" ")[0] == f"{fmean(found):+.1f}"
+
+
+def test_figures_within_sentences_are_those_of_the_rows() -> None:
+    rows = json.loads((ROOT / RESULTS / "defence.json").read_text())
+    text = (ROOT / "docs/results.md").read_text(encoding="utf-8")
+
+    def told(name: str) -> str:
+        (found,) = set(re.findall(rf"<!--{name}-->([^<]*)<!--/-->", text))
+        return found
+
+    few = [row for row in rows if row["task"] == "support2-few" and row["method"] == "distilled"]
+    aware = [row for row in few if row["attack"] == "tuning_aware_backdoor"]
+    at_most = [row["attack_success"] - row["base_rate"] for row in aware if row["malicious"] == 0.4]
+    assert told("few-aware-40") == f"{100 * fmean(at_most):.1f}"
+    others = [row for row in few if row not in aware and row["attack"] != "none"]
+    worst = max(row["attack_success"] - row["base_rate"] for row in others)
+    assert told("few-others-worst") == f"{100 * worst:.1f}"
+    digits = {}
+    for task in ("digits-100", "digits-50"):
+        clean = [row for row in rows if (row["task"], row["attack"]) == (task, "none")]
+        auc = {
+            method: fmean(row["auc"] for row in clean if row["method"] == method)
+            for method in ("fedavg", "distilled", "public_only")
+        }
+        digits[task] = [auc[name] - auc["public_only"] for name in ("fedavg", "distilled")]
+    for name, place in (("fedavg-beyond", 0), ("beyond", 1)):
+        ends = sorted(gaps[place] for gaps in digits.values())
+        written = " to ".join(dict.fromkeys(f"{end:.4f}".replace("-", "−") for end in ends))
+        assert told(f"defence-{name}-digits") == written
+    nodules = [row for row in rows if row["task"] == "lidc-mlp-50" and row["attack"] == "blended"]
+    worst = max(row["attack_success"] - row["base_rate"] for row in nodules)
+    assert told("defence-worst-lidc-mlp-50-blended") == f"{100 * worst:.1f}"
+    bases = sorted(100 * row["base_rate"] for row in nodules)
+    assert told("defence-base-lidc-mlp-50-blended") == f"{bases[0]:.0f} to {bases[-1]:.0f} %"
+    named = {
+        task: max(
+            fmean(row["honest_named"] for row in rows if row["method"] == "distilled" and key(row))
+            for key in _circumstances(rows, task)
+        )
+        for task in dict.fromkeys(row["task"] for row in rows if row["data"] == "lidc_nodules")
+    }
+    low, high = min(named.values()), max(named.values())
+    assert told("defence-honest-lidc") == f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _circumstances(rows: list[dict], task: str) -> list[Callable[[dict], bool]]:
+    """What tells rows of each attack and share on a task."""
+    keys = {
+        (row["task"], row["attack"], row["malicious"])
+        for row in rows
+        if row["task"] == task and row["method"] == "distilled"
+    }
+    return [
+        lambda row, key=key: (row["task"], row["attack"], row["malicious"]) == key
+        for key in sorted(keys)
+    ]
 
 
 def test_a_place_that_no_table_is_for_is_refused(copy: Path) -> None:

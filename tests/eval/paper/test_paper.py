@@ -114,9 +114,8 @@ def test_the_numbers_behind_curves_are_there_round_by_round(folder: Path) -> Non
     with (folder / "reputation.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     cells = [json.loads(path.read_text()) for path in (folder / "cells").glob("*/*.json")]
-    (own,) = (
-        cell for cell in cells if cell.get("attack") == "backdoor" and cell["defence"] == "paper"
-    )
+    named = {"attack": "backdoor", "defence": "paper"}
+    (own,) = (cell["measured"] for cell in cells if named.items() <= cell.get("cell", {}).items())
     assert len(own["malicious_seats"]) == 1
     told_lines = [line for line in lines if line["attack"] == "backdoor"]
     assert [line["round"] for line in told_lines] == ["1", "2"]
@@ -135,6 +134,19 @@ def test_a_series_has_a_line_a_round_and_nothing_where_it_has_no_value() -> None
         "data,method,attack,malicious,seed,round,drift,attack_success\n"
         "d,m,a,0.3,2,1,0.123457,\nd,m,a,0.3,2,2,0.5,1\n"
     )
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name in ("notes.txt", "cells/fedavg--none/cell.json"):
+        file = tmp_path / name.replace("/", "-") / name
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+        place = tmp_path / name.replace("/", "-")
+        assert run(place, "--only", "table2", "--seeds", "1") == 2
+        assert "must be new or" in capsys.readouterr().err
+        assert [path for path in place.rglob("*") if path.is_file()] == [file]
 
 
 @pytest.mark.parametrize(

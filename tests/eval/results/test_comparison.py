@@ -10,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from scipy import stats
 
 from eval.cli.main import main
+from eval.figures.comparison import draw_comparison
+from eval.report.comparison_page import write_comparison
 from eval.results.comparison import Comparison, compare
 from eval.results.entries import Entry, read_entries
 from eval.results.paired import holm, paired
@@ -231,3 +234,36 @@ def test_refusals(
     (bad / f"{'0' * 64}.json").write_text('{"cell": {}, "measured": {}}')
     assert main(["compare", *arguments]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_the_figure_has_the_intervals_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    plain = Axes.errorbar
+
+    def noted(self: Axes, *args: Any, **more: Any) -> Any:
+        drawn.append((args[0], more["xerr"]))
+        return plain(self, *args, **more)
+
+    monkeypatch.setattr(Axes, "errorbar", noted)
+    wide = {0: 0.5, 1: 0.99, 2: 0.9}  # its interval would go beyond 1
+    one = entry("median", 0, 0.7)
+    found = compare([*of("mean", wide), one])
+    draw_comparison(found, {measure: measure for measure in found.measures})
+    told = line(found, "mean")
+    assert told.high == 1.0
+    ((mean,), arms), (_, none) = drawn
+    assert [mean - arms[0][0], mean + arms[1][0]] == pytest.approx([told.low, told.high])
+    assert none == [[0.0], [0.0]]
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    found = compare([*of("mean", MEAN), *of("median", MEDIAN)])
+    for _ in range(2):  # its own is written anew, and what a killed process left
+        assert len(write_comparison(found, ["a"], tmp_path / "made")) == 4
+        (tmp_path / "made" / "comparison.html.partial").write_text("<ht")
+    (tmp_path / "made" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"the folder of a comparison; .*made holds notes.txt"):
+        write_comparison(found, ["a"], tmp_path / "made")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="--out must be a folder"):
+        write_comparison(found, ["a"], tmp_path / "file")

@@ -184,3 +184,23 @@ def test_with_fewer_rows_than_a_stage_needs_nothing_is_combined(backend: str) ->
     assert few.opened == [("update", (2,), 2.0**-16)]
     again = session.aggregate(session.submit(X))
     assert again.update.tolist() == X[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (None, "stage without a name must return its context and its state; got NoneType"),
+        ((1, 2), "stage without a name must return its context and its state; got tuple"),
+        (AttributeError("no sum"), "stage without a name: AttributeError: no sum"),
+    ],
+)
+def test_a_stage_of_ones_own_that_fails_is_named(given: Any, said: str) -> None:
+    def apply(context: Any, state: Any) -> Any:
+        if isinstance(given, Exception):
+            raise given
+        return given
+
+    with pytest.raises(InputError, match=said):
+        secure_fl.aggregate(
+            X, Pipeline([Stage(apply), make_stage("weighted_mean", {})], max_abs=2.0)
+        )
