@@ -26,6 +26,8 @@ BY_ROUND: Mapping[str, tuple[str, ...]] = {
     "fig5": ("test_accuracy", "attack_success"),
     "drift": ("drift",),
 }
+# How the whole report was made.
+MADE = "paper.made.json"
 # What tells the cells of one file apart.
 WHICH = ("data", "method", "attack", "malicious", "seed", "round")
 
@@ -52,13 +54,14 @@ class Made:
 
 
 def write_data(folder: Path, rows: Mapping[str, Sequence[Row]], made: Made) -> None:
-    """Write each part's numbers: `PART.json` with `PART.made.json`, or `PART.csv`.
+    """Write each part's numbers, `PART.json` with `PART.made.json`, or `PART.csv`; and `MADE`.
 
     Args:
         folder: existing.
         rows: of each part, from `eval.paper.cells.run_parts`.
         made: what was asked for.
     """
+    write_json(folder / MADE, _about(made))
     for name in BY_CELL:
         if rows.get(name):
             write_json(folder / f"{name}.json", published(compared(rows[name])))
@@ -110,6 +113,11 @@ def _column(row: Row, name: str) -> list[float | None]:
 
 def _how(made: Made, rows: Sequence[Row]) -> dict[str, Any]:
     """How rows were made, for whoever reads them elsewhere."""
+    return _about(made) | {"rounds": max(row["rounds_wanted"] for row in rows)}
+
+
+def _about(made: Made) -> dict[str, Any]:
+    """Which command made a report, when, on which versions, of what."""
     about = environment(load_config(), made.command)
     return {
         "command": made.command,
@@ -117,6 +125,5 @@ def _how(made: Made, rows: Sequence[Row]) -> dict[str, Any]:
         "packages": about["packages"],
         "data": list(made.data),
         "seeds": list(made.seeds),
-        "rounds": max(row["rounds_wanted"] for row in rows),
         "mpc": made.mpc,
     }

@@ -33,6 +33,7 @@ from eval.paper.records import (
     TABLES,
     Row,
     matrix,
+    report,
     runs,
     table,
     take_matrix,
@@ -130,6 +131,7 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "layers": lambda: variants(take("layers")[0]),
         "tuning_aware": lambda: by_task(take("tuning_aware")[0]),
         "matrix": lambda: _worst(matrix(root)),
+        "report-command": lambda: command_block(report(root), "runs/report"),
         **commands,
     }
 

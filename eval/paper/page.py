@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.jobs.claims import check_own, check_place
 from eval.paper.cells import CELLS
-from eval.paper.data_files import Made, write_data
+from eval.paper.data_files import MADE, Made, write_data
 from eval.paper.latex import latex
 from eval.paper.parameters import parameter_sheet
 from eval.paper.parts import PARTS
@@ -31,7 +31,7 @@ def check_folder(folder: Path) -> None:
         InputError: it holds what `secure-fl paper` does not write.
     """
     data = [f"{name}.{kind}" for name in PARTS for kind in ("json", "made.json", "csv")]
-    check_own(folder, [PAGE, MARKDOWN, LATEX, FIGURES, CELLS, *data], "the same command")
+    check_own(folder, [PAGE, MARKDOWN, LATEX, MADE, FIGURES, CELLS, *data], "the same command")
     for place in sorted((folder / CELLS).iterdir()) if (folder / CELLS).is_dir() else ():
         check_place(place)
 

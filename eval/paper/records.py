@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from eval.jobs.plan import plan
 from eval.paper.cost import COLUMNS as COSTS
+from eval.paper.data_files import MADE
 from eval.paper.rows import COLUMNS, JUDGED
 from eval.results.matrix import Matrix, from_csv
 from eval.results.records import read_object, read_row
@@ -171,6 +172,16 @@ def take_report(root: Path, folder: Path) -> None:
         shutil.rmtree(place)
     for file in sorted(file for piece in PIECES for file in folder.glob(piece)):
         _copy(place / file.parent.relative_to(folder), [file])
+
+
+def report(root: Path) -> Mapping[str, Any]:
+    """How the report that is kept was made.
+
+    Raises:
+        InputError: there is none.
+    """
+    made = read_object(root / REPORT / MADE)
+    return {**made, "command": command_of(made["command"])}
 
 
 def _copy(place: Path, files: Sequence[Path]) -> None:
