@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -11,9 +12,10 @@ from statistics import fmean
 
 import pytest
 
+from eval.metrics.drift import drift_alarms
 from eval.paper.docs import DOCUMENTS, main, rendered
 from eval.paper.passages import command_block
-from eval.paper.records import RESULTS, RUNS, table, take_report, take_run, take_table
+from eval.paper.records import REPORT, RESULTS, RUNS, table, take_report, take_run, take_table
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
 
@@ -132,6 +134,26 @@ def _circumstances(rows: list[dict], task: str) -> list[Callable[[dict], bool]]:
         lambda row, key=key: (row["task"], row["attack"], row["malicious"]) == key
         for key in sorted(keys)
     ]
+
+
+def test_what_is_told_of_the_report_is_in_its_numbers() -> None:
+    def lines(name: str, **named: str) -> list[dict[str, str]]:
+        with (ROOT / REPORT / name).open(newline="") as file:
+            return [line for line in csv.DictReader(file) if named.items() <= line.items()]
+
+    calm = {"method": "paper", "attack": "none"}
+    trust = [float(line["reputation_honest"]) for line in lines("reputation.csv", **calm)]
+    moved = [float(line["drift"]) for line in lines("drift.csv", **calm)]
+    assert trust[0] == 1.0
+    assert max(trust[-100:]) < 0.2  # the floor, below which a hospital is suspended
+    assert moved[-100:] == [0.0] * 100
+    flipped = lines("reputation.csv", method="paper", attack="sign_flip")
+    assert float(flipped[9]["reputation_malicious"]) < 0.2 < float(flipped[9]["reputation_honest"])
+    cells: dict[tuple[str, str], list[float]] = {}
+    for line in lines("drift.csv"):
+        cells.setdefault((line["method"], line["attack"]), []).append(float(line["drift"]))
+    assert len(cells) > 15
+    assert not any(any(drift_alarms(drifts)[100:]) for drifts in cells.values())
 
 
 def test_a_place_that_no_table_is_for_is_refused(copy: Path) -> None:
