@@ -60,8 +60,6 @@ def _check_class(cls: type[Attack]) -> None:
     except ValueError as error:
         raise BrokenContract(f"attack {cls.__name__}: {error}") from error
     insist(cls.objective in OBJECTIVES, f"have objective in {OBJECTIVES}")
-    acts = any(getattr(cls, hook) is not getattr(Attack, hook) for hook in HOOKS)
-    insist(acts or cls.objective == "none", f"have a hook of its own, one of {', '.join(HOOKS)}")
     measured_by = {
         "label_flip": ["source_class", "target_class"],
         "backdoor": ["target_class", "trigger"],
@@ -69,6 +67,8 @@ def _check_class(cls: type[Attack]) -> None:
     known = {f.name for f in fields(cls)} | set(dir(cls))
     for name in measured_by.get(cls.objective, []):
         insist(name in known, f"have `{name}`, which objective {cls.objective!r} is measured by")
+    acts = any(getattr(cls, hook) is not getattr(Attack, hook) for hook in HOOKS)
+    insist(acts or cls.objective == "none", f"have a hook of its own, one of {', '.join(HOOKS)}")
 
 
 def _found() -> dict[str, type[Attack]]:

@@ -101,7 +101,7 @@ def command(options: argparse.Namespace) -> int:
         else:
             rows = grid.run_job(config, federation, folder, PlainLines(console, cells))
     except KeyboardInterrupt:
-        print(f"secure-fl: {again} goes on", file=sys.stderr)
+        print(f"secure-fl: to go on: {again}", file=sys.stderr)
         raise
     failed = grid.failures(folder)
     if rows:

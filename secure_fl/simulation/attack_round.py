@@ -125,6 +125,21 @@ def view_of(
     )
 
 
+def check_classes(attack: Attack, count: int) -> None:
+    """Hold the classes that an attack is after to those of the rows.
+
+    Raises:
+        ConfigError: one of them is none of the `count` classes.
+    """
+    classes = range(count)
+    for key in ("source_class", "target_class"):
+        value = getattr(attack, key, None)
+        if value is not None and value not in classes:
+            raise ConfigError(
+                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the rows"
+            )
+
+
 def poisoned(attack: Attack, split: Split, view: AttackView, label: int | None = None) -> Split:
     """One member's rows as the attack has it train on.
 
@@ -138,6 +153,7 @@ def poisoned(attack: Attack, split: Split, view: AttackView, label: int | None =
         ConfigError: the attack's parameters do not fit the data, or what it returns is no rows of
             these features with labels of these classes.
     """
+    check_classes(attack, view.classes)
     own = seen(split, label)
     try:
         with hook(attack, "poison"):

@@ -21,6 +21,7 @@ from secure_fl.settings.feasible import check_defence, check_numbers
 from secure_fl.simulation.attack_round import (
     begin,
     breaches,
+    check_classes,
     crafted,
     of_shape,
     step_hooks,
@@ -96,7 +97,7 @@ def dry_run(context: RunContext) -> None:
     if context.federation.data.multilabel:
         _check_labels(context)
     for part in attackers.parts:
-        _check_classes(part.attack, classes_of(context.federation.data, label))
+        check_classes(part.attack, classes_of(context.federation.data, label))
         signs = context.defence.backend == "mpc" and context.defence.ledger
         breaks = overrides(part.attack, "misbehave") or overrides(part.attack, "corrupt")
         if breaks and attackers.count and not signs:
@@ -146,16 +147,6 @@ def _check_labels(context: RunContext) -> None:
                 f"attack {part.attack} changes rows by their class: data with several labels a row "
                 "need attack.target_label, one of "
                 f"{', '.join(context.federation.data.class_names)}"
-            )
-
-
-def _check_classes(attack: Attack, count: int) -> None:
-    classes = range(count)
-    for key in ("source_class", "target_class"):
-        value = getattr(attack, key, None)
-        if value is not None and value not in classes:
-            raise ConfigError(
-                f"attack {attack}: {key} must be from 0 to {classes[-1]}, the classes of the rows"
             )
 
 

@@ -78,7 +78,7 @@ RESUME: dict[str, tuple[Damage, str]] = {
     "a cell's row is empty": (_write(f"{CELL}/cell.json", b"{}"), "cell.json must have defence,"),
 }
 REPORT: dict[str, tuple[Damage, str]] = {
-    "no summary": (_remove("summary.json"), "cannot read {run}/summary.json: No such file"),
+    "no summary": (_remove("summary.json"), "{run} must be a finished run: secure-fl run --resume"),
     "summary is a list": (_write("summary.json", b"[]"), "must hold an object; got list"),
     "summary without rows": (_write("summary.json", b"{}"), "must hold a non-empty list"),
     "settings are not text": (_write("config.yaml", b"\xff\xfe"), "cannot read {run}/config.yaml"),

@@ -263,7 +263,10 @@ def test_a_signal_leaves_no_process_and_no_half_cell(number: int, job: Any) -> N
     os.killpg(process.pid, number)  # as a terminal does: to the whole foreground group
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert errors == "secure-fl: interrupted; finished cells are kept\n"
+    assert errors == (
+        f"secure-fl: to go on: secure-fl run --resume {folder}\n"
+        "secure-fl: interrupted; finished cells are kept\n"
+    )
     assert list((folder / "cells").iterdir()) == []
     assert not (folder / "summary.json").exists()
     assert gone(helpers)

@@ -162,7 +162,7 @@ def test_run_keeps_its_folder_and_observes(tmp_path: Path) -> None:
 def test_parameters_that_do_not_fit_the_data_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"columns must be within the \d+ columns"):
         run([*TINY, "attack=backdoor", "attack.params.columns=[999]"])
-    with pytest.raises(ConfigError, match="must return labels from 0 to 1; got 7"):
+    with pytest.raises(ConfigError, match="target_class must be from 0 to 1, the classes of the"):
         run([*TINY, "attack=backdoor", "attack.params.target_class=7"])
     with pytest.raises(ConfigError, match="source_class must be from 0 to 1"):
         run([*TINY, "attack=label_flip", "attack.params.source_class=5"])
