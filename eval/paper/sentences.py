@@ -9,6 +9,7 @@ from eval.paper.rows import FEDAVG, Row, distinct, over_clean, values
 from eval.results.style import NO_ATTACK, PUBLIC_ONLY, ROOT_ONLY
 from eval.tables.averages import average, mean, subtract
 from eval.tables.sheet import DASH, decimals, percent, points
+from secure_fl.errors import InputError
 
 # The recipe that the sentences about the defence's tables tell of, its task with few public rows,
 # and the attack that knows the tuning.
@@ -154,7 +155,9 @@ def _beyond(rows: Sequence[Row], method: str) -> float:
     """AUC of a method above that of all public rows alone, without attack, mean over the seeds."""
     own = [values(rows, "auc", method=name, attack=NO_ATTACK) for name in (method, PUBLIC_ONLY)]
     gap = subtract(*map(average, own))
-    return 0.0 if gap is None else gap
+    if gap is None:
+        raise InputError(f"rows must have {method} and {PUBLIC_ONLY} without attack")
+    return gap
 
 
 def _honest(rows: Sequence[Row]) -> float:

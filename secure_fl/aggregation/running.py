@@ -12,7 +12,7 @@ from secure_fl.aggregation.openings import THE_UPDATE
 from secure_fl.aggregation.ops import Ops, Secret, Updates
 from secure_fl.aggregation.pipeline import Pipeline, Stage, State
 from secure_fl.aggregation.surroundings import Surroundings
-from secure_fl.errors import MISTAKES, InputError, require
+from secure_fl.errors import MISTAKES, InputError, SecureFLError, require
 
 
 def run(
@@ -134,10 +134,13 @@ def _applied(step: Stage, context: Context, state: State, dim: int) -> tuple[Con
         given = step.apply(context, state)
     except InputError as error:
         raise InputError(f"stage {name}: {error}") from error
+    except SecureFLError:  # of these a node that is gone, which is nobody's mistake
+        raise
     except MISTAKES as error:
         if step.config[0] and ":" not in step.config[0]:  # one that ships
             raise
-        raise InputError(f"stage {name}: {type(error).__name__}: {error}") from error
+        # Its words may quote a node's share, and a node sends this message to the coordinator.
+        raise InputError(f"stage {name} failed with {type(error).__name__}") from error
     if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Context)):
         got = type(given).__name__
         raise InputError(f"stage {name} must return its context and its state; got {got}")
