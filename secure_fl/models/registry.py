@@ -15,6 +15,7 @@ from secure_fl.errors import ConfigError, InputError, near
 from secure_fl.extensions import NONE, Extensions, is_own
 from secure_fl.imports import kind_of
 from secure_fl.models.model import Model, Shape
+from secure_fl.models.probe import probe
 from secure_fl.models.torch_module import TorchModule
 
 Builder = Callable[..., Model | nn.Module]
@@ -59,7 +60,8 @@ def build(
         extensions: code of one's own that was permitted.
 
     Raises:
-        InputError: unknown name or parameter, or a value out of range.
+        InputError: unknown name or parameter, a value out of range, or a model of somebody's own
+            that fails on made-up rows (`secure_fl.models.probe`).
         NotPermitted: code of somebody's own that is not among the extensions.
         ConfigError: it returned no model.
     """
@@ -76,6 +78,8 @@ def build(
         raise ConfigError(
             f"model {name!r} must return a Model or a torch.nn.Module; got {type(made).__name__}"
         )
+    if is_own(name):
+        probe(made, f"model {type(made).__name__}")
     return made
 
 

@@ -16,10 +16,9 @@ from torch.nn.parameter import is_lazy
 
 from secure_fl.errors import InputError, require
 from secure_fl.models.model import Model, Shape
+from secure_fl.models.probe import probe
 
 _DROPOUT = (nn.modules.dropout._DropoutNd, nn.RReLU)
-# Logits of a row may differ by so much with other rows beside it, by rounding.
-_APART = 1e-3
 
 
 class TorchModule(Model):
@@ -70,7 +69,7 @@ class TorchModule(Model):
         self.feature_shape, self.classes = tuple(feature_shape), classes
         self.shapes = tuple(tuple(value.shape) for value in named.values())
         self.fans = tuple(1 for _ in named)  # `init` draws nothing
-        self._probe()
+        probe(self, f"model {type(module).__name__}")
 
     def init(self, generator: torch.Generator) -> torch.Tensor:
         """The module's own parameters: float32 (d,); the generator is not used."""
@@ -98,41 +97,6 @@ class TorchModule(Model):
         named = {name: tensors[index] for name, index in self._places}
         logits: torch.Tensor = functional_call(self._module, named, (x,), tie_weights=False)
         return logits
-
-    def _probe(self) -> None:
-        """Try the module on made-up rows of two networks.
-
-        Raises:
-            InputError: it fails, gives other logits, or mixes rows.
-        """
-        rng = torch.Generator().manual_seed(0)
-        x = torch.rand(2, 3, *self.feature_shape, generator=rng, dtype=torch.float32)
-        y = torch.zeros(2, 3, dtype=torch.int64)
-        params = self.init(rng).repeat(2, 1)
-        try:
-            logits = self.logits(params, x)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            raise InputError(f"{self._place} on rows {self.feature_shape}: {error}") from error
-        shape = (2, 3, self.classes)
-        if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != shape:
-            got = tuple(logits.shape[1:]) if isinstance(logits, torch.Tensor) else type(logits)
-            raise InputError(
-                f"{self._place} must map 3 rows to logits (3, {self.classes}); got {got}"
-            )
-        alone = self.logits(params, x[:, :1])
-        if not torch.allclose(alone, logits[:, :1], rtol=_APART, atol=_APART):
-            raise InputError(
-                f"{self._place} must treat each row by itself: hospitals' batches are padded with "
-                "rows that do not count; use GroupNorm or LayerNorm in place of batch norm"
-            )
-        try:
-            self.gradients(params, x, y, torch.ones(2, 3))
-        except RuntimeError as error:
-            raise InputError(f"{self._place} cannot be differentiated: {error}") from error
-
-    @property
-    def _place(self) -> str:
-        return f"model {type(self._module).__name__}"
 
 
 @contextmanager

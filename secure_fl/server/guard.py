@@ -29,11 +29,13 @@ from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.training import train
 from secure_fl.models import Model
 
-# Upper limits of `GuardOptions`: root updates and step lengths of a round, and passes over half A
-# that the tuning makes, 160 by default.
-MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES = 1000, 100, 10_000
+# Upper limits of `GuardOptions`: root updates and step lengths of a round, passes over half A that
+# the tuning makes, 160 by default, and steps of its runs.
+MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES, MAX_TUNED = 1000, 100, 10_000, 100_000
 # What the tuning after the last round learns from: the root's labels, the model itself, or nothing.
 TUNINGS = ("labels", "distillation", "none")
+# Where a distillation begins: at the model of the rounds, or at one of the public labels alone.
+STARTS = ("model", "public")
 # Rows that give the direction which hospitals are screened against: half A, or both halves.
 SCREENS = ("root", "public")
 
@@ -58,8 +60,13 @@ class GuardOptions:
         patience: rounds without gain after which training stops.
         tuning: after the last round, `labels`: fine-tune on half A's labels; `distillation`: learn
             from both halves' labels and the model's own answers to their rows; `none`.
+        tune_start: under `distillation`, what is tuned: `model`, that of the rounds; `public`, one
+            that learned the labels of both halves alone, so that of the model of the rounds its
+            answers to public rows count and nothing else.
         tune_runs: models that are tuned apart and averaged.
         tune_epochs: epochs of the tuning; 0 switches it off.
+        tune_steps: under `distillation`, steps that a run takes at the least, in further epochs:
+            few rows need as many steps as many rows do.
         tune_copies: differently changed copies of the public rows in an epoch.
         tune_share: share of the features that is overwritten in a row; under `distillation` the
             share of a table's values that come from other rows.
@@ -75,8 +82,10 @@ class GuardOptions:
     steps: tuple[float, ...] = (0.25, 0.5, 1.0)
     patience: int = 3
     tuning: str = "labels"
+    tune_start: str = "model"
     tune_runs: int = 8
     tune_epochs: int = 5
+    tune_steps: int = 0
     tune_copies: int = 4
     tune_share: float = 0.2
     tune_labels: float = 0.9
@@ -91,12 +100,18 @@ class GuardOptions:
         require(positive, "steps", f"1 to {MAX_STEPS}, each > 0", self.steps)
         require(self.patience >= 1, "patience", ">= 1", self.patience)
         require(self.tuning in TUNINGS, "tuning", f"one of {', '.join(TUNINGS)}", self.tuning)
+        require(
+            self.tune_start in STARTS, "tune_start", f"one of {', '.join(STARTS)}", self.tune_start
+        )
         require(self.tune_runs >= 1, "tune_runs", ">= 1", self.tune_runs)
         require(self.tune_epochs >= 0, "tune_epochs", ">= 0", self.tune_epochs)
         require(self.tune_copies >= 1, "tune_copies", ">= 1", self.tune_copies)
         passes = self.tune_runs * self.tune_epochs * self.tune_copies
         product = "tune_runs * tune_epochs * tune_copies"
         require(passes <= MAX_PASSES, product, f"at most {MAX_PASSES}", passes)
+        require(self.tune_steps >= 0, "tune_steps", ">= 0", self.tune_steps)
+        taken = self.tune_runs * self.tune_steps
+        require(taken <= MAX_TUNED, "tune_runs * tune_steps", f"at most {MAX_TUNED}", taken)
         most = max(self.tune_runs, self.tune_copies)
         require(most <= MAX_PASSES, "tune_runs, tune_copies", f"at most {MAX_PASSES} each", most)
         for name in ("tune_share", "tune_labels"):

@@ -8,7 +8,8 @@ to answer there, and in the changes.
   as half A: what the hospitals taught beyond it is soon forgotten.
 - `distil`: the labels of both halves and, with the weight that they leave, its own answers to the
   rows as they were. Features come from other rows, so that neither values that no row has nor
-  values that many rows have decide alone.
+  values that many rows have decide alone. What is taught is the model itself, or one that has
+  learned these labels and nothing of the hospitals (`guard.tune_start`).
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def tune(
         return params.float().clone()
     if guard.tuning == "labels":
         return fine_tune(model, params, root, options, guard, seed)
-    return distil(model, params, concatenate([root, holdout]), options, guard, seed)
+    rows = concatenate([root, holdout])
+    begun = params if guard.tune_start == "model" else learn(model, rows, options, guard, seed + 1)
+    return distil(model, params, begun, rows, options, guard, seed)
 
 
 def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
@@ -186,31 +189,59 @@ def _patches(shape: Sequence[int], generator: torch.Generator) -> torch.Tensor:
     return (row >= top) & (row < bottom) & (column >= left) & (column < right)
 
 
+def learn(
+    model: Model, rows: Split, options: TrainOptions, guard: GuardOptions, seed: int
+) -> torch.Tensor:
+    """Learn the labels of public rows from the beginning, as `distil` does without a teacher.
+
+    Args:
+        model: the network; its initial parameters are drawn here, or its own if it has some.
+        rows: x float32 (m, *features), y int64 (m,), public.
+        options: the hospitals' optimizer, learning rate, size of batches and device.
+        guard: `tune_epochs`, `tune_steps`, `tune_copies` and `tune_share`.
+        seed: fixes all choices.
+
+    Returns:
+        float32 (d,).
+
+    Raises:
+        InputError: see `distil`.
+    """
+    begun = model.init(torch.Generator().manual_seed(seed))
+    alone = replace(guard, tune_runs=1, tune_labels=1.0)
+    return distil(model, begun, begun, rows, options, alone, seed)
+
+
 def distil(
     model: Model,
-    params: torch.Tensor,
+    teacher: torch.Tensor,
+    start: torch.Tensor,
     rows: Split,
     options: TrainOptions,
     guard: GuardOptions,
     seed: int,
 ) -> torch.Tensor:
-    """Teach copies of the model what public rows are, while they see them disturbed; average them.
+    """Teach copies of a model what public rows are, while they see them disturbed; average them.
 
-    The teacher is the model as it is, asked about the rows; students begin as it and see the same
-    rows disturbed (`disturb`). The loss is the cross-entropy of a student's answer with
-    l * label + (1 - l) * the teacher's probabilities, l = `guard.tune_labels`. An answer that hangs
-    on few features cannot be kept so. Without labels (l = 0) one that hangs on traits which many
-    public rows have, and few have together, can: the teacher calls such rows as the trigger wants.
+    The teacher is asked about the rows; students see the same rows disturbed (`disturb`). The loss
+    is the cross-entropy of a student's answer with l * label + (1 - l) * the teacher's
+    probabilities, l = `guard.tune_labels`. An answer that hangs on few features cannot be kept so.
+    Without labels (l = 0) one that hangs on traits which many public rows have, and few have
+    together, can: the teacher calls such rows as the trigger wants. Where public rows say nothing,
+    a student stays what it began as.
     Ref: Hinton, Vinyals, Dean, 2015, for labels beside a teacher's answers; Furlanello et al., ICML
     2018, for a student like its teacher; Li et al., ICLR 2021 (Neural Attention Distillation),
-    against backdoors.
+    against backdoors; Li, Wang, 2019, arXiv 1910.03581 (FedMD), for answers to public rows in
+    place of weights.
 
     Args:
         model: the network.
-        params: float (d,), the teacher.
+        teacher: float (d,).
+        start: float (d,), what students begin as.
         rows: x float32 (m, *features), y int64 (m,), public.
         options: the hospitals' optimizer, learning rate, size of batches and device.
-        guard: `tune_runs`, `tune_epochs`, `tune_copies`, `tune_share` and `tune_labels`.
+        guard: `tune_runs`, `tune_epochs`, `tune_steps`, `tune_copies`, `tune_share` and
+            `tune_labels`.
         seed: fixes all choices.
 
     Returns:
@@ -222,15 +253,17 @@ def distil(
     require(len(rows) > 0, "rows", "at least one to distil on", len(rows))
     require(rows.y.dim() == 1, "rows", "of one label each to distil on", tuple(rows.y.shape))
     rng, device = torch.Generator().manual_seed(seed), torch.device(options.device)
-    teacher = params.detach().float().to(device).repeat(guard.tune_runs, 1)  # (runs, d)
-    students = teacher.clone().requires_grad_()
+    teachers, students = (
+        each.detach().float().to(device).repeat(guard.tune_runs, 1) for each in (teacher, start)
+    )  # (runs, d)
+    students.requires_grad_()
     kind = torch.optim.SGD if options.optimizer == "sgd" else torch.optim.Adam
     optimizer = kind([students], lr=options.lr)
-    for _ in range(guard.tune_epochs):
+    for _ in range(_epochs(len(rows), options.batch_size, guard)):
         for each in _batches(rows, options.batch_size, guard, rng):
             clean, shown, labels = (part.to(device) for part in each)
             with torch.no_grad():
-                asked = model.logits(teacher, clean).softmax(2)
+                asked = model.logits(teachers, clean).softmax(2)
                 wanted = asked.lerp(F.one_hot(labels, asked.shape[2]).float(), guard.tune_labels)
             answered = F.log_softmax(model.logits(students, shown), 2)  # (runs, B, classes)
             optimizer.zero_grad()
@@ -238,6 +271,11 @@ def distil(
             (-(wanted * answered).sum(2).mean(1).sum()).backward()
             optimizer.step()
     return students.detach().mean(0).cpu()
+
+
+def _epochs(rows: int, size: int, guard: GuardOptions) -> int:
+    """As many as are asked, or as it takes to make the steps that are asked."""
+    return max(guard.tune_epochs, -(-guard.tune_steps // -(-rows * guard.tune_copies // size)))
 
 
 def _batches(

@@ -41,6 +41,8 @@ from tests.support.root_rows import NET, OPTIONS, generator, rows, start
         ("steps", (0.5, 0.0)),
         ("patience", 0),
         ("tuning", "distilation"),
+        ("tune_start", "begin"),
+        ("tune_steps", -1),
         ("tune_runs", 0),
         ("tune_epochs", -1),
         ("tune_copies", 0),
@@ -59,6 +61,8 @@ def test_bad_options_are_refused_by_name(name, value):
 def test_work_without_an_end_is_refused(name):
     with pytest.raises(InputError, match=r"tune_runs.*tune_copies must be at most 10000"):
         GuardOptions(**{name: 40_000})
+    with pytest.raises(InputError, match=r"tune_runs \* tune_steps must be at most 100000; got"):
+        GuardOptions(tune_steps=12_501)
     with pytest.raises(InputError, match="at most 10000 each"):
         GuardOptions(**{"tune_epochs": 0, "tune_copies": 10**12})
 

@@ -17,6 +17,7 @@ from secure_fl.server.tuning import (
     distil,
     disturb,
     fine_tune,
+    learn,
     overwrite_features,
     tune,
 )
@@ -97,8 +98,55 @@ def test_the_settings_choose_what_is_learned_from():
     guard = replace(guard, tuning="distillation")
     distilled = tune(NET, start(), root, holdout, OPTIONS, guard, 5)
     both = Split(torch.cat([root.x, holdout.x]), torch.cat([root.y, holdout.y]))
-    assert torch.equal(distilled, distil(NET, start(), both, OPTIONS, guard, 5))
+    assert torch.equal(distilled, distil(NET, start(), start(), both, OPTIONS, guard, 5))
     assert not torch.allclose(distilled, labels, atol=1e-3)
+    anew = tune(NET, start(), root, holdout, OPTIONS, replace(guard, tune_start="public"), 5)
+    begun = learn(NET, both, OPTIONS, guard, 6)
+    assert torch.equal(anew, distil(NET, start(), begun, both, OPTIONS, guard, 5))
+    assert not torch.allclose(anew, distilled, atol=1e-3)
+
+
+def test_labels_alone_are_learned_from_the_initial_model():
+    """One run, whose teacher has no say."""
+    guard = GuardOptions(tune_runs=3, tune_epochs=4, tune_copies=2, tune_labels=0.3)
+    got = learn(NET, rows(), OPTIONS, guard, 5)
+    alone = replace(guard, tune_runs=1, tune_labels=1.0)
+    begun = NET.init(generator(5))
+    other = NET.init(generator(6))
+    assert torch.equal(got, distil(NET, other, begun, rows(), OPTIONS, alone, 5))
+
+
+@pytest.mark.parametrize(("epochs", "steps", "taken"), [(1, 9, 3), (1, 8, 2), (5, 9, 5), (2, 0, 2)])
+def test_few_rows_are_shown_until_there_are_enough_steps(epochs, steps, taken):
+    """Thirty rows are four batches of eight."""
+    options, guard = replace(OPTIONS, batch_size=8), GuardOptions(tune_runs=2, tune_copies=1)
+    got = distil(
+        NET,
+        start(),
+        start(),
+        rows(30),
+        options,
+        replace(guard, tune_epochs=epochs, tune_steps=steps),
+        5,
+    )
+    asked = replace(guard, tune_epochs=taken)
+    assert torch.equal(got, distil(NET, start(), start(), rows(30), options, asked, 5))
+
+
+@pytest.mark.parametrize("begin", ["public", "model"])
+def test_begun_anew_only_answers_to_public_rows_reach_the_model(begin):
+    """Two models that public rows cannot tell apart: they differ where these have a 0."""
+    root, holdout = rows(), rows(20, 1)
+    for split in (root, holdout):
+        split.x[:, 2] = 0.0
+    guard = GuardOptions(tuning="distillation", tune_start=begin, tune_runs=2, tune_epochs=2)
+    clean, triggered = start(), start()
+    NET.split(triggered[None])[0][0, 2] += 50.0  # the weights of that column
+    for split in (root, holdout):
+        answers = [NET.logits(each[None], split.x[None]) for each in (clean, triggered)]
+        assert torch.equal(*answers)
+    one, two = (tune(NET, each, root, holdout, OPTIONS, guard, 5) for each in (clean, triggered))
+    assert torch.equal(one, two) == (begin == "public")
 
 
 def test_fine_tuning_unlearns_a_trigger():
@@ -140,7 +188,7 @@ def test_distillation_unlearns_a_trigger_and_keeps_the_answers_to_clean_rows(wei
     public = drawn(300, 7)
     if weight == 0:  # then labels are not looked at
         public = Split(public.x, torch.zeros_like(public.y))
-    tuned = distil(net, backdoored, public, options, guard, 2)
+    tuned = distil(net, backdoored, backdoored, public, options, guard, 2)
     triggered = test.x[test.y == 0].clone()
     triggered[:, 21:] = 1.0
 
@@ -162,8 +210,8 @@ def test_distillation_is_the_gradient_of_the_cross_entropy_with_labels_and_answe
         tune_runs=2, tune_epochs=1, tune_copies=1, tune_share=0.5, tune_labels=weight
     )
     options = TrainOptions(batch_size=64, lr=0.5, optimizer="sgd")
-    teacher = 5 * start()
-    got = distil(NET, teacher, public, options, guard, 4)
+    teacher, begun = 5 * start(), start()
+    got = distil(NET, teacher, begun, public, options, guard, 4)
     rng, students = generator(4), []
     for _ in range(2):
         order = torch.randperm(30, generator=rng)
@@ -174,12 +222,10 @@ def test_distillation_is_the_gradient_of_the_cross_entropy_with_labels_and_answe
         for c in (0, 1):
             wanted = weight * (y == c).float() + (1 - weight) * answers[:, c]
             classes = torch.full((1, 30), c)
-            gradient = (
-                gradient + NET.gradients(teacher[None], shown[None], classes, wanted[None])[0]
-            )
-        students.append(teacher - 0.5 * gradient / 30)
+            gradient = gradient + NET.gradients(begun[None], shown[None], classes, wanted[None])[0]
+        students.append(begun - 0.5 * gradient / 30)
     torch.testing.assert_close(got, torch.stack(students).mean(0), atol=1e-6, rtol=1e-4)
-    assert not torch.allclose(got, teacher, atol=1e-3)
+    assert not torch.allclose(got, begun, atol=1e-3)
 
 
 def test_disturbed_tables_take_values_of_other_rows_in_the_same_column():
@@ -217,7 +263,9 @@ def test_disturbed_images_have_small_patches_of_one_value():
 
 def test_distillation_repeats_and_depends_on_the_seed():
     guard = GuardOptions(tuning="distillation", tune_runs=2, tune_epochs=1)
-    one, two, other = (distil(NET, start(), rows(), OPTIONS, guard, seed) for seed in (5, 5, 6))
+    one, two, other = (
+        distil(NET, start(), start(), rows(), OPTIONS, guard, seed) for seed in (5, 5, 6)
+    )
     assert torch.equal(one, two)
     assert not torch.allclose(one, other, atol=1e-4)
 
@@ -231,7 +279,7 @@ def test_distillation_repeats_and_depends_on_the_seed():
 )
 def test_distillation_without_rows_of_one_label_is_refused(public, said):
     with pytest.raises(InputError, match=f"rows must be {said}"):
-        distil(NET, start(), public, OPTIONS, GuardOptions(), 5)
+        distil(NET, start(), start(), public, OPTIONS, GuardOptions(), 5)
 
 
 @pytest.mark.parametrize("tuning", ["labels", "distillation"])
