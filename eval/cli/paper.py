@@ -69,7 +69,7 @@ def command(options: argparse.Namespace) -> int:
     from eval.jobs.progress import CellLines
     from eval.jobs.starting import command_line
     from eval.paper.cells import plan_parts, run_parts
-    from eval.paper.data_files import Made
+    from eval.paper.data_files import Made, measured_parts
     from eval.paper.goals import chosen_tasks
     from eval.paper.page import check_folder, write_paper
     from eval.paper.parts import PARTS, QUICK, chosen
@@ -106,4 +106,7 @@ def command(options: argparse.Namespace) -> int:
         console = Console(width=WIDTH)
     console.print(console_sheets(tables), crop=False)
     print(f"page: {shown(page)}")
+    left = [name for name in measured_parts(options.out) if name not in parts]
+    if left:
+        print(f"the folder has {', '.join(left)} too: name all with --only for one page of them")
     return 0

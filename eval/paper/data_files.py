@@ -78,6 +78,13 @@ def write_data(folder: Path, rows: Mapping[str, Sequence[Row]], made: Made) -> N
             write_atomic(folder / f"{name}.csv", by_round(rows[name], series).encode())
 
 
+def measured_parts(folder: Path) -> list[str]:
+    """Names of the parts whose numbers a folder has, by this command or an earlier one."""
+    there = {path.name for path in folder.iterdir()}
+    names = (*BY_CELL, "table3", "defence", *BY_ROUND)
+    return [name for name in names if there & {f"{name}.json", f"{name}.csv"}]
+
+
 def by_round(rows: Sequence[Row], series: Sequence[str]) -> str:
     """CSV with a line a round of each cell: `WHICH`, then the series.
 

@@ -94,6 +94,7 @@ def test_the_same_command_runs_nothing_again_and_draws_the_same(
     printed = capsys.readouterr().out
     assert "[5/5]" in printed
     assert "Table 2. Clean accuracy and attack success beside the paper" in printed
+    assert "the folder has reputation too: name all with --only for one page of them" in printed
 
 
 def test_tables_are_there_in_three_forms(folder: Path) -> None:
