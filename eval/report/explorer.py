@@ -146,7 +146,8 @@ def _chain(history: History, title: str, path: Path, row: Row) -> Chain:
         ("Head signed by", f"{len(history.sealed_by)} validators"),
         ("Blocks", str(len(history.blocks))),
         ("Transactions", str(calls)),
-        ("Rounds", str(sum(1 for record in history.rounds if record.round))),
+        # The initial model and the closing of a run are entries in which no hospital takes part.
+        ("Rounds", str(sum(1 for record in history.rounds if record.commitments))),
         ("Hospitals", str(seats.get(2, 0))),
         ("Nodes", str(seats.get(3, 0))),
         ("Validators", str(seats.get(4, 0))),

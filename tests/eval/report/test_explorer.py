@@ -164,6 +164,24 @@ def test_a_forged_root_is_told(tmp_path: Path) -> None:
     assert "The whole job" in text
 
 
+def test_an_entry_without_hospitals_is_no_round(tmp_path: Path) -> None:
+    """The initial model before the first round, and the closing of a run after the last."""
+    client = ledger.open_chain(4)
+    for number in (1, 2):
+        run_round(client, number, [True] * 4)
+    client.open_round(3, client.model_hash)
+    client.commit(3, {})
+    client.record_aggregate(3, sha("records"), [None] * 4, sha("model", 3))
+    client.attest(3, [(0.8, 0.5, 0.7)] * 5, sha("model", 3))
+    client.finalize(3)
+    place = tmp_path / "chain.jsonl"
+    client.export(place)
+    history = read_history(place)
+    assert [record.round for record in history.rounds] == [1, 2, 3]
+    facts = dict(explorer._chain(history, "sample", place, {}).facts)
+    assert facts["Rounds"] == "2"
+
+
 def test_a_run_without_chains_says_so(tmp_path: Path) -> None:
     assert "No cell of this run kept a ledger." in explorer.explorer_html(tmp_path)
 
