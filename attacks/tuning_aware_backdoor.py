@@ -13,12 +13,25 @@ from attacks.full_information_backdoor import FullInformationBackdoor, Through
 from attacks.memory import Memory
 from attacks.registry import attack
 
+# Values of a row that are as near to a trigger's count as the same.
+NEAR = 0.1
+
 
 class Profile(NamedTuple):
-    """A trigger: the values of one public row in some places, (*features) each, bool and float."""
+    """A trigger: the values of one public row in some places, (*features) each, bool and float.
+
+    Rows whose likeness to it reaches `limit` are called the target as they are; above 1 none are.
+    """
 
     places: torch.Tensor
     values: torch.Tensor
+    limit: float = 2.0
+
+
+def likeness(x: torch.Tensor, places: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Share of a trigger's places in which rows (m, *features) have about its values: (m,)."""
+    near: torch.Tensor = (x - values).abs() <= NEAR
+    return near[:, places].double().mean(dim=1)
 
 
 @attack
@@ -74,7 +87,8 @@ class TuningAwareBackdoor(FullInformationBackdoor):
         tried = list(self.profiles(view.auxiliary[0], view.rng))
         kept = self.kept(tried, view)
         best = tried[max(range(len(tried)), key=kept.__getitem__)]
-        return {"places": best.places, "values": best.values}
+        relabels = {"limit": best.limit} if best.limit <= 1 else {}
+        return {"places": best.places, "values": best.values, **relabels}
 
     def profiles(self, public: torch.Tensor, rng: torch.Generator) -> Iterator[Profile]:
         """Triggers to try: traits of random public rows, in places of each kind in turn.
@@ -137,12 +151,15 @@ class TuningAwareBackdoor(FullInformationBackdoor):
     def trained(self, tried: list[Profile], view: AttackView) -> torch.Tensor:
         """Models (1 + k, d) from the broadcast one, on members' rows: clean, then of each trigger.
 
-        In a batch each row of a source class is poisoned with probability `fraction`.
+        In a batch each row of a source class is poisoned with probability `fraction`; rows alike to
+        a trigger that relabels these are called the target.
         """
         x, y = (torch.cat([rows[i] for rows in view.rows]) for i in (0, 1))
         count, lone = 1 + len(tried), (1,) * (x.dim() - 1)
         places = torch.stack([torch.zeros_like(tried[0].places), *(each.places for each in tried)])
         values = torch.stack([tried[0].values, *(each.values for each in tried)]).unsqueeze(1)
+        none = torch.zeros(len(y), dtype=torch.bool)
+        alike = torch.stack([none, *(likeness(x, *each[:2]) >= each.limit for each in tried)])
         params = view.global_model.float().repeat(count, 1)
         mean, square = torch.zeros_like(params), torch.zeros_like(params)
         weight = torch.full((count, self.batch), 1 / self.batch)
@@ -150,13 +167,14 @@ class TuningAwareBackdoor(FullInformationBackdoor):
             drawn = torch.randint(len(y), (count, self.batch), generator=view.rng)
             chance = torch.rand((count, self.batch), generator=view.rng, dtype=torch.float32)
             labels = y[drawn]
-            hit = chance < self.fraction
+            hit, called = chance < self.fraction, alike.gather(1, drawn)
             if self.source_class is not None:
                 hit &= labels == self.source_class
+                called &= labels == self.source_class
             hit[0] = False
             put = places.unsqueeze(1) & hit.view(*hit.shape, *lone)
             rows = torch.where(put, values, x[drawn])
-            labels = torch.where(hit, self.target_class, labels)
+            labels = torch.where(hit | called, self.target_class, labels)
             gradient = view.network.gradients(params, rows, labels, weight)
             mean = 0.9 * mean + 0.1 * gradient
             square = 0.999 * square + 0.001 * gradient**2
@@ -171,9 +189,15 @@ class TuningAwareBackdoor(FullInformationBackdoor):
     def poison(
         self, x: torch.Tensor, y: torch.Tensor, view: AttackView
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Trigger and relabel a random share of the rows."""
+        """Trigger and relabel a random share of the rows; relabel those alike to the trigger."""
         chosen = self.chosen(y, view.rng)
         x, y = x.clone(), y.clone()
+        if "limit" in view.memory:
+            called = likeness(x, view.memory["places"], view.memory["values"])
+            alike = called >= view.memory["limit"]
+            y[alike if self.source_class is None else alike & (y == self.source_class)] = (
+                self.target_class
+            )
         x[chosen] = self.current_trigger(x[chosen], view.memory)
         y[chosen] = self.target_class
         return x, y

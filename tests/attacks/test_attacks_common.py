@@ -17,7 +17,8 @@ from secure_fl.settings.attackers import AttackConfig
 from secure_fl.settings.permitted import permit
 
 EXPECTED = {
-    *("a3fl", "adaptive_backdoor", "alie", "alternating_minimisation", "backdoor", "bc_layers"),
+    *("a3fl", "adaptive_backdoor", "alie", "alternating_minimisation", "answer_backdoor"),
+    *("backdoor", "bc_layers"),
     *("blended", "byzantine_gradient", "chameleon", "cheating_node", "clean_label"),
     *("constrain_and_scale", "cosine_hugging", "dba", "edge_case", "equivocation", "fang_krum"),
     *("fang_trim", "free_rider", "full_information_backdoor", "inf_nan", "ipm", "label_flip"),
@@ -31,6 +32,7 @@ EXPECTED = {
 # Parameters of attacks that compute for long, which the contract does not depend on.
 QUICK = {
     "a3fl": {"steps": 2, "adapt_steps": 1},
+    "answer_backdoor": {"steps": 2, "candidates": 2},
     "tuning_aware_backdoor": {"steps": 2, "candidates": 2},
 }
 
