@@ -33,7 +33,8 @@ def checked(memory: object, owner: str = "an attack") -> Memory:
 
     Raises:
         TypeError: it is no mapping from strings, or a value is no tensor on the processor of type
-            float32, float64, int64, uint8 or bool, no number and no string.
+            float32, float64, int64, uint8 or bool, no number and no string; a number that is not
+            finite, or whole and of more than 64 bits.
     """
     if not isinstance(memory, Mapping):
         raise TypeError(f"memory of {owner} must be a mapping; got {type(memory).__name__}")
@@ -52,12 +53,21 @@ def _storable(value: object, place: str) -> object:
             rule = f"a tensor of {', '.join(_DTYPES)} on the processor"
             raise TypeError(f"{place} must be {rule}; got {value.dtype} on {value.device}")
         return value.detach().clone().contiguous()
-    if type(value) in (bool, int, float, str):
-        return value
-    raise TypeError(
-        f"{place} must be a tensor, a number or a string, which can be stored; got "
-        f"{type(value).__name__}"
-    )
+    if type(value) not in (bool, int, float, str):
+        raise TypeError(
+            f"{place} must be a tensor, a number or a string, which can be stored; got "
+            f"{type(value).__name__}"
+        )
+    if not _is_plain(value):
+        raise TypeError(f"{place} must be finite, whole numbers of 64 bits; got {value}")
+    return value
+
+
+def _is_plain(value: object) -> bool:
+    """A string, or a number that every reader of JSON holds."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
 def pack(memory: Memory) -> bytes:
@@ -89,10 +99,11 @@ def unpack(content: bytes) -> Memory:
         raise ValueError("a memory must begin with a mapping of names to mappings")
     found: dict[str, Any] = {}
     for name, entry in head.items():
-        if "value" in entry:
-            if type(entry["value"]) not in (bool, int, float, str):
-                raise ValueError(f"memory, {name!r}, must be a number or a string; got {entry}")
-            found[name] = entry["value"]
+        if set(entry) == {"value"}:
+            value = entry["value"]
+            if type(value) not in (bool, int, float, str) or not _is_plain(value):
+                raise ValueError(f"memory, {name!r}, must be a number or a string")
+            found[name] = value
             continue
         found[name], rest = _tensor(name, entry, rest)
     if rest:
@@ -103,8 +114,8 @@ def unpack(content: bytes) -> Memory:
 def _tensor(name: str, entry: dict[str, Any], rest: bytes) -> tuple[torch.Tensor, bytes]:
     dtype, shape = _DTYPES.get(str(entry.get("dtype"))), entry.get("shape")
     sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
-    if dtype is None or not sizes:
-        raise ValueError(f"memory, {name!r}, must have a known dtype and a shape; got {entry}")
+    if set(entry) != {"dtype", "shape"} or dtype is None or not sizes:
+        raise ValueError(f"memory, {name!r}, must have a known dtype and a shape, and nothing else")
     kind = np.dtype(torch.empty(0, dtype=dtype).numpy().dtype).newbyteorder("<")
     size = math.prod(shape) * kind.itemsize  # type: ignore[arg-type]
     if size > len(rest):

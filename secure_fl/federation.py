@@ -135,4 +135,5 @@ def _network(model: Any, data: FederatedData, params: dict[str, Any]) -> models.
     require(found == data.feature_shape, "feature_shape of the model", rule, found)
     rule = f"{data.classes}, as the data's"
     require(model.classes == data.classes, "classes of the model", rule, model.classes)
+    models.probe(model, f"model {type(model).__name__}")
     return model

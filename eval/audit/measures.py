@@ -16,7 +16,7 @@ import torch
 
 from attacks import Attack
 from attacks.base import trigger_moves
-from eval.audit.records import CellRecords, Finding, guarded, result_of, strange_keys
+from eval.audit.records import CellRecords, Finding, guarded, result_of, rolled_back, strange_keys
 from eval.audit.triggers import check_learned, recorded, relearned
 from eval.jobs import cell_row, gains, starting
 from eval.jobs.environment import PARTIES, parties
@@ -29,7 +29,7 @@ from secure_fl.federation import Federation
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.attacked_validators import liars, with_public_rows
 from secure_fl.simulation.attackers import Attackers
-from secure_fl.simulation.folder import model_path, read_model
+from secure_fl.simulation.folder import model_path, read_model, refused_path
 from secure_fl.simulation.labels import label_of
 from secure_fl.simulation.parties import make_server, make_validators
 from secure_fl.simulation.prepare import prepare
@@ -41,6 +41,7 @@ from secure_fl.threads import torch_threads
 TOLERANCE = 2e-3
 # Largest distance of a tuned model from the same tuned now, as a share of the way it went.
 TUNING_TOLERANCE = 0.05
+FINAL = "final.npy"
 
 
 @dataclass
@@ -184,23 +185,36 @@ def measure_cell(
         public = with_public_rows(federation, attackers)
         lying = liars(attackers, len(federation.data.validators))
     validators = make_validators(federation.data.validators, lying=lying or ())
+    refused = rolled_back(records)
+
+    def proposed(entry: int, model: torch.Tensor) -> torch.Tensor | None:
+        """What validators judged: the model that stands, or the one that they made fall."""
+        if entry not in refused:
+            return model
+        path = refused_path(records.folder, entry)
+        if path.is_file():
+            return read_model(path)
+        reason = "the model that was rolled back is not in the folder"
+        report.skipped.append((f"validators' figures of {records.place}, entry {entry}", reason))
+        return None
+
+    def attested(entry: int, model: torch.Tensor) -> dict[str, Any]:
+        return dict(measured([each.judge(federation, model, entry) for each in validators]))
+
     for number, row in enumerate(records.rounds):
         model = read_model(model_path(records.folder, number))
         now = judge.observe(number, model, recorded(records, number))
-        if (
-            attackers is not None
-            and row.get("candidate_sha256", row["model_sha256"]) == row["model_sha256"]
-        ):
-            now |= measured([each.judge(federation, model, number) for each in validators])
+        judged = None if attackers is None else proposed(number, model)
+        if judged is not None:
+            now |= attested(number, judged)
         place = f"{records.place}/rounds.jsonl line {number + 1}"
         report.compare(place, row, _known(now, unknown))
-    final = read_model(records.folder / "models" / "final.npy")
-    decided = records.closing["candidate_sha256"] == records.closing["model_sha256"]
-    if attackers is not None and decided:
-        entry = len(records.rounds)
-        now = dict(measured([each.judge(federation, final, entry) for each in validators]))
-        report.compare(f"{records.place}/closing.json", records.closing, now)
-        yield from _check_finish(cell, records, final, public)
+    entry, final = len(records.rounds), read_model(records.folder / "models" / FINAL)
+    closed = None if attackers is None else proposed(entry, final)
+    if closed is not None:
+        place = f"{records.place}/closing.json"
+        report.compare(place, records.closing, attested(entry, closed))
+        yield from _check_finish(cell, records, closed, public)
     memory = recorded(records, len(records.rounds) - 1)
     now = cell_row.measures(federation, judge, result_of(records, final, memory))
     place = f"{records.place}/cell.json"
@@ -232,17 +246,24 @@ def _check_finish(
     Tuning follows from that model, the public root and the seed; here it is done on the processor,
     whatever the run trained on. Its last digits may differ between processors, and training carries
     them further: a distance up to `TUNING_TOLERANCE` of the way that tuning goes passes.
+
+    Args:
+        cell, records: whose.
+        final: what was proposed at the closing, whether it stands or was rolled back.
+        federation: with the rows that the server sees.
     """
     run = cell.run
     last = read_model(model_path(records.folder, len(records.rounds) - 1))
     options = replace(train_options(run), device="cpu")
     server = make_server(federation, run.defence, options, run.experiment.seed)
-    again = server.finish(last, None)
-    way = float(torch.linalg.vector_norm(again - last))
+    again, begun = server.finish(last, None), server.begins(last)
+    way = float(torch.linalg.vector_norm(again - begun))
     apart = float(torch.linalg.vector_norm(again - final))
     if not apart <= TUNING_TOLERANCE * way:
-        fault = f"is {apart:.3g} from what the last round's model comes to, {way:.3g} from it"
-        yield Finding(f"{records.place}/models/final.npy", fault)
+        entry = len(records.rounds)
+        name = refused_path(records.folder, entry).name if entry in rolled_back(records) else FINAL
+        fault = f"is {apart:.3g} from what the tuning comes to, which goes {way:.3g} from its start"
+        yield Finding(f"{records.place}/models/{name}", fault)
 
 
 def _known(figures: dict[str, Any], unknown_attack: bool) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from ledger.audit.round_record import RoundRecord
 from ledger.protocol.parameters import MAX_LOSS, SCALE, from_fixed, loss_to_fixed, to_fixed
 from secure_fl.errors import InputError
 from secure_fl.files import read_json, read_lines, sha256
-from secure_fl.simulation.folder import TRIGGER_HASH, model_path, records_digest
+from secure_fl.simulation.folder import TRIGGER_HASH, model_path, records_digest, refused_path
 from secure_fl.simulation.round import result_hash
 from secure_fl.simulation.run import RunResult, choose_malicious
 
@@ -132,10 +132,21 @@ def differences(place: str, found: Row, expected: Row, source: str, gap: float) 
     ]
 
 
+def rolled_back(cell: CellRecords) -> dict[int, Row]:
+    """Rows of rounds, and the closing, whose model the contract refused, by their entry."""
+    rows = {row["round"]: row for row in cell.rounds if "candidate_sha256" in row}
+    rows[len(cell.rounds)] = cell.closing
+    return {n: r for n, r in rows.items() if r["candidate_sha256"] != r["model_sha256"]}
+
+
 def check_models(cell: CellRecords) -> Iterator[Finding]:
     """Each checkpoint has the hash that its round's row states; round after round is kept."""
     expected = {model_path(cell.folder, row["round"]): row["model_sha256"] for row in cell.rounds}
     expected[cell.folder / "models" / "final.npy"] = cell.closing["model_sha256"]
+    for entry, row in rolled_back(cell).items():
+        path = refused_path(cell.folder, entry)
+        if path.is_file():  # runs of before kept none, which measuring again tells
+            expected[path] = row["candidate_sha256"]
     for path, stated in expected.items():
         place = f"{cell.place}/models/{path.name}"
         if not path.is_file():

@@ -72,7 +72,13 @@ def read_key(path: Path, password: str) -> Signer:
         signer = Signer(eth_keyfile.decode_keyfile_json(fields, password.encode()))
     except OSError as error:
         raise KeyUnavailable(f"keystore file {path}: {error.strerror}") from error
-    except (KeyError, TypeError, AttributeError, NotImplementedError) as error:
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        NotImplementedError,
+    ) as error:
         raise KeyUnavailable(f"{path} is not a keystore file (version 3)") from error
     except ValueError as error:
         # The words of the library are kept out: they may quote what it was given.

@@ -3,6 +3,7 @@
 from secure_fl.models.cnn import CNN
 from secure_fl.models.mlp import MLP
 from secure_fl.models.model import Model, Shape, losses, predict
+from secure_fl.models.probe import probe
 from secure_fl.models.registry import build, describe, names
 from secure_fl.models.torch_module import TorchModule, shared_module
 
@@ -17,5 +18,6 @@ __all__ = [
     "losses",
     "names",
     "predict",
+    "probe",
     "shared_module",
 ]

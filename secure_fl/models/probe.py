@@ -9,54 +9,67 @@ from secure_fl.models.model import Model
 
 # Logits of a row may differ by so much with other rows beside it, by rounding.
 _APART = 1e-3
-# Of a model of one's own that has no such part, rows that do not fit, and the like.
-_BROKEN = (RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+_NETWORKS, _ROWS = 2, 5
 
 
 def probe(model: Model, place: str) -> None:
-    """Try a model on made-up rows of two networks.
+    """Try a model on made-up rows of two networks, together and each by itself.
 
     Args:
         model: the network.
         place: what an error calls it.
 
     Raises:
-        InputError: it fails, gives other parameters or logits than it says, or mixes rows.
+        InputError: it fails in any way, has other parameters, logits or gradients than it says, or
+            mixes rows or networks.
     """
-    rng = torch.Generator().manual_seed(0)
     try:
-        x = torch.rand(2, 3, *model.feature_shape, generator=rng, dtype=torch.float32)
+        rng = torch.Generator().manual_seed(0)
+        shape = (_NETWORKS, _ROWS, *model.feature_shape)
+        x = torch.rand(shape, generator=rng, dtype=torch.float32)
         start = model.init(rng)
-        _check_parameters(model, start, place)
-        params = start.repeat(2, 1)
+        _check(start, (model.num_parameters,), f"{place} must start with", "parameters")
+        noise = torch.randn((_NETWORKS, len(start)), generator=rng, dtype=torch.float32)
+        params = start + 0.01 * noise
         logits = model.logits(params, x)
-        alone = model.logits(params, x[:, :1])
-    except _BROKEN as error:
-        shape = getattr(model, "feature_shape", "without feature_shape")
+        wanted = (_NETWORKS, _ROWS, model.classes)
+        _check(
+            logits, wanted, f"{place} must map {_ROWS} rows of {_NETWORKS} networks to", "logits"
+        )
+        rows = [model.logits(params, x[:, [row]]) for row in range(_ROWS)]
+        networks = [model.logits(params[[i]], x[[i]]) for i in range(_NETWORKS)]
+        y = torch.zeros(_NETWORKS, _ROWS, dtype=torch.int64)
+        gradients = model.gradients(params, x, y, torch.ones(_NETWORKS, _ROWS))
+        _check(gradients, tuple(params.shape), f"{place} must give", "gradients")
+    except InputError:
+        raise
+    except Exception as error:  # of somebody's own code, whatever it raises
         told = f"{type(error).__name__}: {error}"
-        raise InputError(f"{place} on rows {shape}: {told}") from error
-    _check_logits(model, logits, place)
-    if not torch.allclose(alone, logits[:, :1], rtol=_APART, atol=_APART):
+        found = getattr(model, "feature_shape", "without feature_shape")
+        raise InputError(f"{place} on rows {found}: {told}") from error
+    if not _close(torch.cat(rows, dim=1), logits):
         raise InputError(
             f"{place} must treat each row by itself: hospitals' batches are padded with "
             "rows that do not count; use GroupNorm or LayerNorm in place of batch norm"
         )
-    try:
-        model.gradients(params, x, torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3))
-    except RuntimeError as error:
-        raise InputError(f"{place} cannot be differentiated: {error}") from error
+    if not _close(torch.cat(networks), logits):
+        raise InputError(f"{place} must treat each network by itself: a hospital's is one of them")
 
 
-def _check_parameters(model: Model, start: torch.Tensor, place: str) -> None:
-    if tuple(start.shape) != (model.num_parameters,) or start.dtype != torch.float32:
-        raise InputError(
-            f"{place} must start with float32 parameters of shape ({model.num_parameters},); got "
-            f"{str(start.dtype).removeprefix('torch.')} of shape {tuple(start.shape)}"
-        )
+def _close(found: torch.Tensor, due: torch.Tensor) -> bool:
+    return torch.allclose(found, due, rtol=_APART, atol=_APART)
 
 
-def _check_logits(model: Model, logits: object, place: str) -> None:
-    if isinstance(logits, torch.Tensor) and tuple(logits.shape) == (2, 3, model.classes):
-        return
-    got = tuple(logits.shape[1:]) if isinstance(logits, torch.Tensor) else type(logits)
-    raise InputError(f"{place} must map 3 rows to logits (3, {model.classes}); got {got}")
+def _check(found: object, shape: tuple[int, ...], must: str, what: str) -> None:
+    """Hold a tensor to float32, a shape and finite values.
+
+    Raises:
+        InputError: it is another.
+    """
+    if not isinstance(found, torch.Tensor):
+        raise InputError(f"{must} {what}, float32 {shape}; got {type(found).__name__}")
+    kind = str(found.dtype).removeprefix("torch.")
+    if tuple(found.shape) != shape or found.dtype != torch.float32:
+        raise InputError(f"{must} {what}, float32 {shape}; got {kind} {tuple(found.shape)}")
+    if not bool(found.isfinite().all()):
+        raise InputError(f"{must} {what} that are finite; got NaN or infinity")

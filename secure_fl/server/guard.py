@@ -29,9 +29,9 @@ from secure_fl.hospital.options import TrainOptions
 from secure_fl.hospital.training import train
 from secure_fl.models import Model
 
-# Upper limits of `GuardOptions`: root updates and step lengths of a round, passes over half A that
-# the tuning makes, 160 by default, and steps of its runs.
-MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES, MAX_TUNED = 1000, 100, 10_000, 100_000
+# Upper limits of `GuardOptions`: root updates and step lengths of a round, and passes over public
+# rows that the tuning makes, 160 by default.
+MAX_BOOTSTRAPS, MAX_STEPS, MAX_PASSES = 1000, 100, 10_000
 # What the tuning after the last round learns from: the root's labels, the model itself, or nothing.
 TUNINGS = ("labels", "distillation", "none")
 # Where a distillation begins: at the model of the rounds, or at one of the public labels alone.
@@ -106,12 +106,15 @@ class GuardOptions:
         require(self.tune_runs >= 1, "tune_runs", ">= 1", self.tune_runs)
         require(self.tune_epochs >= 0, "tune_epochs", ">= 0", self.tune_epochs)
         require(self.tune_copies >= 1, "tune_copies", ">= 1", self.tune_copies)
-        passes = self.tune_runs * self.tune_epochs * self.tune_copies
-        product = "tune_runs * tune_epochs * tune_copies"
-        require(passes <= MAX_PASSES, product, f"at most {MAX_PASSES}", passes)
         require(self.tune_steps >= 0, "tune_steps", ">= 0", self.tune_steps)
-        taken = self.tune_runs * self.tune_steps
-        require(taken <= MAX_TUNED, "tune_runs * tune_steps", f"at most {MAX_TUNED}", taken)
+        # An epoch has one step at the least; a start of its own is one more run.
+        runs, name = self.tune_runs, "tune_runs"
+        if self.tune_start == "public":
+            runs, name = runs + 1, "(tune_runs + 1)"
+        longest = max(self.tune_epochs, self.tune_steps)
+        what = "tune_steps" if self.tune_steps > self.tune_epochs else "tune_epochs"
+        product, passes = f"{name} * {what} * tune_copies", runs * longest * self.tune_copies
+        require(passes <= MAX_PASSES, product, f"at most {MAX_PASSES}", passes)
         most = max(self.tune_runs, self.tune_copies)
         require(most <= MAX_PASSES, "tune_runs, tune_copies", f"at most {MAX_PASSES} each", most)
         for name in ("tune_share", "tune_labels"):

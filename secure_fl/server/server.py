@@ -21,7 +21,7 @@ from secure_fl.server.guard import (
     open_gate,
     root_directions,
 )
-from secure_fl.server.tuning import tune
+from secure_fl.server.tuning import begin, tune
 from secure_fl.types import AggregateResult
 
 
@@ -59,6 +59,9 @@ class Server(Protocol):
 
     def finish(self, model: torch.Tensor, state: Any) -> torch.Tensor:
         """Return the model to publish after the last round, (d,)."""
+
+    def begins(self, model: torch.Tensor) -> torch.Tensor:
+        """Return what `finish` sets out from, float32 (d,): how far it goes is told from there."""
 
 
 class AddingServer:
@@ -116,6 +119,10 @@ class AddingServer:
         """Publish the last model as it is."""
         return model
 
+    def begins(self, model: torch.Tensor) -> torch.Tensor:
+        """What `finish` sets out from: the last model."""
+        return model
+
 
 class GuardedServer(AddingServer):
     """Damps, mixes with the root's direction, searches the step on half B, stops early, tunes."""
@@ -157,6 +164,18 @@ class GuardedServer(AddingServer):
     def finish(self, model: torch.Tensor, state: GateState) -> torch.Tensor:
         """Tune on the public rows (`secure_fl.server.tuning`)."""
         return tune(
+            self.federation.model,
+            model,
+            self.federation.data.root,
+            self.federation.data.holdout,
+            self.options,
+            self.guard,
+            seeds.integer(self.seed, "guard", 0),
+        )
+
+    def begins(self, model: torch.Tensor) -> torch.Tensor:
+        """What the tuning sets out from (`secure_fl.server.tuning.begin`)."""
+        return begin(
             self.federation.model,
             model,
             self.federation.data.root,

@@ -61,9 +61,28 @@ def tune(
         return params.float().clone()
     if guard.tuning == "labels":
         return fine_tune(model, params, root, options, guard, seed)
+    begun = begin(model, params, root, holdout, options, guard, seed)
     rows = concatenate([root, holdout])
-    begun = params if guard.tune_start == "model" else learn(model, rows, options, guard, seed + 1)
     return distil(model, params, begun, rows, options, guard, seed)
+
+
+def begin(
+    model: Model,
+    params: torch.Tensor,
+    root: Split,
+    holdout: Split,
+    options: TrainOptions,
+    guard: GuardOptions,
+    seed: int,
+) -> torch.Tensor:
+    """What `tune` sets out from: the model of the last round, or one of the public labels alone.
+
+    Args and returns as of `tune`.
+    """
+    tuned = guard.tuning == "distillation" and guard.tune_epochs > 0
+    if not (tuned and guard.tune_start == "public"):
+        return params.float().clone()
+    return learn(model, concatenate([root, holdout]), options, guard, seed + 1)
 
 
 def overwrite_features(x: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:

@@ -3,10 +3,12 @@
 Layout, below the folder of the run:
     config.yaml environment.json summary.json manifest.json chain.jsonl report.html figures/
     cells/<cell>/rounds.jsonl openings.jsonl closing.json cell.json [chain.jsonl]
-                 models/round-000.npy ... models/final.npy [triggers/round-001.bin ...]
+                 models/round-000.npy ... models/final.npy [models/refused-001.npy ...]
+                 [triggers/round-001.bin ...]
 
 A cell is written below a temporary name and renamed when it is complete. Models are NumPy files
-of float32 without pickled objects; their SHA-256 is the model hash on the chain. An attack whose
+of float32 without pickled objects; their SHA-256 is the model hash on the chain. A model that the
+contract refused, by the validators' figures, lies beside the one that stands. An attack whose
 trigger changes over rounds leaves what it remembers after each, as data (`attacks.memory.pack`).
 """
 
@@ -82,6 +84,11 @@ def records_digest(rows: Iterable[Row], openings: Iterable[Row]) -> str:
 def model_path(cell: Path, round_number: int) -> Path:
     """Where a cell keeps the model after a round; round 0 is the initial model."""
     return cell / "models" / f"round-{round_number:03d}.npy"
+
+
+def refused_path(cell: Path, entry: int) -> Path:
+    """Where a cell keeps the model proposed in a round, or at the closing, that was rolled back."""
+    return cell / "models" / f"refused-{entry:03d}.npy"
 
 
 def trigger_path(cell: Path, round_number: int) -> Path:

@@ -3,7 +3,8 @@
 What follows from the updates of a round (rule, server, validators, ledger) is the same each time it
 is computed. So a run that is begun again reads them, and trains from the first round on that is not
 there. One file a round, complete or absent, is read as data and holds a hash of what the round
-began with: a file that does not follow from the rounds before is not used.
+began with: a file that does not follow from the rounds before is not used. Nothing shows who wrote
+it: whoever may write to the folder may send updates for the hospitals of a run that goes on there.
 
 Updates lie there as they were sent, unshared: for runs in the clear alone.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 
 from attacks.memory import Memory, pack, unpack
+from ledger.files import parse_json, read_plain
 from secure_fl.files import sha256, write_atomic
 from secure_fl.simulation.attack_round import Acting
 from secure_fl.simulation.folder import model_bytes
@@ -42,10 +44,11 @@ class Journal:
         """Updates, float32 (n, d), and the attack's parts of a round, or None where it is to be
         played: its file is not there, is damaged or of another form, or does not follow from the
         rounds before."""
-        path = self._path(scene)
-        if not path.exists():
-            return None
-        digest, _, content = path.read_bytes().partition(b"\n")
+        try:
+            written = read_plain(self._path(scene), MOST + 2**10)
+        except (OSError, ValueError):
+            return None  # not there, or no plain file
+        digest, _, content = written.partition(b"\n")
         if digest.decode(errors="replace") != sha256(content):
             return None
         try:
@@ -103,7 +106,7 @@ def _parts(kept: Memory, scene: Scene) -> list[Acting]:
     """
     known, members = scene.context.attackers.parts, scene.context.malicious
     found = []
-    for index, seats in json.loads(kept["acting"]):
+    for index, seats in parse_json(str(kept["acting"])):
         if not (index in range(len(known)) and set(seats) <= set(members)):
             raise ValueError(f"parts must be of the run's attack; got {index!r} with {seats!r}")
         packed = kept[_name(index)]

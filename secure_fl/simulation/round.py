@@ -54,11 +54,19 @@ from secure_fl.simulation.round_ledger import RoundLedger
 
 
 class Played(NamedTuple):
-    """One round's outcome: the next state, a row of `rounds.jsonl`, rows of `openings.jsonl`."""
+    """One round's outcome.
+
+    Attributes:
+        state: the next one.
+        row: of `rounds.jsonl`.
+        openings: rows of `openings.jsonl`.
+        refused: the model proposed, float32 (d,), if the contract rolled it back.
+    """
 
     state: State
     row: dict[str, Any]
     openings: list[dict[str, Any]]
+    refused: torch.Tensor | None
 
 
 @dataclass
@@ -311,7 +319,7 @@ def run_round(
     }
     if trigger_moves(context.attack) and memories[0] is not None:
         row[TRIGGER_HASH] = sha256(pack(memories[0]))
-    return Played(following, row, opened)
+    return Played(following, row, opened, None if decision.keep else candidate)
 
 
 def close(
@@ -322,7 +330,7 @@ def close(
     state: State,
     number: int,
     records: bytes,
-) -> tuple[torch.Tensor, dict[str, Any]]:
+) -> tuple[torch.Tensor, dict[str, Any], torch.Tensor | None]:
     """Finish the model and record it: one more entry on the chain, in which no hospital takes part.
 
     Args:
@@ -335,7 +343,8 @@ def close(
         records: all records of the run (`records_content`); the nodes sign their SHA-256.
 
     Returns:
-        The final model, float32 (d,), and the content of `closing.json`.
+        The final model, float32 (d,), the content of `closing.json`, and the model proposed if the
+        contract rolled it back: the last round's is then the final one.
     """
     spent_before = ledger.cost_ms
     final = server.finish(state.model, state.server)
@@ -350,7 +359,7 @@ def close(
         number, digest, absent, model_hash(final), verdicts, context.validators, signed
     )
     model = final if decision.keep else state.model
-    return model, {
+    closing = {
         "entry": number,
         **measured(verdicts),
         "status": decision.status,
@@ -359,6 +368,7 @@ def close(
         "model_sha256": model_hash(model),
         "ledger_ms": ledger.cost_ms - spent_before,
     }
+    return model, closing, None if decision.keep else final
 
 
 def _followed(

@@ -22,6 +22,7 @@ from secure_fl.simulation.folder import (
     model_bytes,
     model_path,
     records_content,
+    refused_path,
     trigger_path,
 )
 from secure_fl.simulation.journal import Journal
@@ -127,9 +128,10 @@ class RunSteps:
         if self.done or not self._open:
             raise SecureFLError("no round is left to run; finish() gives the result")
         number = len(self.rows)
-        self.state, row, opened = run_round(
+        self.state, row, opened, refused = run_round(
             self._context, self._server, self._ledger, self._session, self.state, number
         )
+        self._records.keep_refused(number, refused)
         return self._records.add(row, opened, self.state)
 
     def __iter__(self) -> Iterator[Row]:
@@ -147,7 +149,7 @@ class RunSteps:
         if not self._open:
             raise SecureFLError("the run was closed before it was finished")
         try:
-            model, closed = close(
+            model, closed, refused = close(
                 self._context,
                 self._server,
                 self._ledger,
@@ -158,6 +160,7 @@ class RunSteps:
             )
         finally:
             self.close()
+        self._records.keep_refused(closed["entry"], refused)
         self._records.finish(closed, model)
         chain = self._ledger if isinstance(self._ledger, Chain) else None
         if chain is not None:
@@ -241,6 +244,11 @@ class Records:
         if self.report:
             self.report(row, model)
         return row
+
+    def keep_refused(self, entry: int, model: torch.Tensor | None) -> None:
+        """Write a model that was rolled back: what validators said of it can be measured again."""
+        if model is not None:
+            write_atomic(refused_path(self.folder, entry), model_bytes(model))
 
     def finish(self, closing: Row, model: torch.Tensor) -> None:
         """Write the final model and how it was recorded."""

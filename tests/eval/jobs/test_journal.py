@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,21 @@ def test_damaged_rounds_and_those_of_another_run_are_played_again(
     del trained[:]
     assert torch.equal(other.measure(federation, None, tmp_path / "rounds")[1], expected)
     assert len(trained) == 3
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_plain_file_is_played_again(
+    kind: str, federation: Federation, trained: list[int], tmp_path: Path
+) -> None:
+    """A pipe that nobody writes to does not hold the run up."""
+    run = planned(federation)
+    _, model = run.measure(federation, None, tmp_path / "rounds")
+    strange = tmp_path / "rounds" / "00002.round"
+    moved = strange.rename(tmp_path / "moved")
+    os.mkfifo(strange) if kind == "pipe" else strange.symlink_to(moved)
+    del trained[:]
+    assert torch.equal(run.measure(federation, None, tmp_path / "rounds")[1], model)
+    assert len(trained) == 1
 
 
 @pytest.mark.parametrize(

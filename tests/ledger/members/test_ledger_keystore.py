@@ -43,6 +43,15 @@ def test_what_is_no_keystore_file_is_named(tmp_path: Path, text: str) -> None:
         keystore.read_key(tmp_path / "bad.json", "a password")
 
 
+@pytest.mark.parametrize(("name", "value"), [("r", 0), ("p", 0), ("n", 0), ("dklen", 0)])
+def test_a_work_that_cannot_be_done_is_no_keystore_file(path: Path, name: str, value: int) -> None:
+    fields = json.loads(path.read_text())
+    fields["crypto"]["kdfparams"][name] = value
+    path.write_text(json.dumps(fields))
+    with pytest.raises(KeyUnavailable, match=r"key\.json"):
+        keystore.read_key(path, "a password")
+
+
 def test_a_wrong_password_and_a_missing_file_are_named(path: Path) -> None:
     with pytest.raises(KeyUnavailable, match=r"key\.json: not a keystore file, or not its pass"):
         keystore.read_key(path, "wrong")

@@ -12,6 +12,7 @@ from secure_fl.errors import InputError
 from secure_fl.extensions import Extensions
 from secure_fl.models.mlp import MLP
 from secure_fl.models.model import Model
+from secure_fl.models.probe import probe
 from secure_fl.models.registry import build
 
 
@@ -60,6 +61,38 @@ class Mixing(Narrow):
 
 
 @secure_fl.model
+class Meeting(Narrow):
+    """Centres over the networks beside it."""
+
+    def forward(self, tensors: Any, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(tensors, x - x.mean(0, keepdim=True))
+
+
+@secure_fl.model
+class Asserting(Narrow):
+    """Holds what it is given to something else."""
+
+    def forward(self, tensors: Any, x: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("images only")
+
+
+@secure_fl.model
+class Steep(Narrow):
+    """Its gradients are of another shape."""
+
+    def gradients(self, *given: Any) -> torch.Tensor:
+        return super().gradients(*given)[:, :-1]
+
+
+@secure_fl.model
+class Hollow(Narrow):
+    """Answers nothing."""
+
+    def forward(self, tensors: Any, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(tensors, x) / 0
+
+
+@secure_fl.model
 class Doubled(Narrow):
     """Starts in float64."""
 
@@ -89,14 +122,20 @@ def test_a_sound_model_is_built() -> None:
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (Wide, r"model Wide must map 3 rows to logits \(3, 3\); got \(3, 4\)"),
+        (Wide, r"model Wide must map 5 .* logits, float32 \(2, 5, 3\); got float32 \(2, 5, 4\)"),
         (Bare, r"model Bare on rows \(5,\): AttributeError: .* no attribute 'shapes'"),
         (Failing, r"model Failing on rows \(5,\): KeyError: 'weights'"),
         (Mixing, "model Mixing must treat each row by itself"),
-        (Doubled, r"must start with float32 parameters of shape \(39,\); got float64"),
-        (Cut, "model Cut cannot be differentiated"),
+        (Meeting, "model Meeting must treat each network by itself"),
+        (Asserting, r"model Asserting on rows \(5,\): AssertionError: images only"),
+        (Steep, r"must give gradients, float32 \(2, 39\); got float32 \(2, 38\)"),
+        (Hollow, "must map .* to logits that are finite; got NaN or infinity"),
+        (Doubled, r"must start with parameters, float32 \(39,\); got float64 \(39,\)"),
+        (Cut, r"model Cut on rows \(5,\): RuntimeError"),
     ],
 )
 def test_a_model_that_cannot_be_trained_is_refused(made: type[Model], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         built(made)
+    with pytest.raises(InputError, match=reason):
+        probe(made((5,), 3), f"model {made.__name__}")

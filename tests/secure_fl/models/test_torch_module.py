@@ -168,6 +168,13 @@ class Mixing(Branching):
         return self.inner(x - x.mean(0))
 
 
+class Cumulative(Mixing):
+    """Adds up the rows before: the first is by itself."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x.cumsum(0))
+
+
 @pytest.mark.parametrize(
     ("module", "reason"),
     [
@@ -178,10 +185,11 @@ class Mixing(Branching):
         (nn.Linear(5, 3).double(), "must be float32"),
         (frozen(), "parameter 'bias' of the model is frozen"),
         (nn.Linear(4, 3), r"on rows \(5,\)"),
-        (nn.Linear(5, 4), r"must map 3 rows to logits \(3, 3\); got \(3, 4\)"),
+        (nn.Linear(5, 4), r"to logits, float32 \(2, 5, 3\); got float32 \(2, 5, 4\)"),
         (Branching(), "on rows"),
         (Noisy(), "on rows"),
         (Mixing(), "must treat each row by itself"),
+        (Cumulative(), "must treat each row by itself"),
     ],
 )
 def test_what_cannot_be_trained_here_is_refused(module: Any, reason: str) -> None:

@@ -61,8 +61,11 @@ def test_bad_options_are_refused_by_name(name, value):
 def test_work_without_an_end_is_refused(name):
     with pytest.raises(InputError, match=r"tune_runs.*tune_copies must be at most 10000"):
         GuardOptions(**{name: 40_000})
-    with pytest.raises(InputError, match=r"tune_runs \* tune_steps must be at most 100000; got"):
-        GuardOptions(tune_steps=12_501)
+    with pytest.raises(InputError, match=r"tune_runs \* tune_steps \* tune_copies must be at most"):
+        GuardOptions(tune_steps=313)  # of eight runs and four copies
+    GuardOptions(tune_steps=250, tune_copies=4, tune_start="public", tune_runs=9)
+    with pytest.raises(InputError, match=r"\(tune_runs \+ 1\) \* tune_steps \* .*; got 10040"):
+        GuardOptions(tune_steps=251, tune_copies=4, tune_start="public", tune_runs=9)
     with pytest.raises(InputError, match="at most 10000 each"):
         GuardOptions(**{"tune_epochs": 0, "tune_copies": 10**12})
 

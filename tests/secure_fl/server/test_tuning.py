@@ -14,6 +14,7 @@ from secure_fl.models import CNN, MLP
 from secure_fl.server.guard import GuardOptions
 from secure_fl.server.tuning import (
     PATCHES,
+    begin,
     distil,
     disturb,
     fine_tune,
@@ -104,6 +105,21 @@ def test_the_settings_choose_what_is_learned_from():
     begun = learn(NET, both, OPTIONS, guard, 6)
     assert torch.equal(anew, distil(NET, start(), begun, both, OPTIONS, guard, 5))
     assert not torch.allclose(anew, distilled, atol=1e-3)
+
+
+@pytest.mark.parametrize("off", [{}, {"tune_start": "public", "tune_epochs": 0}])
+def test_the_way_of_a_tuning_is_told_from_where_it_begins(off):
+    """From public labels it is the same wherever the rounds went, and however far."""
+    root, holdout = rows(), rows(20, 1)
+    guard = GuardOptions(**{"tuning": "distillation", "tune_runs": 2, "tune_epochs": 2} | off)
+    assert torch.equal(begin(NET, start(), root, holdout, OPTIONS, guard, 5), start())
+    guard = replace(guard, tune_start="public", tune_epochs=2)
+    far = start()
+    far[0] = -1000.0
+    one, two = (begin(NET, each, root, holdout, OPTIONS, guard, 5) for each in (start(), far))
+    assert torch.equal(one, two)
+    both = Split(torch.cat([root.x, holdout.x]), torch.cat([root.y, holdout.y]))
+    assert torch.equal(one, learn(NET, both, OPTIONS, guard, 6))
 
 
 def test_labels_alone_are_learned_from_the_initial_model():
