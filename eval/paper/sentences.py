@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.paper.judging import Case, cases, over_public, shares_text
+from eval.paper.judging import Case, cases
 from eval.paper.rows import FEDAVG, Row, distinct, over_clean, values
 from eval.results.style import NO_ATTACK, PUBLIC_ONLY, ROOT_ONLY
 from eval.tables.averages import average, mean, subtract
 from eval.tables.sheet import DASH, decimals, percent, points
 from secure_fl.errors import InputError
 
-# The recipe that the sentences about the defence's tables tell of, its task with few public rows,
-# and the attack that knows the tuning.
-DISTILLED, FEW, AWARE = "distilled", "support2-few", "tuning_aware_backdoor"
+# The recipe that the sentences about the defence's tables tell of, and its task with few rows.
+DISTILLED, FEW = "distilled", "support2-few"
 
 
 def figures(
@@ -113,30 +112,14 @@ def _of_defence(rows: Sequence[Row]) -> dict[str, str]:
         told[f"fedavg-beyond-{name}"] = _span([_beyond(by_task[t], FEDAVG) for t in members], 4)
         told[f"honest-{name}"] = f"{_span([100 * value for value in honest], 1)} %"
         told[f"honest-most-{name}"] = f"{100 * max(honest):.1f} %"
+        found = [case for task in members for case in cases(by_task[task], DISTILLED)]
+        means = [mean for case in found if (mean := average(case.success)) is not None]
+        told[f"most-{name}"] = points(max(means)).lstrip("+")
+        told[f"worst-{name}"] = points(max(_successes(found))).lstrip("+")
     for task, own in by_task.items():
-        calm = [row for row in own if row["attack"] == NO_ATTACK]
         sign = values(own, "detection_recall", method=DISTILLED, attack="sign_flip")
         told[f"sign-recall-{task}"] = percent(average(sign)).replace("%", " %")
-        found = cases(own, DISTILLED)
-        for attack in dict.fromkeys(case.attack for case in found if case.success):
-            worst = max(_successes([case for case in found if case.attack == attack]))
-            told[f"worst-{task}-{attack}"] = points(worst).lstrip("+")
-            bases = values(own, "base_rate", method=DISTILLED, attack=attack)
-            told[f"base-{task}-{attack}"] = f"{_span([100 * value for value in bases], 0)} %"
-        told[f"kept-over-public-{task}"] = shares_text(over_public(calm, DISTILLED)).split(" ")[0]
-    return {f"defence-{name}": text for name, text in told.items()} | _of_few(by_task[FEW])
-
-
-def _of_few(rows: Sequence[Row]) -> dict[str, str]:
-    """The attacker who knows the tuning beside all others, on the task with few public rows."""
-    attacked = [case for case in cases(rows, DISTILLED) if case.attack != NO_ATTACK]
-    aware = {case.share: case for case in attacked if case.attack == AWARE}
-    others = [case for case in attacked if case.attack != AWARE]
-    means = {f"{100 * share:.0f}": average(case.success) for share, case in aware.items()}
-    told = {f"aware-{share}": points(value) for share, value in means.items()}
-    told["aware-worst"] = points(max(_successes(list(aware.values()))))
-    told["others-worst"] = points(max(_successes(others)))
-    return {f"few-{name}": text.lstrip("+") for name, text in told.items()}
+    return {f"defence-{name}": text for name, text in told.items()}
 
 
 def _of_layers(rows: Sequence[Row]) -> dict[str, str]:

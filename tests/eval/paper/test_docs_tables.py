@@ -89,12 +89,13 @@ def test_figures_within_sentences_are_those_of_the_rows() -> None:
         return found
 
     few = [row for row in rows if row["task"] == "support2-few" and row["method"] == "distilled"]
-    aware = [row for row in few if row["attack"] == "tuning_aware_backdoor"]
-    at_most = [row["attack_success"] - row["base_rate"] for row in aware if row["malicious"] == 0.4]
-    assert told("few-aware-40") == f"{100 * fmean(at_most):.1f}"
-    others = [row for row in few if row not in aware and row["attack"] != "none"]
-    worst = max(row["attack_success"] - row["base_rate"] for row in others)
-    assert told("few-others-worst") == f"{100 * worst:.1f}"
+    success = {
+        key: [row["attack_success"] - row["base_rate"] for row in few if _case(row) == key]
+        for key in {_case(row) for row in few if row["attack"] != "none"}
+    }
+    assert len(success) > 40
+    assert told("defence-most-few") == f"{100 * max(map(fmean, success.values())):.1f}"
+    assert told("defence-worst-few") == f"{100 * max(map(max, success.values())):.1f}"
     digits = {}
     for task in ("digits-100", "digits-50"):
         clean = [row for row in rows if (row["task"], row["attack"]) == (task, "none")]
@@ -107,11 +108,6 @@ def test_figures_within_sentences_are_those_of_the_rows() -> None:
         ends = sorted(gaps[place] for gaps in digits.values())
         written = " to ".join(dict.fromkeys(f"{end:.4f}".replace("-", "−") for end in ends))
         assert told(f"defence-{name}-digits") == written
-    nodules = [row for row in rows if row["task"] == "lidc-mlp-50" and row["attack"] == "blended"]
-    worst = max(row["attack_success"] - row["base_rate"] for row in nodules)
-    assert told("defence-worst-lidc-mlp-50-blended") == f"{100 * worst:.1f}"
-    bases = sorted(100 * row["base_rate"] for row in nodules)
-    assert told("defence-base-lidc-mlp-50-blended") == f"{bases[0]:.0f} to {bases[-1]:.0f} %"
     named = {
         task: max(
             fmean(row["honest_named"] for row in rows if row["method"] == "distilled" and key(row))
@@ -121,6 +117,10 @@ def test_figures_within_sentences_are_those_of_the_rows() -> None:
     }
     low, high = min(named.values()), max(named.values())
     assert told("defence-honest-lidc") == f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _case(row: dict) -> tuple:
+    return row["attack"], row["malicious"]
 
 
 def _circumstances(rows: list[dict], task: str) -> list[Callable[[dict], bool]]:
