@@ -3,8 +3,8 @@
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
-    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --held-out,
-                                                                # --starts, --layers, --tuning-aware
+    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --starts,
+                                                                # --layers, --tuning-aware
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
     python -m eval.paper.docs --report runs/report              # take a whole report of the paper
 
@@ -25,7 +25,6 @@ from eval.paper.cost import cost_sheets
 from eval.paper.passages import (
     by_task,
     command_block,
-    defence_asked,
     defence_attacks,
     defence_overall,
     variants,
@@ -61,7 +60,6 @@ PLACES = {
     "table2": "runs/paper",
     "table3": "runs/paper",
     "defence": "runs/defence",
-    "held_out": "runs/held-out",
     "starts": "runs/starts",
     "layers": "runs/layers",
     "tuning_aware": "runs/tuning-aware",
@@ -131,7 +129,6 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "table3": lambda: _table3(*take("table3")),
         "defence": lambda: defence_overall(take("defence")[0]),
         "defence-attacks": lambda: defence_attacks(take("defence")[0]),
-        "held_out": lambda: defence_asked(take("held_out")[0]),
         "starts": lambda: variants(take("starts")[0]),
         "layers": lambda: variants(take("layers")[0]),
         "tuning_aware": lambda: by_task(take("tuning_aware")[0]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.paper.defence import asked_sheet, attack_sheet, overall_sheets
+from eval.paper.defence import attack_sheet, overall_sheets
 from eval.paper.goals import TASKS
 from eval.paper.judging import Case, cases, gain_text, methods, shares_of, success_text
 from eval.paper.rows import FEDAVG, Row, distinct, values
@@ -42,21 +42,6 @@ def defence_attacks(rows: Sequence[Row]) -> str:
     shown = [attack_sheet(label, cases(own, name), goal) for name, label in methods(own).items()]
     return markdown_sheets(
         sheet._replace(title=f"{sheet.title}: {TASKS[SHOWN_TASK].title}") for sheet in shown
-    )
-
-
-def defence_asked(rows: Sequence[Row]) -> str:
-    """What is asked on one task beside what is measured, on seeds of its own."""
-    (task,) = distinct(rows, "task")
-    goal = TASKS[task].goal
-    sheets = [
-        asked_sheet(rows, name, label, cases(rows, name), goal)
-        for name, label in methods(rows).items()
-    ]
-    first, last = (pick(row["seed"] for row in rows) for pick in (min, max))
-    return markdown_sheets(
-        sheet._replace(title=f"{sheet.title} {first} to {last}: {TASKS[task].title}")
-        for sheet in sheets
     )
 
 
