@@ -3,8 +3,8 @@
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
-    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --starts,
-                                                                # --layers, --tuning-aware
+    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers,
+                                                                # --tuning-aware
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
     python -m eval.paper.docs --report runs/report              # take a whole report of the paper
 
@@ -60,7 +60,6 @@ PLACES = {
     "table2": "runs/paper",
     "table3": "runs/paper",
     "defence": "runs/defence",
-    "starts": "runs/starts",
     "layers": "runs/layers",
     "tuning_aware": "runs/tuning-aware",
 }
@@ -129,7 +128,6 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "table3": lambda: _table3(*take("table3")),
         "defence": lambda: defence_overall(take("defence")[0]),
         "defence-attacks": lambda: defence_attacks(take("defence")[0]),
-        "starts": lambda: variants(take("starts")[0]),
         "layers": lambda: variants(take("layers")[0]),
         "tuning_aware": lambda: by_task(take("tuning_aware")[0]),
         "matrix": lambda: _worst(matrix(root)),

@@ -51,7 +51,6 @@ TABLES = {
     "table2": Kept("table2", COLUMNS, "table2_*_beside_paper.png"),
     "table3": Kept("table3", COSTS, "table3_*_round_time.png"),
     "defence": Kept("defence", JUDGED, "defence_support2-200_attacks.png"),
-    "starts": Kept("defence", JUDGED),
     "layers": Kept("defence", JUDGED),
     "tuning_aware": Kept("defence", JUDGED),
 }
