@@ -13,7 +13,7 @@ from attacks.full_information_backdoor import FullInformationBackdoor, Through
 from attacks.memory import Memory
 from attacks.registry import attack
 
-# Values of a row that are as near to a trigger's count as the same.
+# Values of a row that are so near to a trigger's count as its own.
 NEAR = 0.1
 
 
