@@ -12,6 +12,7 @@ from secure_fl.data.dataset import Split, concatenate
 from secure_fl.errors import InputError
 from secure_fl.federation import Federation
 from secure_fl.hospital.options import TrainOptions
+from secure_fl.models import Model
 from secure_fl.server.guard import (
     GateState,
     GuardOptions,
@@ -163,24 +164,15 @@ class GuardedServer(AddingServer):
 
     def finish(self, model: torch.Tensor, state: GateState) -> torch.Tensor:
         """Tune on the public rows (`secure_fl.server.tuning`)."""
-        return tune(
-            self.federation.model,
-            model,
-            self.federation.data.root,
-            self.federation.data.holdout,
-            self.options,
-            self.guard,
-            seeds.integer(self.seed, "guard", 0),
-        )
+        return tune(*self._tuning(model))
 
     def begins(self, model: torch.Tensor) -> torch.Tensor:
         """What the tuning sets out from (`secure_fl.server.tuning.begin`)."""
-        return begin(
-            self.federation.model,
-            model,
-            self.federation.data.root,
-            self.federation.data.holdout,
-            self.options,
-            self.guard,
-            seeds.integer(self.seed, "guard", 0),
-        )
+        return begin(*self._tuning(model))
+
+    def _tuning(
+        self, model: torch.Tensor
+    ) -> tuple[Model, torch.Tensor, Split, Split, TrainOptions, GuardOptions, int]:
+        """What `tune` and `begin` are given."""
+        data, seed = self.federation.data, seeds.integer(self.seed, "guard", 0)
+        return self.federation.model, model, data.root, data.holdout, self.options, self.guard, seed
