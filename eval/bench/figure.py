@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from eval.figures.plotting import WIDTH, draw_line, legend_handle, make_panels, theme, to_png
+from eval.results.growth import along, varied_sizes
 from eval.results.style import Look
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -53,11 +53,6 @@ def curves(rows: Sequence[dict[str, Any]]) -> bytes:
         return to_png(figure)
 
 
-def varied_sizes(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return which of "dim" and "hospitals" take several values."""
-    return [key for key in ("dim", "hospitals") if len({row[key] for row in rows}) > 1]
-
-
 def _panel(
     axes: Axes,
     rows: Sequence[dict[str, Any]],
@@ -68,12 +63,11 @@ def _panel(
     """One figure over one size, the other size at its most frequent value."""
     other = "hospitals" if varied == "dim" else "dim"
     title, unit = _PANELS[key]
-    fixed = rows[0][other]  # the first row is the base of all sweeps
     for method, look in looks.items():
         points = sorted(
             (row[varied], row[key] / unit)
-            for row in rows
-            if row["method"] == method and row[other] == fixed and row[key] is not None
+            for row in along(rows, varied)
+            if row["method"] == method and row[key] is not None
         )
         if points:
             x, y = zip(*points, strict=True)
@@ -81,18 +75,10 @@ def _panel(
     axes.set_xscale("log")
     axes.set_yscale("log")
     names = {"dim": "d", "hospitals": "n"}
-    axes.set_title(f"{title} ({names[other]} = {fixed:,})")
+    axes.set_title(f"{title} ({names[other]} = {rows[0][other]:,})")
     axes.set_xlabel({"dim": "coordinates d", "hospitals": "hospitals n"}[varied])
     sizes = sorted({row[varied] for row in rows})
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:,g}")
     axes.minorticks_off()
-
-
-def exponent(rows: Sequence[dict[str, Any]], varied: str) -> float:
-    """Return the slope of log(online seconds) over log(varied) by least squares: 1 is linear."""
-    points = [(math.log(row[varied]), math.log(row["seconds_online"])) for row in rows]
-    x = sum(p[0] for p in points) / len(points)
-    y = sum(p[1] for p in points) / len(points)
-    return sum((p - x) * (q - y) for p, q in points) / sum((p - x) ** 2 for p, _ in points)

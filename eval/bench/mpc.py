@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import secure_fl
 from eval.bench.slow_link import SlowLink
+from eval.results.growth import along, exponent, varied_sizes
 from secure_fl.errors import InputError, require
 
 if TYPE_CHECKING:
@@ -153,13 +154,10 @@ def check_options(options: argparse.Namespace) -> None:
 
 def growth(rows: Sequence[Row]) -> list[str]:
     """Say how online time grows with each size that was varied, method by method."""
-    from eval.bench.figure import exponent, varied_sizes
-
     lines = []
     for varied in varied_sizes(rows):
-        other = "hospitals" if varied == "dim" else "dim"
         for method in dict.fromkeys(row["method"] for row in rows):
-            some = [r for r in rows if r["method"] == method and r[other] == rows[0][other]]
+            some = [row for row in along(rows, varied) if row["method"] == method]
             if len({row[varied] for row in some}) > 1:
                 slope = exponent(some, varied)
                 lines.append(f"{method}: online time grows as {COLUMNS[varied]}^{slope:.2f}")

@@ -11,9 +11,8 @@ from eval.figures import mpl  # noqa: F401 - before matplotlib
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from eval.figures.plotting import WIDTH, label_bottom, make_panels, theme, to_png
+from eval.figures.plotting import WIDTH, label_bottom, make_panels, percent_axis, theme, to_png
 from eval.results.comparison import Comparison, Line, is_share
 from eval.results.style import Look, method_looks
 
@@ -40,7 +39,7 @@ def draw_comparison(found: Comparison, titles: dict[str, str], dark: bool = Fals
             _panel(axes, found, measure, looks)
             axes.set_title(titles[measure], loc="left")
             if is_share(measure):
-                axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+                percent_axis(axes.xaxis)
             places, shown = range(len(found.circumstances)), index % columns == 0
             axes.set_yticks(places, found.circumstances if shown else [""] * len(places))
         label_bottom(panels, columns, "mean over seeds, with its interval")

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from eval.figures.parties import who_holds_what
 from eval.figures.plotting import (
@@ -32,6 +32,7 @@ from eval.figures.plotting import (
     legend_handle,
     make_panels,
     panel_columns,
+    percent_axis,
     theme,
     to_png,
 )
@@ -100,7 +101,7 @@ def attack_success(run: Run, dark: bool = False) -> bytes | None:
             axes.set_xlim(0, 1.25)
             axes.set_ylim(len(defences) - 0.4, -0.6)
             axes.set_xticks([0, 0.5, 1])
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+            percent_axis(axes.xaxis)
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="y", visible=False)
             shown = index % columns == 0
@@ -155,7 +156,7 @@ def _over_rounds(
             if level is not None:
                 axes.axhline(level, color=ink_colour(), lw=0.9, ls=(0, (2, 2)))
             axes.set_title(attack_label(attack), loc="left")
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            percent_axis(axes.yaxis)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         handles = [legend_handle(look) for look in used.values()]
         if level is not None:
@@ -196,8 +197,8 @@ def success_by_fraction(run: Run, dark: bool = False) -> bytes | None:
             axes.axhline(0.0, color=ink_colour(), lw=0.8)
             axes.set_title(attack_label(attack), loc="left")
             axes.set_xticks(fractions(attacked))
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            percent_axis(axes.xaxis)
+            percent_axis(axes.yaxis)
         figure.legend(
             handles=[legend_handle(look) for look in defences], loc="outside lower center", ncols=3
         )

@@ -13,8 +13,10 @@ from eval.figures.mpl import mpl  # before the rest of matplotlib
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from eval.results.style import Look
 
@@ -55,6 +57,15 @@ def defence_axis(axes: Axes, names: Sequence[Look]) -> None:
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
+
+
+def percent_axis(axis: Axis) -> None:
+    """Write shares as percent, with no more digits than a tick has: "1.5%", "77%"."""
+
+    def words(value: float, _: int | None) -> str:
+        return f"{round(100 * value, 2):g}%".replace("-", "−")
+
+    axis.set_major_formatter(FuncFormatter(words))
 
 
 def panel_columns(count: int, most: int = 4) -> int:

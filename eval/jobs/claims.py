@@ -15,6 +15,7 @@ from eval.results.entries import CELL, CLAIM, KEYS, settings_that_differ
 from eval.results.records import read_object
 from secure_fl.errors import InputError, require
 from secure_fl.files import PARTIAL, write_json
+from secure_fl.simulation.folder import check_folder
 
 # In CLAIM: hashes of the data, and what the folder's table is of.
 DATA, OF = "data_sha256", "of"
@@ -26,11 +27,13 @@ Cell = tuple[Mapping[str, Any], Mapping[str, Any]]
 
 
 def check_place(place: Path) -> None:
-    """Refuse a folder of something else before anything is written.
+    """Refuse a folder of something else before anything of it is read or written.
 
     Raises:
-        InputError: it is no folder, or holds what no sweep made.
+        InputError: it is no folder, or holds what no sweep made, or links or pipes
+            (`secure_fl.simulation.folder.check_folder`).
     """
+    check_folder(place)
     if place.exists() and not (place / CLAIM).exists():
         held = {path.name for path in place.iterdir()} if place.is_dir() else {""}
         require(held <= {LOCK}, "folder", "new or a sweep's", str(place))

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from eval.figures.plotting import (
     WIDTH,
@@ -25,6 +25,7 @@ from eval.figures.plotting import (
     legend_handle,
     make_panels,
     panel_columns,
+    percent_axis,
     theme,
     to_png,
 )
@@ -100,7 +101,7 @@ def over_shares(rows: Sequence[Row], measure: str, axis: Axis, dark: bool = Fals
 
     def ticks(axes: Axes) -> None:
         axes.set_xticks(sorted({row["malicious"] for row in rows if row["attack"] != NO_ATTACK}))
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        percent_axis(axes.xaxis)
 
     return _draw(panels, axis, dark, ticks)
 
@@ -166,7 +167,7 @@ def beside_paper(rows: Sequence[Row], dark: bool = False) -> bytes | None:
             )
             axes.set_xlim(0, 1)
             axes.set_xticks([0, 0.25, 0.5, 0.75])  # the end of a panel would touch the next one's
-            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            percent_axis(axes.xaxis)
             axes.set_yticks(range(len(shown)), [look.label for look in shown])
             axes.set_ylim(len(shown) - 0.45, -0.55)
             axes.grid(axis="y", visible=False)
@@ -246,7 +247,7 @@ def _draw(
             axes.set_title(name, loc="left")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
             if axis.percent:
-                axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+                percent_axis(axes.yaxis)
             if ticks is not None:
                 ticks(axes)
         handles = [legend_handle(look) for look in used.values()]

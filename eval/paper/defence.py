@@ -65,7 +65,7 @@ def task_sheets(rows: Sequence[Row]) -> list[Sheet]:
     made = []
     for method, label in methods(rows).items():
         found = cases(rows, method)
-        made.append(_asked(rows, method, label, found, TASKS[task].goal))
+        made.append(asked_sheet(rows, method, label, found, TASKS[task].goal))
         if shares_of(found):
             made.append(attack_sheet(label, found, TASKS[task].goal))
     return made
@@ -100,9 +100,10 @@ def attack_sheet(label: str, found: Sequence[Case], goal: Goal) -> Sheet:
     )
 
 
-def _asked(
+def asked_sheet(
     rows: Sequence[Row], method: str, label: str, found: Sequence[Case], goal: Goal
 ) -> Sheet:
+    """A line a goal of one task: what is measured, under which attack, and what is missed."""
     aucs = zip(("FedAvg", label, "root only", "public rows only"), _aucs(rows, method), strict=True)
     body = [[f"AUC of {name}", told, DASH, DASH, DASH] for name, told in aucs]
     for each in criteria(found, goal):

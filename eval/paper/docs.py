@@ -3,9 +3,10 @@
     python -m eval.paper.docs                                   # write the tables again
     python -m eval.paper.docs --run main=runs/NAME              # take a run's rows, then write
     python -m eval.paper.docs --table2 runs/paper               # take table2.json; or --table3
-    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --layers,
-                                                                # --tuning-aware
+    python -m eval.paper.docs --defence runs/defence            # take defence.json; or --held-out,
+                                                                # --layers, --tuning-aware
     python -m eval.paper.docs --matrix runs/matrix              # take means and maps, then write
+    python -m eval.paper.docs --mpc rules=rules.jsonl           # take what bench mpc --json printed
     python -m eval.paper.docs --report runs/report              # take a whole report of the paper
 
 A table stands between the lines `<!-- NAME:begin -->` and `<!-- NAME:end -->`, a single figure
@@ -22,9 +23,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eval.paper.cost import cost_sheets
+from eval.paper.mpc_costs import HEADER as COSTS_HEADER
+from eval.paper.mpc_costs import mpc_figures, rule_lines
 from eval.paper.passages import (
     by_task,
     command_block,
+    defence_asked,
     defence_attacks,
     defence_overall,
     variants,
@@ -33,10 +37,12 @@ from eval.paper.records import (
     TABLES,
     Row,
     matrix,
+    mpc,
     report,
     runs,
     table,
     take_matrix,
+    take_mpc,
     take_report,
     take_run,
     take_table,
@@ -60,6 +66,7 @@ PLACES = {
     "table2": "runs/paper",
     "table3": "runs/paper",
     "defence": "runs/defence",
+    "held_out": "runs/held-out",
     "layers": "runs/layers",
     "tuning_aware": "runs/tuning-aware",
 }
@@ -85,7 +92,7 @@ def rendered(root: Path) -> dict[str, str]:
         InputError: data that are not there, or a marked place that no table is for.
     """
     of = {name: table(root, name)[0] for name in ("table2", "defence", "layers", "tuning_aware")}
-    makers, single = tables(root), figures(runs(root), of)
+    makers, single = tables(root), figures(runs(root), of) | mpc_figures(mpc(root))
 
     def filled(found: re.Match[str]) -> str:
         return f"{found['begin']}{_known(makers, found['name'])()}{found['end']}"
@@ -127,10 +134,12 @@ def tables(root: Path) -> dict[str, Callable[[], str]]:
         "table2": lambda: _table2(*take("table2")),
         "table3": lambda: _table3(*take("table3")),
         "defence": lambda: defence_overall(take("defence")[0]),
+        "held_out": lambda: defence_asked(take("held_out")[0]),
         "defence-attacks": lambda: defence_attacks(take("defence")[0]),
         "layers": lambda: variants(take("layers")[0]),
         "tuning_aware": lambda: by_task(take("tuning_aware")[0]),
         "matrix": lambda: _worst(matrix(root)),
+        "mpc": lambda: _grid(COSTS_HEADER, rule_lines(mpc(root)["rules"])),
         "report-command": lambda: command_block(report(root), "runs/report"),
         **commands,
     }
@@ -317,6 +326,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, metavar="DIR[,DIR]", help="of secure-fl paper")
     parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
+    parser.add_argument("--mpc", action="append", default=[], metavar="KIND=FILE")
     parser.add_argument("--report", type=Path, metavar="DIR", help="of secure-fl paper")
     options = parser.parse_args(argv)
     for given in options.run:
@@ -326,6 +336,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(options, name) is not None:
             folders = getattr(options, name).split(",")
             take_table(options.root, name, [Path(each) for each in folders])
+    for given in options.mpc:
+        kind, _, file = given.partition("=")
+        take_mpc(options.root, kind, Path(file))
     if options.matrix is not None:
         take_matrix(options.root, options.matrix)
     if options.report is not None:

@@ -11,9 +11,9 @@ from eval.figures import mpl  # noqa: F401 - before matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from eval.figures.plotting import WIDTH, ink_colour, make_panels, theme, to_png
+from eval.figures.plotting import WIDTH, ink_colour, make_panels, percent_axis, theme, to_png
 from eval.paper.goals import Goal
 from eval.paper.judging import Case, cases, methods, shares_of
 from eval.paper.rows import Row
@@ -51,7 +51,7 @@ def attack_dots(rows: Sequence[Row], goal: Goal, title: str, dark: bool = False)
                 axes.set_title(f"{100 * share:.0f} % malicious", loc="left")
                 axes.set_xlabel("federated gain kept" if gain else "success over clean")
                 axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
-                axes.xaxis.set_major_formatter(FuncFormatter(_percent))
+                percent_axis(axes.xaxis)
                 axes.set_yticks(range(len(attacks)), [attack_label(each) for each in attacks])
                 axes.set_ylim(len(attacks) - 0.4, -0.6)
         handles = [
@@ -65,11 +65,6 @@ def attack_dots(rows: Sequence[Row], goal: Goal, title: str, dark: bool = False)
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         figure.suptitle(title)
         return to_png(figure)
-
-
-def _percent(value: float, _: int) -> str:
-    """A tick without more digits than it has: "1.5%", "102%"."""
-    return f"{round(100 * value, 2):g}%"
 
 
 def _draw(

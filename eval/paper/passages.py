@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from eval.paper.defence import attack_sheet, overall_sheets
+from eval.paper.defence import asked_sheet, attack_sheet, overall_sheets
 from eval.paper.goals import TASKS
 from eval.paper.judging import Case, cases, gain_text, methods, shares_of, success_text
 from eval.paper.rows import FEDAVG, Row, distinct, values
@@ -42,6 +42,18 @@ def defence_attacks(rows: Sequence[Row]) -> str:
     shown = [attack_sheet(label, cases(own, name), goal) for name, label in methods(own).items()]
     return markdown_sheets(
         sheet._replace(title=f"{sheet.title}: {TASKS[SHOWN_TASK].title}") for sheet in shown
+    )
+
+
+def defence_asked(rows: Sequence[Row]) -> str:
+    """The goals of one task, a line a goal, with the seeds that tell of it."""
+    (task,) = distinct(rows, "task")
+    seeds = distinct(rows, "seed")
+    told = f"{TASKS[task].title}, seeds {min(seeds)} to {max(seeds)}"
+    return markdown_sheets(
+        sheet._replace(title=f"{sheet.title}: {told}")
+        for name, label in methods(rows).items()
+        for sheet in [asked_sheet(rows, name, label, cases(rows, name), TASKS[task].goal)]
     )
 
 

@@ -1,8 +1,9 @@
 """What the documents' numbers come from: rows of finished runs, kept in `docs/results/`.
 
 `table2.json` is copied from the folder of `secure-fl paper`, `report/` is such a folder as a whole,
-`matrix.csv` is from that of `secure-fl matrix`. `runs.json` holds, by a name, what a
-document tells of a run: the command, when and on which versions, and of each cell a few columns.
+`matrix.csv` is from that of `secure-fl matrix`, `mpc.json` what `secure-fl bench mpc` printed.
+`runs.json` holds, by a name, what a document tells of a run: the command, when and on which
+versions, and of each cell a few columns.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any, NamedTuple
 from eval.jobs.plan import plan
 from eval.paper.cost import COLUMNS as COSTS
 from eval.paper.data_files import MADE
+from eval.paper.mpc_costs import COLUMNS as MPC_COSTS
+from eval.paper.mpc_costs import KINDS
 from eval.paper.rows import COLUMNS, JUDGED
 from eval.results.matrix import Matrix, from_csv
 from eval.results.records import read_object, read_row
 from secure_fl.errors import InputError, require
-from secure_fl.files import read_json, write_atomic, write_json
+from secure_fl.files import read_json, read_lines, write_atomic, write_json
 from secure_fl.settings.config import read_config
 
 Row = dict[str, Any]
@@ -51,12 +54,13 @@ TABLES = {
     "table2": Kept("table2", COLUMNS, "table2_*_beside_paper.png"),
     "table3": Kept("table3", COSTS, "table3_*_round_time.png"),
     "defence": Kept("defence", JUDGED, "defence_support2-200_attacks.png"),
+    "held_out": Kept("defence", JUDGED),
     "layers": Kept("defence", JUDGED),
     "tuning_aware": Kept("defence", JUDGED),
 }
 # The run whose figures are kept, and which.
 MAIN, PICTURES = "main", ("attack_success.png", "accuracy_over_rounds.png", "reputation.png")
-MATRIX = "matrix.csv"
+MATRIX, MPC = "matrix.csv", "mpc.json"
 # Heat maps of it that a document shows.
 MAPS = ("matrix_accuracy.png", "matrix_attack_success_excess.png")
 # Of each cell's row.
@@ -70,6 +74,8 @@ KEPT = (
 PACKAGES = ("secure-fl-crypten", "torch", "numpy")
 # What tells the rows of a table apart.
 _WHICH = ("task", "data", "method", "attack", "malicious", "seed")
+# What every row of `secure-fl bench mpc` has, peers' too.
+_MEASURED = ("method", "hospitals", "dim", "nodes", "seconds_online", "seconds_offline", "rounds")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 
 
@@ -218,6 +224,39 @@ def _read(path: Path) -> Matrix:
     if not path.is_file():
         raise InputError(f"{path} must be the table of a matrix; there is none")
     return from_csv(path.read_text(encoding="utf-8"))
+
+
+def take_mpc(root: Path, kind: str, file: Path) -> None:
+    """Keep what `secure-fl bench mpc --json` printed, in the place of what was kept of its kind.
+
+    Args:
+        root: of the repository.
+        kind: one of `KINDS`.
+        file: of the printed lines.
+
+    Raises:
+        InputError: another kind, no rows, or a row that lacks a column.
+    """
+    require(kind in KINDS, "kind", f"one of {', '.join(KINDS)}", kind)
+    rows = read_lines(file)
+    for index, row in enumerate(rows):
+        absent = ", ".join(key for key in _MEASURED if key not in row)
+        require(not absent, f"{file.name}[{index}]", "a row of bench mpc", f"one without {absent}")
+    require(bool(rows), file.name, "with rows", "none")
+    place = root / RESULTS / MPC
+    kept = mpc(root) if place.exists() else {}
+    kept[kind] = [{key: row.get(key) for key in MPC_COSTS} for row in rows]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_json(place, {key: kept[key] for key in KINDS if key in kept})
+
+
+def mpc(root: Path) -> dict[str, list[Row]]:
+    """Rows of what rules cost under MPC, by their kind.
+
+    Raises:
+        InputError: the file is not there or not of this form.
+    """
+    return {kind: list(rows) for kind, rows in read_object(root / RESULTS / MPC).items()}
 
 
 def runs(root: Path) -> dict[str, list[Row]]:

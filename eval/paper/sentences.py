@@ -155,5 +155,6 @@ def _successes(found: Sequence[Case]) -> list[float]:
 
 def _span(found: Sequence[float], digits: int) -> str:
     """The lowest and the highest: "0.1 to 0.4", or one where they are written alike."""
-    ends = [f"{value:.{digits}f}".replace("-", "−") for value in (min(found), max(found))]
+    rounded = [round(value, digits) + 0.0 for value in (min(found), max(found))]  # no "-0.0"
+    ends = [f"{value:.{digits}f}".replace("-", "−") for value in rounded]
     return " to ".join(dict.fromkeys(ends))

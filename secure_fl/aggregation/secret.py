@@ -8,15 +8,35 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 
 from secure_fl.aggregation.ranges import Span
 from secure_fl.errors import InputError, require
 
-if TYPE_CHECKING:
-    from secure_fl.aggregation.ops import Ops
+
+class Operators(Protocol):
+    """What the operators of secrets ask of their backend; `secure_fl.aggregation.ops.Ops` has it
+    and says what each costs and reveals."""
+
+    def add(self, a: Secret, b: Secret | float) -> Secret:
+        """a + b."""
+
+    def subtract(self, a: Secret, b: Secret | float) -> Secret:
+        """a - b."""
+
+    def multiply(self, a: Secret, b: Secret | float) -> Secret:
+        """a * b."""
+
+    def less(self, a: Secret, b: Secret | float) -> Secret:
+        """A bit: a < b."""
+
+    def both(self, a: Secret, b: Secret) -> Secret:
+        """A bit: of two bits, whether both are set."""
+
+    def invert(self, a: Secret) -> Secret:
+        """A bit: the other of one bit."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +47,7 @@ class Secret:
     either, and for bits (`is_bit`) & | and ~.
 
     Attributes:
+        ops: the backend's operations.
         unit: the public value of one integer step (1 in the plain backend).
         step: the value of one step as it is opened, where that is another: a mean's sum leaves as
             it is and is divided in public, a median's two middle values leave as their sum.
@@ -35,7 +56,7 @@ class Secret:
         span: public range of the numbers; anything in the plain backend.
     """
 
-    ops: Ops
+    ops: Operators
     data: Any
     shape: tuple[int, ...]
     unit: float = 1.0

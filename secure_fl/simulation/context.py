@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,9 +19,6 @@ from secure_fl.server.validation import Validator
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.schema import ExperimentConfig
 from secure_fl.simulation.attackers import Attackers
-
-if TYPE_CHECKING:
-    from secure_fl.simulation.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,6 @@ class RunContext:
         options: local training.
         hospitals: them, who hold those rows.
         validators: them, in order of seat.
-        journal: of the rounds so far; None keeps none.
     """
 
     config: ExperimentConfig
@@ -53,7 +49,6 @@ class RunContext:
     options: TrainOptions
     hospitals: tuple[Hospital, ...]
     validators: tuple[Validator, ...]
-    journal: Journal | None = None
 
     @property
     def attack(self) -> Attack:

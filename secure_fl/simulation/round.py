@@ -48,6 +48,7 @@ from secure_fl.simulation.attack_round import (
 from secure_fl.simulation.clear_rule import ClearRule
 from secure_fl.simulation.context import RunContext, State
 from secure_fl.simulation.folder import TRIGGER_HASH, model_bytes
+from secure_fl.simulation.journal import Journal
 from secure_fl.simulation.knowledge import Scene, held
 from secure_fl.simulation.parties import minimum_hospitals
 from secure_fl.simulation.round_ledger import RoundLedger
@@ -104,9 +105,8 @@ class Sent(NamedTuple):
     acting: list[Acting]
 
 
-def local_updates(scene: Scene) -> Sent:
+def local_updates(scene: Scene, journal: Journal | None = None) -> Sent:
     """Steps 2 to 4: what each active hospital would send, or what it sent in a run cut off."""
-    journal = scene.context.journal
     kept = None if journal is None else journal.read(scene)
     if kept is not None:
         return Sent(*kept)
@@ -217,8 +217,9 @@ def run_round(
     session: Session,
     state: State,
     number: int,
+    journal: Journal | None = None,
 ) -> Played:
-    """Play round `number` (1, 2, ...) from `state`."""
+    """Play round `number` (1, 2, ...) from `state`; updates that the journal has are not made."""
     clock = Clock()
     spent_before = ledger.cost_ms
     before = model_hash(state.model)
@@ -228,7 +229,7 @@ def run_round(
     directions = cache(partial(server.directions, state.model, number))
     scene = scene_of(context, state, number, active, server, directions)
     with clock.phase("train"):
-        updates, acting = local_updates(scene)
+        updates, acting = local_updates(scene, journal)
     with clock.phase("server"):
         root = directions()
     with clock.phase("share"):

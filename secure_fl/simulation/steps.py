@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -80,8 +79,8 @@ class RunSteps:
             played = () if signs(config.defence) else consortium.nodes
             chain = self._ledger = Chain(consortium.carrier(), played)
             contract, members = chain.contract, consortium.members
-        context = make_context(config, federation, own, contract, members)
-        self._context = replace(context, journal=journal)
+        self._context = make_context(config, federation, own, contract, members)
+        self._journal = journal
         self._server = make_server(
             with_public_rows(federation, self._context.attackers),
             config.defence,
@@ -129,7 +128,13 @@ class RunSteps:
             raise SecureFLError("no round is left to run; finish() gives the result")
         number = len(self.rows)
         self.state, row, opened, refused = run_round(
-            self._context, self._server, self._ledger, self._session, self.state, number
+            self._context,
+            self._server,
+            self._ledger,
+            self._session,
+            self.state,
+            number,
+            self._journal,
         )
         self._records.keep_refused(number, refused)
         return self._records.add(row, opened, self.state)

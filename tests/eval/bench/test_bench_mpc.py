@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from eval.bench.figure import exponent
 from eval.bench.mpc import sweep, table
 from eval.cli.main import main
+from eval.results.growth import exponent
 
 KEYS = {
     "seconds_online",

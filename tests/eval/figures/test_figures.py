@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import matplotlib.axes
+import matplotlib.figure
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,6 +34,13 @@ def test_every_figure_is_drawn_and_has_a_reading_aid(swept: Run) -> None:
         pixels = np.asarray(image.convert("L"), dtype=float)
         assert pixels.std() > 10  # more than an empty sheet
         assert "Software" not in image.info
+
+
+def test_shares_are_written_as_percent_without_idle_digits() -> None:
+    axis = matplotlib.figure.Figure().subplots().xaxis
+    plotting.percent_axis(axis)
+    told = axis.get_major_formatter().format_ticks([-0.05, 0.0, 0.77, 0.775, 1.0])
+    assert told == ["−5%", "0%", "77%", "77.5%", "100%"]
 
 
 def test_same_run_gives_the_same_bytes(swept: Run) -> None:

@@ -109,6 +109,11 @@ def test_a_sweep_goes_on_where_it_was_cut_off(
     (tmp_path / "file" / "x").touch()
     with pytest.raises(InputError, match="folder must be new or a sweep's"):
         sweep(federation, **FAST, folder=tmp_path / "file")
+    cell = next(path for path in folder.glob("*.json") if path.name != "sweep.json")
+    elsewhere = cell.rename(tmp_path / "elsewhere.json")
+    cell.symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{cell.name} is a symbolic link"):
+        sweep(federation, **ASKED, **FAST, seeds=[0, 1, 2], folder=folder)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

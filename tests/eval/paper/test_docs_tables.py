@@ -14,8 +14,19 @@ import pytest
 
 from eval.metrics.drift import drift_alarms
 from eval.paper.docs import DOCUMENTS, main, rendered
+from eval.paper.mpc_costs import mpc_figures, rule_lines
 from eval.paper.passages import command_block
-from eval.paper.records import REPORT, RESULTS, RUNS, table, take_report, take_run, take_table
+from eval.paper.records import (
+    REPORT,
+    RESULTS,
+    RUNS,
+    mpc,
+    table,
+    take_mpc,
+    take_report,
+    take_run,
+    take_table,
+)
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config, save_config
 
@@ -107,7 +118,7 @@ def test_figures_within_sentences_are_those_of_the_rows() -> None:
     for name, place in (("fedavg-beyond", 0), ("beyond", 1)):
         ends = sorted(gaps[place] for gaps in digits.values())
         written = " to ".join(dict.fromkeys(f"{end:.4f}".replace("-", "−") for end in ends))
-        assert told(f"defence-{name}-digits") == written
+        assert told(f"defence-{name}-digits") == written.replace("−0.0000", "0.0000")
     named = {
         task: max(
             fmean(row["honest_named"] for row in rows if row["method"] == "distilled" and key(row))
@@ -269,3 +280,55 @@ def test_rows_of_a_run_are_kept_in_the_order_of_its_settings(tmp_path: Path) -> 
     shutil.rmtree(folder / "cells")
     with pytest.raises(InputError, match="must hold cells of a run"):
         take_run(tmp_path, "some", [folder])
+
+
+def _cost(method: str, online: float, **more: object) -> dict:
+    row = {"method": method, "hospitals": 20, "dim": 1000, "nodes": 2, "rounds": 7}
+    sent = {"bytes_per_node_online": 98_000, "bytes_dealer": 205_000, "peak_mib_per_node": 2048}
+    return row | sent | {"seconds_online": online, "seconds_offline": 0.5 * online} | more
+
+
+def test_costs_under_mpc_are_taken_as_printed_and_told_from_cheap_to_dear(tmp_path: Path) -> None:
+    peer = {"rounds": None, "bytes_per_node_online": None, "bytes_dealer": None}
+    printed = {
+        "rules": [
+            _cost("median, 18 bits", 0.2),
+            _cost("mean, 18 bits", 0.1),
+            _cost("SPU SEMI2K", 29.4, seconds_offline=None, **peer),
+        ],
+        # Twice the coordinates take four times as long, twice the hospitals twice as long.
+        "curves": [
+            _cost("median, 18 bits", 0.2),
+            _cost("median, 18 bits", 0.8, dim=2000),
+            _cost("median, 18 bits", 0.4, hospitals=40),
+        ],
+        "slow": [_cost("median, radix", 5.13), _cost("median, chosen", 1.94)],
+    }
+    for kind, rows in printed.items():
+        file = tmp_path / f"{kind}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        take_mpc(tmp_path, kind, file)
+    kept = mpc(tmp_path)
+    assert list(kept) == ["rules", "curves", "slow"]
+    assert rule_lines(kept["rules"]) == [
+        ["`mean`", "0.10", "0.05", "7", "98", "205"],
+        ["`median`", "0.20", "0.10", "7", "98", "205"],
+        ["median by a comparator network in SPU 0.9.5, SEMI2K", "29", "–", "–", "–", "–"],
+    ]
+    assert mpc_figures(kept) == {
+        "mpc-grows-n": "1.00",
+        "mpc-grows-d": "2.00",
+        "mpc-largest-seconds": "0.8",
+        "mpc-largest-gib": "2.0",
+        "mpc-slow-chosen": "1.9",
+        "mpc-slow-radix": "5.1",
+    }
+    with pytest.raises(InputError, match=r"kind must be one of rules, curves, slow; got 'fast'"):
+        take_mpc(tmp_path, "fast", tmp_path / "rules.jsonl")
+    (tmp_path / "rules.jsonl").write_text('{"method": "median"}\n')
+    with pytest.raises(InputError, match=r"rules.jsonl\[0\] must be a row .*hospitals"):
+        take_mpc(tmp_path, "rules", tmp_path / "rules.jsonl")
+    (tmp_path / "rules.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"rules\.jsonl must be with rows; got 'none'"):
+        take_mpc(tmp_path, "rules", tmp_path / "rules.jsonl")
+    assert mpc(tmp_path) == kept
