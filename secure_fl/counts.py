@@ -6,6 +6,9 @@ import math
 
 from secure_fl.errors import require
 
+MOST_HOSPITALS = 1024
+"""As many as a contract's words have bits for (`ledger.members.members.MAX_HOSPITALS`)."""
+
 _SLACK = 1 + 2**-40
 """A share comes from decimals or a quotient, each step of which rounds by 2^-53 of its value, so
 that the product of 0.29 and 100 lies below 29. Thousands of such steps stay within 2^-40; shares

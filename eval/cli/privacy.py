@@ -57,7 +57,7 @@ def command(options: argparse.Namespace) -> int:
     from eval.bench.privacy_figure import layers
     from eval.bench.privacy_table import LEGEND, markdown, privacy_table, records
     from secure_fl.errors import require
-    from secure_fl.files import write_json
+    from secure_fl.files import write_atomic, write_json
     from secure_fl.settings.config import load_config
     from secure_fl.simulation.prepare import prepare
     from secure_fl.threads import torch_threads
@@ -86,8 +86,8 @@ def command(options: argparse.Namespace) -> int:
     if out is not None:
         out.mkdir(parents=True)
         write_json(out / "privacy.json", records(found))
-        (out / "privacy.md").write_text(f"{markdown(found)}\n{LEGEND}\n", encoding="utf-8")
-        (out / "privacy.png").write_bytes(layers(found))
+        write_atomic(out / "privacy.md", f"{markdown(found)}\n{LEGEND}\n".encode())
+        write_atomic(out / "privacy.png", layers(found))
     return 0
 
 

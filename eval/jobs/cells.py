@@ -21,12 +21,12 @@ from eval.jobs.groups import Group, Plan, Row
 from eval.jobs.parallel import Workers, side_by_side
 from eval.jobs.run_lock import only_writer
 from eval.jobs.single import Planned, drawn
-from eval.results.entries import CLAIM, KEYS
+from eval.results.entries import CLAIM, KEYS, read_measured
 from eval.results.style import NO_ATTACK
 from secure_fl.data.arrays import arrays_hash
 from secure_fl.errors import InputError, SecureFLError
 from secure_fl.federation import Federation
-from secure_fl.files import canonical_json, read_json, sha256, write_atomic, write_json
+from secure_fl.files import canonical_json, sha256, write_atomic, write_json
 from secure_fl.simulation.folder import model_bytes, read_model
 
 # Told cells done, cells in all, and the rows that are new among them.
@@ -59,7 +59,7 @@ class _Piece:
     def done(self) -> bool:
         """Whether a run is kept that did not fail."""
         path = self.path
-        return path is not None and path.exists() and "refused" not in read_json(path)["measured"]
+        return path is not None and path.exists() and "refused" not in read_measured(path)
 
 
 def run_groups(
@@ -118,7 +118,7 @@ def _results(
     # Without its clean run an attacked one may have to be measured again.
     clean = {i for i, group in enumerate(groups) if group[0].done}
     kept = {
-        key: piece.named | read_json(piece.path)["measured"]
+        key: piece.named | read_measured(piece.path)
         for key, piece in pieces.items()
         if piece.path is not None and key[0] in clean and piece.done
     }
@@ -162,7 +162,7 @@ def _measure(
         )
     if path is not None and piece.done:
         # The same run may stand in sweeps of other settings, which name it otherwise.
-        return piece.named | read_json(path)["measured"], None
+        return piece.named | read_measured(path), None
     try:
         measured, model = _run(piece, model)
     except SecureFLError as error:

@@ -20,12 +20,12 @@ from eval.jobs.gains import add_gains
 from eval.jobs.groups import Plan, Row, plan_groups
 from eval.jobs.parallel import Workers, check_portable
 from eval.jobs.single import plan_cell, plan_run
-from eval.results.entries import KEYS
+from eval.results.entries import KEYS, TEXTS
 from eval.results.intervals import interval, range_of, within
 from eval.results.style import NO_ATTACK
 from secure_fl.errors import InputError, require
 from secure_fl.federation import Federation
-from secure_fl.files import canonical_json
+from secure_fl.files import canonical_json, write_atomic
 from secure_fl.settings.config import load_config
 from secure_fl.settings.overrides import parse_settings, swept_settings
 from secure_fl.settings.schema import ExperimentConfig, malicious_fractions
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 TABLE = "runs"
 # Measures that a row has unless its run failed.
 MEASURED = ("accuracy", "attack_success_excess")
-# Columns of a row that are neither a measure nor what was run.
-_TEXTS = ("model_sha256", "refused")
 # What settings call the lists that a sweep has of its own: values of these are entries of those.
 _LISTS: Mapping[str, str] = {"attack": "attacks", "defence": "defences", "malicious": "malicious"}
 
@@ -85,7 +83,7 @@ class Sweep:
 
         names = (*KEYS[:-1], *self.swept)
         columns = dict.fromkeys((*MEASURED, *(key for row in self.rows for key in row)))
-        known = [key for key in columns if key not in (*KEYS, *self.swept, *_TEXTS)]
+        known = [key for key in columns if key not in (*KEYS, *self.swept, *TEXTS)]
         require(measure in known, "measure", f"one of {', '.join(known)}", measure)
         groups: dict[tuple[Any, ...], list[float]] = {}
         for row in self.rows:
@@ -102,14 +100,17 @@ class Sweep:
         return pandas.DataFrame(lines)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write `frame` as `runs.csv` into a folder, and as `runs.parquet` if pyarrow is there."""
+        """Write `frame` as `runs.csv` into a folder, and as `runs.parquet` if pyarrow is there.
+
+        Each takes the place of one before, whole; none is written through a link.
+        """
         frame, place = self.frame, Path(folder)
-        written = [place / f"{TABLE}.csv"]
-        frame.to_csv(written[0], index=False)
+        files = {f"{TABLE}.csv": frame.to_csv(index=False).encode()}
         if find_spec("pyarrow") is not None:
-            written.append(place / f"{TABLE}.parquet")
-            frame.apply(_of_one_type).to_parquet(written[1], index=False)
-        return written
+            files[f"{TABLE}.parquet"] = frame.apply(_of_one_type).to_parquet(index=False)
+        for name, content in files.items():
+            write_atomic(place / name, content)
+        return [place / name for name in files]
 
 
 def _of_one_type(column: pandas.Series) -> pandas.Series:

@@ -14,6 +14,7 @@ from typing import Any
 
 from eval.results.records import check_rows, check_words, read_object
 from eval.results.style import NO_ATTACK
+from ledger.files import printable
 from secure_fl.errors import InputError
 from secure_fl.files import canonical_json
 from secure_fl.settings.config import read_config
@@ -27,6 +28,8 @@ KEYS = ("defence", "attack", "malicious", "seed")
 CLAIM = "sweep.json"
 # And a run of its.
 CELL = re.compile(r"[0-9a-f]{64}\.json")
+# Columns of a measured row that are words, and no figure.
+TEXTS = ("model_sha256", "refused")
 # Settings that say nothing of a result, or that an entry has by itself.
 _LEFT_OUT = {"name", "description", "seed", "malicious", "attacks", "defences", "data.path"}
 _LEFT_OUT |= {"tensorboard"}
@@ -150,6 +153,23 @@ def _entry(
     return Entry(
         str(folder), data, defence, attack, float(malicious), seed, flat, figures, str(refused)
     )
+
+
+def read_measured(path: Path) -> dict[str, Any]:
+    """What a sweep's file holds of a run: figures, and under `TEXTS` alone words.
+
+    Raises:
+        InputError: it cannot be read, or is of another form.
+    """
+    measured = read_object(path).get("measured")
+    if not isinstance(measured, dict):
+        raise InputError(f"{path} must hold 'measured', an object; got {type(measured).__name__}")
+    for key, value in measured.items():
+        if isinstance(value, str) != (key in TEXTS):
+            kind = "a text" if key in TEXTS else "a figure"
+            place = f"{path}, {printable(key)}"
+            raise InputError(f"{place} must be {kind}; got {type(value).__name__}")
+    return measured
 
 
 def _is_number(value: Any) -> bool:

@@ -28,6 +28,11 @@ from ledger.protocol import contract
 from ledger.protocol.messages import Messages
 from ledger.protocol.typed_data import Domain
 
+# Reputations after rounds, of all hospitals, that a chain file is read for: calls that nobody
+# executes can end a round in a few bytes.
+MOST_TOLD = 1_000_000
+_ENDING = ("finalize", "abandon_round", "reveal_commitment")
+
 
 @dataclass(frozen=True)
 class Call:
@@ -103,6 +108,7 @@ def read_history(path: Path) -> History:
     history = History(start.chain_id, start.contract, file.seal.hash, signed_by)
     if isinstance(file, NodeFile):
         history.node_blocks = (file.blocks[0].number, file.blocks[-1].number)
+    told = 0
     for line in file.blocks:
         if isinstance(line, HeaderLine):
             continue
@@ -115,6 +121,12 @@ def read_history(path: Path) -> History:
                     verifier.created(call.args)
                 else:
                     verifier.called(block.number, call.name, call.args, [])
+                    told += len(verifier.standings) * (call.name in _ENDING)
+                    if told > MOST_TOLD:
+                        raise LedgerError(
+                            f"rounds and hospitals make more than {MOST_TOLD:,} reputations, "
+                            "more than are read to be drawn"
+                        )
         except (
             LedgerError,
             rlp.exceptions.RLPException,

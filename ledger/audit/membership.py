@@ -5,8 +5,16 @@ from dataclasses import asdict, astuple
 from typing import Any
 
 from ledger.audit.round_record import Change, Fault
+from ledger.errors import LedgerError
 from ledger.members.keys import Signature, recover
-from ledger.members.members import ADMINISTRATOR, COORDINATOR, HOSPITAL, ROLE_NAMES
+from ledger.members.members import (
+    ADMINISTRATOR,
+    COORDINATOR,
+    HOSPITAL,
+    MAX_HOSPITALS,
+    MAX_SEATS,
+    ROLE_NAMES,
+)
 from ledger.protocol import reputation
 from ledger.protocol.contract import Event
 from ledger.protocol.messages import Messages
@@ -65,6 +73,9 @@ class Membership:
 
     def _register(self, args: dict[str, Any], events: list[Event]) -> None:
         role, accounts, certificates = args["role"], args["accounts"], args["certificates"]
+        most = MAX_HOSPITALS if role == HOSPITAL else MAX_SEATS
+        if len(self.seats[role]) + len(accounts) > most:
+            raise LedgerError(f"registers more {ROLE_NAMES[role]}s than the {most} that have seats")
         digest = self._messages.register(role, accounts, certificates, self._nonce)
         self._check_approvals(digest, args["approvals"])
         for account, certificate in zip(accounts, certificates, strict=True):

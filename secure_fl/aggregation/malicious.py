@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from secure_fl.counts import MOST_HOSPITALS
 from secure_fl.errors import require
 
 
@@ -35,12 +36,13 @@ def borne(num_malicious: int | None, each: int = 2, beside: int = 1) -> Borne:
     """Check the parameter.
 
     Raises:
-        InputError: it is negative.
+        InputError: it is negative, or more than a federation has hospitals.
 
     Example:
         >>> borne(None, 2, 3).among(20), borne(6, 2, 3).needs
         (8, 15)
     """
-    good = num_malicious is None or num_malicious >= 0
-    require(good, "num_malicious", "None or at least 0", num_malicious)
+    good = num_malicious is None or 0 <= num_malicious <= MOST_HOSPITALS
+    rule = f"None or from 0 to {MOST_HOSPITALS}"
+    require(good, "num_malicious", rule, num_malicious)
     return Borne(num_malicious, each, beside)

@@ -10,7 +10,7 @@ import torch
 
 from secure_fl.aggregation.array_ops import ArrayOps
 from secure_fl.aggregation.secret import Secret, Updates, middle_ranks, paired_rows
-from secure_fl.aggregation.weights import real_rows, whole_copies
+from secure_fl.aggregation.weights import median_rows, real_rows, whole_copies
 from secure_fl.errors import require
 
 
@@ -237,7 +237,7 @@ class UpdateOps(ArrayOps, ABC):
         """
         copies = whole_copies(weights)
         ranks = sorted(set(middle_ranks(sum(copies))))
-        rows = x.hospitals(real_rows(weights))
+        rows = x.hospitals(min(real_rows(weights), median_rows(copies)))
         found = self._weighted_order(x, copies, ranks)
         return replace(self.mean_of(found), rows=rows)
 

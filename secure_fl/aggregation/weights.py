@@ -97,6 +97,25 @@ def real_rows(weights: torch.Tensor) -> int:
     return sum(value > 0 and REAL_SHARE * value >= max(read) for value in read)
 
 
+def median_rows(copies: Sequence[int]) -> int:
+    """Return of how many rows a coordinate-wise median is at least, where row i stands
+    `copies[i]` times.
+
+    2 h - 1, where no fewer than h rows are half of all copies, and no more than there are: all of
+    them where they stand equally often, 1 where one row is half by itself. That one's values stand
+    in the middle of every coordinate.
+
+    Example:
+        >>> median_rows([1, 1, 1, 1]), median_rows([3, 1, 1, 1]), median_rows([4, 2, 2, 1])
+        (4, 1, 3)
+    """
+    held = sorted((count for count in copies if count), reverse=True)
+    if len(set(held)) == 1:
+        return len(held)
+    half = next(h for h in range(1, len(held) + 1) if 2 * sum(held[:h]) >= sum(held))
+    return min(2 * half - 1, len(held))
+
+
 def _read(weights: torch.Tensor) -> Sequence[int]:
     values = [float(value) for value in weights.tolist()]
     good = all(0 <= value < 2**20 for value in values)

@@ -155,9 +155,14 @@ class Reception:
             sock, _ = self._server.accept()
         except (BlockingIOError, ConnectionError):
             return
-        _tune(sock)
-        sock.setblocking(False)
-        channel = Channel(sock if self._tls is None else self._tls.answer(sock), "new peer")
+        try:
+            _tune(sock)
+            sock.setblocking(False)
+            taken = sock if self._tls is None else self._tls.answer(sock)
+        except OSError:  # a caller who hung up before this; TLS asks who it is, and finds nobody
+            sock.close()
+            return
+        channel = Channel(taken, "new peer")
         until = time.monotonic() + GREETING_SECONDS
         yield _Caller(channel, self._greet(channel), until)
 

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from secure_fl.counts import MOST_HOSPITALS
 from secure_fl.fields import Rule, is_whole, whole
-
-MOST_HOSPITALS = 1024
-"""As many as a contract's words have bits for (`ledger.members.members.MAX_HOSPITALS`)."""
 
 MOST_DIM = 1 << 28
 """Parameters of a model: 2 GiB of words in one update."""

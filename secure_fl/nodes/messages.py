@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from secure_fl.counts import MOST_HOSPITALS
 from secure_fl.errors import InputError, require
 from secure_fl.fields import Rule, Short, whole
 from secure_fl.mpc.transport import Channel, UnreadableHeader
 from secure_fl.nodes.fields import (
     HASH,
     MOST_DIM,
-    MOST_HOSPITALS,
     MOST_ROUND,
     MOST_SESSION,
     MOST_WORDS,

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter, process_time
@@ -24,7 +25,7 @@ from secure_fl.aggregation.ops import Updates
 from secure_fl.aggregation.pipeline import from_config
 from secure_fl.aggregation.running import run
 from secure_fl.aggregation.surroundings import Surroundings, public_seed
-from secure_fl.errors import InputError, NodeFailure, SecureFLError, require
+from secure_fl.errors import MISTAKES, InputError, NodeFailure, SecureFLError, require
 from secure_fl.extensions import ALLOW_NODE, NONE, Extensions, load_extensions
 from secure_fl.fields import hold
 from secure_fl.mpc.communicator import install
@@ -142,6 +143,14 @@ class Node:
         except SecureFLError as error:
             self.ring.finish()
             return _refusal(error, header), b""
+        except MISTAKES as error:
+            # Its words may quote a share, and go to the coordinator: they stay here.
+            traceback.print_exc()
+            self.ring.finish()
+            failed = SecureFLError(
+                f"failed with {type(error).__name__}; the node's stderr has more"
+            )
+            return _refusal(failed, header), b""
         return {**reply, QUESTION: header.get(QUESTION)}, data
 
     def _answer(self, command: Command) -> Answer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from fractions import Fraction
 
+from secure_fl.aggregation.malicious import borne
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
-from secure_fl.errors import require
 
 
 @stage
@@ -19,16 +19,15 @@ def arc(num_malicious: int | None = None) -> Stage:
     Range: squared norms.  Reveals: nothing.  Cost: n d squares, one order statistic of m numbers,
     2 m inverse roots, n d products.
     """
-    good = num_malicious is None or num_malicious >= 0
-    require(good, "num_malicious", "at least 0, or None", num_malicious)
+    bears = borne(num_malicious)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         ops, m = context.ops, context.x.shape[0]
-        f = (m - 1) // 2 if num_malicious is None else num_malicious
+        f = bears.among(m)
         clipped = int(Fraction(2 * f * (m - f), m))
         if not clipped:
             return context, state
         (bound,) = ops.kth_values(ops.squared_norms(context.x), [m - clipped - 1])  # (1,)
         return replace(context, x=ops.clip(context.x, bound)), state
 
-    return Stage(apply, needs=2 * (num_malicious or 0) + 1)
+    return Stage(apply, needs=bears.needs)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.counts import MOST_HOSPITALS
 from secure_fl.errors import require
-
-MOST = 1024
 
 
 @stage
@@ -22,7 +21,7 @@ def bucketing(size: int = 2) -> Stage:
     Range: that of x, rounded down to its steps.  Reveals: nothing.  Cost: local, once lifted; then
     bits of m / size rows.
     """
-    require(1 <= size <= MOST, "size", f"from 1 to {MOST}", size)
+    require(1 <= size <= MOST_HOSPITALS, "size", f"from 1 to {MOST_HOSPITALS}", size)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         return context.grouped(context.groups(size)), state

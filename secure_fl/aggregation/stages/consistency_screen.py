@@ -54,7 +54,7 @@ def consistency_screen(deviations: float = 3.0) -> Stage:
     Range: squared norms of differences between rounds.  Reveals: accepted, one bit a hospital.
     Cost: rows under a mask, two inverse roots of m numbers and one more, medians of m numbers.
     """
-    require(0 < deviations <= 2**20, "deviations", "in (0, 2^20]", deviations)
+    require(2**-40 <= deviations <= 2**20, "deviations", "in [2^-40, 2^20]", deviations)
 
     def apply(context: Context, seen: State) -> tuple[Context, State]:
         ops, hospitals = context.ops, context.hospitals

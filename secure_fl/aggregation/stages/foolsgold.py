@@ -9,6 +9,7 @@ from secure_fl.aggregation.gram_ops import largest, shares
 from secure_fl.aggregation.history import History
 from secure_fl.aggregation.ops import Ops, Secret
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.aggregation.secret_weights import WEIGHT_UNIT, weighed
 
 _LEAST = 2.0**-10  # similarities and weights below this are divided by as if they were this
 _LOW = 1 / (1 + math.exp(0.5))  # where the logit plus 1/2 is 0; at 1 - _LOW it is 1
@@ -30,8 +31,8 @@ def foolsgold() -> Stage:
 
     Range: rows of a bounded length (`clip_norm` before), so that histories fit for some 20,000
     rounds of length 1; without a bound they grow by a bit a round.
-    Reveals: nothing; where one hospital alone has weight left, the update is its own, and nobody
-    is told whose.
+    Reveals: nothing. Where fewer hospitals than the minimum have real weight left, the update is
+    zero (`secret_weights.weighed`); where there is no minimum, one who has it alone opens its own.
     Cost: n^2 inner products, n + 3 inverse roots, selections among n^2 and n numbers, some 700
     rounds; n d products.
     """
@@ -42,7 +43,7 @@ def foolsgold() -> Stage:
         cosine = ops.pairwise_cosine(total)  # (m, m)
         weights = _logit(ops, _unlike(ops, cosine))  # (m,), in [0, 1]
         part = shares(ops, weights, 1.0, 0.5)
-        update = ops.row(ops.combine(x, part, rows=x.shape[0], most=_SLACK), 0)
+        update = ops.row(weighed(context, ops.rounded(part, WEIGHT_UNIT), most=_SLACK), 0)
         return replace(context, update=update), following
 
     return Stage(apply, init=History)

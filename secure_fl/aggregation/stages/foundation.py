@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.aggregation.weights import median_rows
 from secure_fl.counts import share_count
 from secure_fl.errors import require
 
@@ -18,8 +19,12 @@ def foundation(synthetic: float = 0.5) -> Stage:
     of every coordinate, each synthetic update is the x_i with the largest
     min(||x_i - g+||, ||x_i - g-||), of equal ones the first.
 
-    Range: squared norms of differences between rows.  Reveals: nothing.  Cost: a selection of two
-    order statistics, 2 n d squares, one weighted sum, a median of (1 + synthetic) m rows.
+    Range: squared norms of differences between rows.
+    Reveals: nothing; in most coordinates the update is the most central row, and nobody is told
+    whose that is. Where its copies are half of all rows, it decides every coordinate, and the
+    update counts as one hospital's (`weights.median_rows`): with a minimum nothing is opened.
+    Cost: a selection of two order statistics, 2 n d squares, one weighted sum, a median of
+    (1 + synthetic) m rows.
     """
     require(0 <= synthetic <= 1, "synthetic", "in [0, 1]", synthetic)
 
@@ -33,6 +38,8 @@ def foundation(synthetic: float = 0.5) -> Stage:
             nearer = ops.minimum(to_low, to_high)  # (m,)
             central = ops.combine(x, ops.smallest(-nearer, 1), rows=1, most=1.0)  # (1, d)
             x = ops.join([x, *[central] * added])
-        return replace(context, update=replace(ops.median(x), rows=m)), state
+        # The most central row stands there once more for each synthetic one.
+        rows = context.x.hospitals(median_rows([1 + added, *[1] * (m - 1)]))
+        return replace(context, update=replace(ops.median(x), rows=rows)), state
 
     return Stage(apply)

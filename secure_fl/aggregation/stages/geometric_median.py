@@ -8,6 +8,7 @@ from dataclasses import replace
 from secure_fl.aggregation.gram_ops import shares
 from secure_fl.aggregation.ops import Ops, Secret
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.aggregation.secret_weights import WEIGHT_UNIT, weighed
 from secure_fl.errors import require
 
 STARTS = ("mean", "zero")
@@ -28,7 +29,8 @@ def geometric_median(smoothing: float = 0.01, steps: int = 5, start: str = "mean
 
     Range: as `squared_norms`; squared distances have 36 bits below the largest that max_abs and d
     allow, and the smoothing's square must be one of them at least.
-    Reveals: nothing. Where one row lies amid the others, the update is nearly that row.
+    Reveals: nothing. Where one row lies amid the others, the update is nearly that row; with a
+    minimum it is zero where fewer have real weight (`secret_weights.weighed`).
     Cost: n^2 inner products; a step has n^2 products and 2 inverse roots, some 280 rounds; n d
     products.
     """
@@ -57,7 +59,7 @@ def geometric_median(smoothing: float = 0.01, steps: int = 5, start: str = "mean
         for _ in range(steps - 1):
             dots = ops.matmul(gram, a)  # (m,)
             a = weights(ops, own - dots * 2.0 + ops.sum(a * dots))
-        update = ops.row(ops.combine(x, a, rows=m, most=_SLACK), 0)
+        update = ops.row(weighed(context, ops.rounded(a, WEIGHT_UNIT), most=_SLACK), 0)
         return replace(context, update=update), state
 
     return Stage(apply)

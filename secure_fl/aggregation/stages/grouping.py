@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
+from secure_fl.counts import MOST_HOSPITALS
 from secure_fl.errors import require
-
-MOST = 1024
 
 
 @stage
@@ -24,7 +23,7 @@ def grouping(count: int = 5) -> Stage:
     Range: that of x, rounded down to its steps.  Reveals: nothing.  Cost: local, once lifted; then
     bits of `count` rows.
     """
-    require(1 <= count <= MOST, "count", f"from 1 to {MOST}", count)
+    require(1 <= count <= MOST_HOSPITALS, "count", f"from 1 to {MOST_HOSPITALS}", count)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         numbers = [members[0] for members in context.members]

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import torch
 
+from secure_fl.aggregation.malicious import borne
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
-from secure_fl.errors import require
 
 
 @stage
@@ -21,13 +21,12 @@ def phocas(num_malicious: int | None = None) -> Stage:
     Range: that of x, times m.  Reveals: nothing.  Cost: a selection of two order statistics, bits
     of m d differences, a selection of one, 2 m d products of a bit.
     """
-    good = num_malicious is None or num_malicious >= 0
-    require(good, "num_malicious", "at least 0, or None", num_malicious)
+    bears = borne(num_malicious)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         ops, x = context.ops, context.x
         m = x.shape[0]
-        f = (m - 1) // 2 if num_malicious is None else num_malicious
+        f = bears.among(m)
         ones = torch.ones(m, dtype=torch.float64)
         if f:
             inner = ops.where(ops.trimmed_mask(x, f), x, None)  # (m, d)
@@ -35,4 +34,4 @@ def phocas(num_malicious: int | None = None) -> Stage:
             x = ops.where(ops.nearest(x, m - f, center), x, None)
         return replace(context, update=ops.weighted_mean(x, ones, divisor=m - f)), state
 
-    return Stage(apply, needs=2 * (num_malicious or 0) + 1)
+    return Stage(apply, needs=bears.needs)

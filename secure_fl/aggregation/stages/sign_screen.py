@@ -33,7 +33,7 @@ def sign_screen(
     require(0 <= lower <= 1, "lower", "in [0, 1]", lower)
     require(1 <= upper <= 2**10, "upper", "in [1, 2^10]", upper)
     require(0 < share <= 1, "share", "in (0, 1]", share)
-    require(0 < deviations <= 2**20, "deviations", "in (0, 2^20]", deviations)
+    require(2**-40 <= deviations <= 2**20, "deviations", "in [2^-40, 2^20]", deviations)
 
     def apply(context: Context, state: State) -> tuple[Context, State]:
         ops, (_, d) = context.ops, context.x.shape

@@ -19,7 +19,7 @@ from secure_fl.aggregation.ops import (
 from secure_fl.aggregation.pipeline import Context, Stage, State, stage
 from secure_fl.errors import InputError, require
 
-MOST_DEVIATIONS = 2.0**20
+LEAST_DEVIATIONS, MOST_DEVIATIONS = 2.0**-40, 2.0**20
 
 
 class Trust(NamedTuple):
@@ -56,7 +56,8 @@ def trust_screen(
     require(max_norm > 0, "max_norm", "positive", max_norm)
     require(0 <= ratio <= 1, "ratio", "in [0, 1]", ratio)
     # A spread of scores times this must fit the ring.
-    require(0 < deviations <= MOST_DEVIATIONS, "deviations", "in (0, 2^20]", deviations)
+    good = LEAST_DEVIATIONS <= deviations <= MOST_DEVIATIONS
+    require(good, "deviations", "in [2^-40, 2^20]", deviations)
     require(-1 <= spared <= 1, "spared", "in [-1, 1]", spared)
 
     def apply(context: Context, trust: State) -> tuple[Context, State]:

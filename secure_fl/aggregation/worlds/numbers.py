@@ -170,7 +170,9 @@ class FixedNumbers(Ops):
         return self._rounded(self._wrap(self.ring.product(a.data, factor), a.shape, unit, span))
 
     def _times_public(self, a: Secret, b: float) -> Secret:
-        require(abs(b) < _LARGEST_FACTOR, "a public factor", "below 2^200", b)
+        # Beyond either the unit of the product would leave the numbers that floating point has.
+        good = b == 0 or 1 / _LARGEST_FACTOR < abs(b) < _LARGEST_FACTOR
+        require(good, "a public factor", "0 or between 2^-200 and 2^200", b)
         integer, shift = public_factor(b)
         if integer == 0:
             return self._wrap(self.ring.times(a.data, 0), a.shape, a.unit, point(0.0))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 from scipy import stats
 
@@ -110,10 +111,35 @@ def test_a_sweep_goes_on_where_it_was_cut_off(
     with pytest.raises(InputError, match="folder must be new or a sweep's"):
         sweep(federation, **FAST, folder=tmp_path / "file")
     cell = next(path for path in folder.glob("*.json") if path.name != "sweep.json")
+    held = cell.read_text()
+    cell.write_text(json.dumps({"measured": json.loads(held)["measured"] | {"hospitals": "many"}}))
+    with pytest.raises(InputError, match=f"{cell.name}, hospitals must be a figure; got str"):
+        sweep(federation, **ASKED, **FAST, seeds=[0, 1, 2], folder=folder)
+    cell.write_text(json.dumps({"measured": [held]}))
+    with pytest.raises(InputError, match=f"{cell.name} must hold 'measured', an object; got list"):
+        sweep(federation, **ASKED, **FAST, seeds=[0, 1, 2], folder=folder)
+    cell.write_text(held)
     elsewhere = cell.rename(tmp_path / "elsewhere.json")
     cell.symlink_to(elsewhere)
     with pytest.raises(InputError, match=f"{cell.name} is a symbolic link"):
         sweep(federation, **ASKED, **FAST, seeds=[0, 1, 2], folder=folder)
+
+
+def test_a_table_takes_a_files_place_and_is_not_written_through_a_link(
+    whole: Sweep, tmp_path: Path
+) -> None:
+    elsewhere = [tmp_path / name for name in ("thesis.txt", "letter.txt")]
+    for file in elsewhere:
+        file.write_text("mine")
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "runs.csv").hardlink_to(elsewhere[0])
+    (folder / "runs.parquet").symlink_to(elsewhere[1])
+    written = whole.save(folder)
+    assert all(path.is_file() and not path.is_symlink() for path in written)
+    assert pandas.read_csv(folder / "runs.csv").shape == whole.frame.shape
+    assert pandas.read_parquet(folder / "runs.parquet").shape == whole.frame.shape
+    assert [file.read_text() for file in elsewhere] == ["mine", "mine"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

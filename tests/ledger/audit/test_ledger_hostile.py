@@ -5,12 +5,14 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import rlp
 
+from ledger.audit import history
 from ledger.audit.chain_file import audit
 from ledger.audit.history import read_history
 from ledger.audit.report import AuditReport
@@ -20,7 +22,9 @@ from ledger.chains.in_process import BALANCE, TRANSACTION_GAS
 from ledger.errors import LedgerError
 from ledger.files import nesting, parse_json, printable, read_plain, write_whole
 from ledger.members.keys import Signer, keccak, simulation_key
-from ledger.protocol import artifacts
+from ledger.members.members import MAX_HOSPITALS
+from ledger.protocol import artifacts, contract
+from tests.ledger.conftest import HOSPITALS, digest, play_round, small_chain
 
 CHAIN_ID = 5
 MAKER = simulation_key(1, "administrator", 0)
@@ -129,6 +133,44 @@ def test_blocks_nested_deeper_than_any_are_refused(levels: int, tmp_path: Path) 
     assert "is not a block (nested deeper" in report.faults[0].fault
     with pytest.raises(LedgerError, match="nested deeper"):
         read_history(tmp_path / "chain.jsonl")
+
+
+def unexecuted(calls: list[tuple[str, tuple[object, ...]]], path: Path) -> None:
+    """A chain of one good round, with calls in its last block that nobody signed or executed."""
+    chain = small_chain(seed=3)
+    play_round(chain, 1)
+    chain.export(path)
+    file = export.read(path)
+    assert isinstance(file, export.ChainFile)
+    *before, last = file.blocks
+    fields, transactions, *rest = rlp.decode(last.rlp)
+    words = rlp.decode(transactions[0][1:])
+    for name, args in calls:
+        words[7] = contract.encode_call(name, *args)
+        transactions.append(b"\x02" + rlp.encode(words))
+    changed = replace(last, rlp=rlp.encode([fields, transactions, *rest]))
+    export.write(path, [file.genesis, *before, changed, file.seal])
+
+
+def test_a_picture_is_drawn_of_no_more_than_a_contract_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "chain.jsonl"
+    accounts = [(i + 1).to_bytes(20, "big") for i in range(MAX_HOSPITALS - HOSPITALS + 1)]
+    given = [bytes(32)] * len(accounts)
+    unexecuted([("register", (2, accounts, given, []))], path)
+    with pytest.raises(LedgerError, match="registers more hospitals than the 1024 that have seats"):
+        read_history(path)
+    rounds = [(name, args) for r in (2, 3, 4) for name, args in ending(r)]
+    unexecuted([("register", (2, accounts[1:], given[1:], [])), *rounds], path)
+    assert len(read_history(path).seats[2]) == MAX_HOSPITALS
+    monkeypatch.setattr(history, "MOST_TOLD", HOSPITALS + 3 * MAX_HOSPITALS - 1)
+    with pytest.raises(LedgerError, match="more than are read to be drawn"):
+        read_history(path)
+
+
+def ending(number: int) -> list[tuple[str, tuple[object, ...]]]:
+    return [("open_round", (number, digest("model", 1))), ("abandon_round", (number,))]
 
 
 @pytest.mark.parametrize(

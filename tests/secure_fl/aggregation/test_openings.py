@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -17,8 +18,9 @@ from secure_fl.aggregation import Pipeline, build_rule
 from secure_fl.aggregation.openings import Opens, Permit, digest
 from secure_fl.aggregation.ops import Secret
 from secure_fl.aggregation.running import run
+from secure_fl.aggregation.secret import middle_ranks
 from secure_fl.aggregation.surroundings import Surroundings
-from secure_fl.aggregation.weights import WEIGHT_BITS, apportion, real_rows
+from secure_fl.aggregation.weights import WEIGHT_BITS, apportion, median_rows, real_rows
 from secure_fl.aggregation.worlds import fixed
 from secure_fl.errors import InputError
 from tests.secure_fl.aggregation.test_rules_common import UNITS
@@ -186,6 +188,38 @@ def test_weights_that_mean_nothing_are_refused(weights: list[float]) -> None:
 def test_rows_of_hardly_any_weight_do_not_count() -> None:
     assert real_rows(torch.tensor([1.0, 0.125, 0.124, 0.0])) == 2
     assert real_rows(torch.tensor([0.0, 0.0])) == 0
+
+
+@pytest.mark.parametrize(
+    "copies", [[1], [3, 1, 1], [2, 1, 1], [4, 2, 2, 1], [5, 4, 1], [1, 1, 1, 1]]
+)
+def test_a_median_is_of_one_row_where_one_decides_every_coordinate(copies: list[int]) -> None:
+    """In every order of the rows, so whatever their values are."""
+    deciding = [
+        all(
+            row in {ranked[place] for place in middle_ranks(len(ranked))}
+            for order in itertools.permutations(range(len(copies)))
+            for ranked in [[each for each in order for _ in range(copies[each])]]
+        )
+        for row in range(len(copies))
+    ]
+    assert (median_rows(copies) == 1) == any(deciding)
+    assert median_rows([0, *copies]) == median_rows(copies)
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=9).filter(any))
+def test_rows_of_a_median_are_counted_from_the_heavy_ones(copies: list[int]) -> None:
+    found, held = median_rows(copies), sorted(filter(None, copies))
+    if len(set(held)) == 1:
+        assert found == len(held)
+        return
+    fewest = min(
+        size
+        for size in range(1, len(held) + 1)
+        for chosen in itertools.combinations(held, size)
+        if 2 * sum(chosen) >= sum(held)
+    )
+    assert found == min(2 * fewest - 1, len(held))
 
 
 # --- declarations ------------------------------------------------------------------------------

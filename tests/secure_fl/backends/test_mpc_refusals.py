@@ -15,8 +15,8 @@ from ledger.members.members import MAX_HOSPITALS
 from secure_fl.aggregation import Pipeline, Stage, make_stage, stage
 from secure_fl.backends.aggregate import open_backend
 from secure_fl.backends.session import Backend
+from secure_fl.counts import MOST_HOSPITALS
 from secure_fl.errors import ConfigError, InputError
-from secure_fl.nodes.fields import MOST_HOSPITALS
 from tests.support.oracles import case
 
 X, _, ROOT = case("plain", 4, 6, seed=2)
@@ -118,6 +118,13 @@ def test_fields_that_no_session_opens_with(
     for value in values:
         with pytest.raises(InputError, match=f"{field} must be {said}.*; got "):
             cluster.ask({**OPEN, field: value})
+    assert works(cluster)
+
+
+def test_a_rule_that_would_never_be_built_is_refused_at_once(cluster: Any) -> None:
+    rule = {"max_abs": 2.0, "stages": [{"mda": {"num_malicious": 2**62}}]}
+    with pytest.raises(InputError, match="num_malicious must be None or from 0 to 1024; got 46116"):
+        cluster.ask({**OPEN, "rule": rule})
     assert works(cluster)
 
 

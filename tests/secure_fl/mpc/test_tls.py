@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import stat
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -96,6 +97,24 @@ def test_without_a_certificate_nobody_is_let_in(keys: Path) -> None:
             plain.sendall(b"\0" * 64)
             with pytest.raises(NodeFailure, match="no connection within"):
                 waiting.result(timeout=10)
+
+
+@pytest.mark.parametrize("secured", [True, False])
+def test_who_resets_before_being_answered_ends_nobodys_wait(keys: Path, secured: bool) -> None:
+    with listen() as server:
+        port = server.getsockname()[1]
+        for said in (b"", b"hello"):
+            stranger = socket.create_connection(("127.0.0.1", port))
+            stranger.sendall(said)
+            stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stranger.close()  # with a reset
+        mine, theirs = (Tls(keys, name) if secured else None for name in ("dealer", "node 0"))
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(admit, server, mine, ["node 0"], 5.0)
+            connect(port, TOKEN, "node 0", 5.0, "dealer", theirs).close()
+            channel = waiting.result(timeout=10)
+        assert channel.peer == "node 0"
+        channel.close()
 
 
 def test_the_dealer_takes_a_nodes_rank_from_its_certificate(keys: Path) -> None:

@@ -89,6 +89,60 @@ def test_rows_without_real_weight_count_as_absent(
     assert result.accepted.all()
 
 
+@pytest.mark.parametrize(
+    ("reputation", "combined"),
+    [
+        ([1, 0.16, 0.16, 0.16, 0.16, 0.16], False),  # every value would be the first one's
+        ([1, 0.25, 0.25, 0.25, 0.125, 0.125], False),  # or the sum of that and another's
+        ([0.5, 0.5, 0.125, 0.125, 0.125, 0.125], True),
+        ([1, 1, 1, 1, 1, 0.9], True),
+    ],
+)
+def test_a_median_whose_values_are_all_one_hospitals_is_not_opened(
+    worlds: dict[str, Backend], reputation: list[float], combined: bool
+) -> None:
+    x = rows(1, -1, 1, -1, 1, -1)
+    result = everywhere(worlds, "weighted_median", x, reputation=reputation)
+    assert bool(result.update.any()) == combined
+    library = open_backend("fixed").session("weighted_median", N, D)
+    alone = library.aggregate(library.submit(x), reputation=reputation).update
+    assert combined or all(bool(alone[j]) for j in range(D))
+    if reputation[1] == 0.16:
+        assert np.array_equal(alone, x[0])  # what must not be opened
+
+
+@pytest.mark.parametrize("synthetic", [0.0, 0.5, 1.0])
+def test_copies_of_one_row_do_not_count_as_hospitals(
+    worlds: dict[str, Backend], synthetic: float
+) -> None:
+    rule = {"max_abs": 2.0, "stages": [{"foundation": {"synthetic": synthetic}}]}
+    x = rows(*[1] * N)
+    assert bool(everywhere(worlds, rule, x).update.any()) == (synthetic < 1)
+    library = open_backend("fixed").session(rule, N, D)
+    alone = library.aggregate(library.submit(x)).update.numpy()
+    one = [bool(np.array_equal(alone, row)) for row in x]
+    assert any(one) == (synthetic == 1)
+
+
+def test_secret_weights_that_leave_one_hospital_alone_open_nothing(
+    worlds: dict[str, Backend],
+) -> None:
+    rng = np.random.default_rng(4)
+    alike = np.tile(rng.standard_normal(D), (N, 1)) * 0.3
+    alike[-1] = 0.3 * rng.standard_normal(D)
+    x = np.round(alike * 2**16) / 2**16
+    assert not everywhere(worlds, "foolsgold", x).update.any()
+    library = open_backend("fixed").session("foolsgold", N, D)
+    alone = library.aggregate(library.submit(x)).update.numpy()
+    assert np.allclose(alone, x[-1], atol=1e-3)  # what must not be opened
+    # One row amid others that are far from it and from each other.
+    amid = np.vstack([np.eye(D), -np.eye(D)])[: N - 1]
+    amid = np.vstack([amid, amid.mean(axis=0)])
+    rule = {"max_abs": 2.0, "stages": [{"geometric_median": {"smoothing": 2.0**-6, "steps": 30}}]}
+    assert not everywhere(worlds, rule, amid).update.any()
+    assert everywhere(worlds, rule, rows(*[1] * N)).update.any()
+
+
 @pytest.mark.parametrize("there", [0, 1, 2, 3])
 def test_too_few_at_the_start(worlds: dict[str, Backend], there: int) -> None:
     present = [i < there for i in range(N)]
