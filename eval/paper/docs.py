@@ -325,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in TABLES:
         option = f"--{name.replace('_', '-')}"
         parser.add_argument(option, metavar="DIR[,DIR]", help="of secure-fl paper")
-    parser.add_argument("--matrix", type=Path, metavar="DIR", help="of secure-fl matrix")
+    parser.add_argument("--matrix", metavar="DIR[,DIR]", help="of secure-fl matrix")
     parser.add_argument("--mpc", action="append", default=[], metavar="KIND=FILE")
     parser.add_argument("--report", type=Path, metavar="DIR", help="of secure-fl paper")
     options = parser.parse_args(argv)
@@ -340,7 +340,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kind, _, file = given.partition("=")
         take_mpc(options.root, kind, Path(file))
     if options.matrix is not None:
-        take_matrix(options.root, options.matrix)
+        take_matrix(options.root, [Path(each) for each in options.matrix.split(",")])
     if options.report is not None:
         take_report(options.root, options.report)
     for name, text in rendered(options.root).items():

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from eval.figures.matrix import draw_matrix
 from eval.jobs.plan import plan
 from eval.paper.cost import COLUMNS as COSTS
 from eval.paper.data_files import MADE
 from eval.paper.mpc_costs import COLUMNS as MPC_COSTS
 from eval.paper.mpc_costs import KINDS
 from eval.paper.rows import COLUMNS, JUDGED
-from eval.results.matrix import Matrix, from_csv
+from eval.results.matrix import Matrix, from_csv, joined, to_csv
 from eval.results.records import read_object, read_row
 from secure_fl.errors import InputError, require
 from secure_fl.files import read_json, read_lines, write_atomic, write_json
@@ -62,7 +63,10 @@ TABLES = {
 MAIN, PICTURES = "main", ("attack_success.png", "accuracy_over_rounds.png", "reputation.png")
 MATRIX, MPC = "matrix.csv", "mpc.json"
 # Heat maps of it that a document shows.
-MAPS = ("matrix_accuracy.png", "matrix_attack_success_excess.png")
+MAPS = {
+    "accuracy": "matrix_accuracy.png",
+    "attack_success_excess": "matrix_attack_success_excess.png",
+}
 # Of each cell's row.
 KEPT = (
     *("defence", "label", "attack", "malicious_fraction", "seed", "accuracy", "auc"),
@@ -198,17 +202,24 @@ def _copy(place: Path, files: Sequence[Path]) -> None:
         write_atomic(place / file.name, file.read_bytes())
 
 
-def take_matrix(root: Path, folder: Path) -> None:
-    """Keep the means of a folder of `secure-fl matrix`, and the heat maps that are shown.
+def take_matrix(root: Path, folders: Sequence[Path]) -> None:
+    """Keep the means of folders of `secure-fl matrix`, and the heat maps that are shown.
+
+    Args:
+        root: of the repository.
+        folders: of the command; others have attacks or rules that the ones before lack. The place
+            where a matrix is kept is such a folder too.
 
     Raises:
-        InputError: the folder has none, or of another form.
+        InputError: a folder has none, or one of another form or of other shares and seeds.
     """
-    _read(folder / MATRIX)
-    for place, names in ((RESULTS, (MATRIX,)), (FIGURES, MAPS)):
-        (root / place).mkdir(parents=True, exist_ok=True)
-        for name in names:
-            write_atomic(root / place / name, (folder / name).read_bytes())
+    whole = joined([_read(folder / MATRIX) for folder in folders])
+    (root / RESULTS).mkdir(parents=True, exist_ok=True)
+    (root / FIGURES).mkdir(parents=True, exist_ok=True)
+    write_atomic(root / RESULTS / MATRIX, to_csv(whole).encode())
+    drawn = draw_matrix(whole)
+    for key, name in MAPS.items():
+        write_atomic(root / FIGURES / name, drawn[key])
 
 
 def matrix(root: Path) -> Matrix:

@@ -180,6 +180,35 @@ def from_csv(text: str) -> Matrix:
     return replace(averaged(rows), seeds=seeds)
 
 
+def joined(matrices: Sequence[Matrix]) -> Matrix:
+    """One matrix of several, each cell from the first that has it; rules and attacks by name.
+
+    Raises:
+        InputError: they are of other shares of malicious hospitals, or of other numbers of seeds.
+    """
+    first = matrices[0]
+    for each in matrices[1:]:
+        same = (each.seeds, each.malicious) == (first.seeds, first.malicious)
+        rule = f"of {first.seeds} seeds and {first.malicious} malicious, as the first"
+        require(same, "a matrix", rule, f"{each.seeds} and {each.malicious}")
+    rules = sorted({rule for each in matrices for rule in each.rules})
+    attacks = sorted(
+        {attack for each in matrices for attack in each.attacks},
+        key=lambda name: (name != NO_ATTACK, name),
+    )
+    values = {measure.key: np.full((len(rules), len(attacks)), np.nan) for measure in MEASURES}
+    refused: dict[tuple[str, str], str] = {}
+    for i, j in np.ndindex(len(rules), len(attacks)):
+        cell = rules[i], attacks[j]
+        for matrix in matrices:
+            if cell[0] in matrix.rules and cell[1] in matrix.attacks:
+                for measure in MEASURES:
+                    values[measure.key][i, j] = matrix.value(measure.key, *cell)
+                refused |= {cell: matrix.refused[cell]} if cell in matrix.refused else {}
+                break
+    return replace(first, rules=rules, attacks=attacks, values=values, refused=refused)
+
+
 def averaged(rows: Sequence[Row]) -> Matrix:
     """Average rows of a matrix (`eval.jobs.matrix`) over their seeds."""
     rules = list(dict.fromkeys(row["defence"] for row in rows))

@@ -16,7 +16,7 @@ from eval.figures.matrix import draw_matrix
 from eval.jobs.matrix import bare_rule
 from eval.jobs.run_lock import only_writer
 from eval.report.matrix_page import write_matrix
-from eval.results.matrix import MEASURES, averaged, from_csv, to_csv, worst_lines
+from eval.results.matrix import MEASURES, averaged, from_csv, joined, to_csv, worst_lines
 from secure_fl.errors import InputError
 from secure_fl.settings.config import load_config
 from secure_fl.simulation.prepare import prepare
@@ -202,6 +202,23 @@ def test_a_matrix_is_read_back_from_its_table() -> None:
     for bad in ("rule,attack\n", text.replace("0.375000", "?"), text.splitlines()[0] + "\n"):
         with pytest.raises(InputError, match="a matrix"):
             from_csv(bad)
+
+
+def test_matrices_of_some_attacks_each_make_one() -> None:
+    given = {("b", "none"): [0.9, 0.7], ("b", "y"): [0.5, 0.25]}
+    first = averaged(rows_of(given))
+    rows = rows_of({("b", "none"): [0.1, 0.1], ("b", "x"): [0.4, 0.2], ("a", "x"): [0.3, 0.5]})
+    rows += [
+        {"defence": "a", "attack": "y", "malicious": 0.3, "seed": seed, "refused": "why"}
+        for seed in (0, 1)
+    ]
+    made = joined([first, averaged(rows)])
+    assert (made.rules, made.attacks, made.seeds) == (["a", "b"], ["none", "x", "y"], 2)
+    expected = [[np.nan, 0.4, np.nan], [0.8, 0.3, 0.375]]  # b without attack as in the first
+    np.testing.assert_allclose(made.values["accuracy"], expected)
+    assert made.refused == {("a", "y"): "why"}
+    with pytest.raises(InputError, match=r"a matrix must be of 2 seeds .*; got '1 and 0.3'"):
+        joined([first, averaged(rows_of({("a", "none"): [0.9], ("a", "x"): [0.5]}))])
 
 
 def test_a_reason_is_text_in_the_page(tmp_path: Path) -> None:
