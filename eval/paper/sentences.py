@@ -13,6 +13,8 @@ from secure_fl.errors import InputError
 
 # The recipe that the sentences about the defence's tables tell of, and its task with few rows.
 DISTILLED, FEW = "distilled", "support2-few"
+# Tasks on which sentences tell of its layers, the second with the root whose gain is missed.
+LAYERS, LARGE = "support2-200", "support2-456"
 
 
 def figures(
@@ -116,6 +118,7 @@ def _of_defence(rows: Sequence[Row]) -> dict[str, str]:
         means = [mean for case in found if (mean := average(case.success)) is not None]
         told[f"most-{name}"] = points(max(means)).lstrip("+")
         told[f"worst-{name}"] = points(max(_successes(found))).lstrip("+")
+    told["456-gap"] = points(_most_gained(by_task[LARGE])).lstrip("+")
     for task, own in by_task.items():
         sign = values(own, "detection_recall", method=DISTILLED, attack="sign_flip")
         told[f"sign-recall-{task}"] = percent(average(sign)).replace("%", " %")
@@ -124,8 +127,17 @@ def _of_defence(rows: Sequence[Row]) -> dict[str, str]:
 
 def _of_layers(rows: Sequence[Row]) -> dict[str, str]:
     """How far FedAvg and `distilled` are above public rows alone, on the seeds of the choice."""
-    told = {"fedavg": _beyond(rows, FEDAVG), "distilled": _beyond(rows, DISTILLED)}
-    return {f"layers-{name}-beyond": f"{value:.4f}" for name, value in told.items()}
+    own = [row for row in rows if row["task"] == LAYERS]
+    beyond = {"fedavg": _beyond(own, FEDAVG), "distilled": _beyond(own, DISTILLED)}
+    large = [row for row in rows if row["task"] == LARGE]
+    gains = {
+        name: average(values(large, "gain_retained", method=name, attack=NO_ATTACK))
+        for name in (DISTILLED, "from_model")
+    }
+    return {f"layers-{name}-beyond": f"{value:.4f}" for name, value in beyond.items()} | {
+        f"layers-456-{name}": DASH if gain is None else f"{gain:.2f}"
+        for name, gain in gains.items()
+    }
 
 
 def _of_guarded(rows: Sequence[Row]) -> dict[str, str]:
@@ -141,6 +153,19 @@ def _beyond(rows: Sequence[Row], method: str) -> float:
     if gap is None:
         raise InputError(f"rows must have {method} and {PUBLIC_ONLY} without attack")
     return gap
+
+
+def _most_gained(rows: Sequence[Row]) -> float:
+    """Most AUC that FedAvg without attack has above root only, of the seeds."""
+    by_seed = {
+        name: {
+            row["seed"]: row["auc"]
+            for row in rows
+            if row["method"] == name and not row["malicious"]
+        }
+        for name in (FEDAVG, ROOT_ONLY)
+    }
+    return max(auc - by_seed[ROOT_ONLY][seed] for seed, auc in by_seed[FEDAVG].items())
 
 
 def _honest(rows: Sequence[Row]) -> float:
