@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from eval.cli import run
+from eval.cli import matrix, paper, run, sweep
 from eval.cli.console import print_anywhere
 from eval.cli.parser import build_parser
 from eval.cli.status import FAILED, INTERRUPTED, status_of, words
@@ -32,8 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _polite_kills():
             return int(options.command(options))
     except KeyboardInterrupt:
-        kept = "; finished cells are kept" if options.command is run.command else ""
-        print(f"secure-fl: interrupted{kept}", file=sys.stderr)
+        kept = {
+            run.command: "; finished cells are kept",
+            **dict.fromkeys(
+                (sweep.command, matrix.command, paper.command),
+                "; finished cells are kept, and the same command goes on",
+            ),
+        }
+        print(f"secure-fl: interrupted{kept.get(options.command, '')}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return FAILED

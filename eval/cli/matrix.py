@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.cli.console import shown
-from eval.cli.workers import add_workers, workers
+from eval.cli.workers import add_workers, refuse_late_settings, workers
 
 if TYPE_CHECKING:
     from eval.results.matrix import Matrix
@@ -73,6 +73,7 @@ def command(options: argparse.Namespace) -> int:
     from secure_fl.simulation.prepare import prepare
 
     require(1 <= options.seeds <= 1000, "--seeds", "from 1 to 1000", options.seeds)
+    refuse_late_settings(options.attacks, options.rules, options.defences)
     given = workers(options)
     config = load_config(options.settings, options.allow)
     names = options.attacks or [name for name in attacks.names() if name != NO_ATTACK]

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from eval.cli.console import shown
+from eval.cli.workers import refuse_late_settings
 
 # Characters to a line where nobody says how wide the console is.
 WIDTH = 110
@@ -82,9 +83,7 @@ def command(options: argparse.Namespace) -> int:
     require(0 <= first <= 2**32, "--first-seed", "from 0 to 2**32", first)
     own = [line for line in options.settings if line.partition("=")[0] in ("seed", "data")]
     require(not own, "settings", "without seed= and data=, for which there are options", own)
-    listed = [*(options.only or ()), *options.data, *(options.tasks or ())]
-    late = [word for word in listed if "=" in word]
-    require(not late, "settings", "before all options", late)
+    refuse_late_settings(options.only, options.data, options.tasks)
     parts = chosen(options.only)
     seeds = range(first, first + count)
     settings = [*(QUICK if options.quick else ()), *options.settings]

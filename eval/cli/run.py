@@ -81,6 +81,12 @@ def command(options: argparse.Namespace) -> int:
         federation = prepare(config)
     else:
         quick = ["experiment=quick"] if options.quick else []
+        named = [each for each in options.settings if each.startswith("experiment=")]
+        if quick and named:
+            raise InputError(
+                f"--quick is experiment=quick and goes with no other; got {named[0]}: shorten that "
+                "by rounds= and the like"
+            )
         config = load_config([*quick, *options.settings], options.allow)
         folder, federation = _start(config, options.out)
     console = Console()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.cli.console import shown
-from eval.cli.workers import add_workers, workers
+from eval.cli.workers import add_workers, refuse_late_settings, workers
 
 if TYPE_CHECKING:
     from eval.jobs.sweep import Sweep
@@ -85,6 +85,7 @@ def command(options: argparse.Namespace) -> int:
     from eval.jobs.sweep import of_rows, plan_sweep
     from secure_fl.errors import require
 
+    refuse_late_settings(options.attacks, options.defences)
     given, seeds = workers(options), options.seeds
     require(seeds is None or 1 <= seeds <= 1000, "--seeds", "from 1 to 1000", seeds)
     plan, swept = plan_sweep(

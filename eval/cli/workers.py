@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 
@@ -31,3 +33,18 @@ def workers(options: argparse.Namespace) -> dict[str, Any]:
     from eval.jobs.parallel import Workers
 
     return asdict(Workers(options.jobs, options.parallel, options.cluster))
+
+
+def refuse_late_settings(*listed: Iterable[str] | None) -> None:
+    """Refuse a setting that was taken for one of the names of an option before it.
+
+    Args:
+        listed: words of options that take several; None where one was not given.
+
+    Raises:
+        InputError: one of them is a setting.
+    """
+    from secure_fl.errors import require
+
+    late = [word for word in chain(*(words or () for words in listed)) if "=" in word]
+    require(not late, "settings", "before all options", late)

@@ -11,6 +11,7 @@ from eval.figures import mpl  # noqa: F401 - before matplotlib
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from eval.figures.plotting import WIDTH, label_bottom, make_panels, percent_axis, theme, to_png
 from eval.results.comparison import Comparison, Line, is_share
@@ -40,6 +41,7 @@ def draw_comparison(found: Comparison, titles: dict[str, str], dark: bool = Fals
             axes.set_title(titles[measure], loc="left")
             if is_share(measure):
                 percent_axis(axes.xaxis)
+                axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
             places, shown = range(len(found.circumstances)), index % columns == 0
             axes.set_yticks(places, found.circumstances if shown else [""] * len(places))
         label_bottom(panels, columns, "mean over seeds, with its interval")

@@ -336,6 +336,7 @@ def _success_bar(axes: Axes, place: int, row: Row, look: Look) -> None:
     if raw > base:
         axes.barh(place, raw - base, left=base, color=look.colour, height=0.66)
     text = f"{100 * (raw - base):+.1f}".replace("-", "−")
+    text = "0.0" if text in ("+0.0", "−0.0") else text  # as in tables
     axes.text(max(raw, base) + 0.02, place, text, va="center")
 
 

@@ -75,8 +75,9 @@ DATA_TITLES = {"support2": "SUPPORT2", "lidc_nodules": "LIDC nodules", "digits":
 T = TypeVar("T")
 # Runs beside the main job that its long table has as lines: after which method, under which words.
 BESIDE = (
-    ("overstated", "the same, malicious hospitals overstate their rows"),
-    ("unweighted", "mean without weights"),
+    ("fedavg", "overstated", "the same, malicious hospitals overstate their rows"),
+    ("fedavg", "unweighted", "mean without weights"),
+    ("secure_aggregation", "unbound", "the same, malicious hospitals keep to no norm"),
 )
 _MARKED = re.compile(
     r"(?P<begin><!-- (?P<name>[\w-]+):begin -->\n)(?P<body>.*?)(?P<end><!-- (?P=name):end -->)",
@@ -190,10 +191,11 @@ def _main_long(
 
     for name, label in _methods(rows, alone=True):
         lines.append(line(rows, name, label))
-        if name == "fedavg":
-            lines += [
-                line(beside[key], str(beside[key][0]["defence"]), said) for key, said in BESIDE
-            ]
+        lines += [
+            line(beside[key], str(beside[key][0]["defence"]), said)
+            for after, key, said in BESIDE
+            if after == name
+        ]
     header = ["Method", "Accuracy", "AUC", "Gain over root only", *map(attack_label, attacks)]
     return _grid(header, lines)
 

@@ -13,6 +13,7 @@ from secure_fl.errors import InputError
 
 # The recipe that the sentences about the defence's tables tell of, and its task with few rows.
 DISTILLED, FEW = "distilled", "support2-few"
+SECURE = "secure_aggregation"
 # Tasks on which sentences tell of its layers, the second with the root whose gain is missed.
 LAYERS, LARGE = "support2-200", "support2-456"
 
@@ -67,7 +68,7 @@ def _of_table2(rows: Sequence[Row], place: str) -> dict[str, str]:
 
 
 def _of_runs(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    main, lying = kept["main"], kept["overstated"]
+    main, lying, unbound = kept["main"], kept["overstated"], kept["unbound"]
     seeds = {name: rows for name, rows in kept.items() if name.startswith("seeds-")}
     adaptive = {
         name: mean(rows, "attack_success_excess", "guarded", "adaptive_backdoor", 0.4) or 0.0
@@ -87,6 +88,10 @@ def _of_runs(kept: Mapping[str, Sequence[Row]]) -> dict[str, str]:
         "main-noise": mean(main, "attack_success_excess", FEDAVG, "random_noise"),
         "main-noise-lost": lost,
         "overstated-backdoor": mean(lying, "attack_success_excess", FEDAVG, "backdoor"),
+        **{
+            f"unbound-{attack}": mean(unbound, "attack_success_excess", SECURE, attack)
+            for attack in ("model_replacement", "random_noise")
+        },
         "adaptive-worst": adaptive[worst],
     }
     whole = {name: subtract(1.0, recall) for name, recall in missed.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eval import tables
 from eval.results.records import Row, Run
@@ -42,7 +42,7 @@ def header_facts(run: Run) -> list[tuple[str, str]]:
         ("Data", data.get("name")),
         ("Hospitals", hospitals),
         ("Malicious", ", ".join(malicious_words(share, hospitals) for share in shares)),
-        ("Dirichlet α", data.get("alpha")),
+        *_division(data),
         ("Model", model.get("name") if isinstance(model, Mapping) else model),
         ("Rounds, at most", config.get("rounds")),
         ("Seed", config.get("seed")),
@@ -54,6 +54,16 @@ def header_facts(run: Run) -> list[tuple[str, str]]:
         if value is not None and value != "":
             facts.append((name, str(value)))
     return facts
+
+
+def _division(data: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """How rows were divided among hospitals; older runs say alpha alone."""
+    partition = data.get("partition") or "dirichlet"
+    if partition == "dirichlet":
+        return [("Dirichlet α", data.get("alpha"))]
+    of = {"column": "site", "quantity": "alpha", "classes": "classes_per_hospital"}.get(partition)
+    value = data.get(of) if of else None
+    return [("Partition", partition if value is None else f"{partition}, {of} {value}")]
 
 
 def warned_cells(run: Run) -> list[str]:

@@ -81,6 +81,14 @@ class Matrix:
                 found[rule] = pick(attacked, key=lambda each: each[0])[1]
         return found
 
+    def alike(self, measure: Measure, rule: str) -> tuple[float, list[str]]:
+        """What all attacks come to that were run, where they harm a rule alike, and which they are;
+        NaN elsewhere."""
+        line = zip(self.attacks, self.values[measure.key][self.rules.index(rule)], strict=True)
+        ran = {name: float(v) for name, v in line if name != NO_ATTACK and not np.isnan(v)}
+        found = set(ran.values())
+        return (found.pop() if len(found) == 1 else float("nan")), list(ran)
+
     def value(self, measure: str, rule: str, attack: str) -> float:
         """One mean, NaN where there is none."""
         return float(self.values[measure][self.rules.index(rule), self.attacks.index(attack)])
@@ -116,16 +124,26 @@ def worst_lines(matrix: Matrix) -> list[list[str]]:
     lowest, highest = matrix.worst(accuracy), matrix.worst(excess)
 
     def told(measure: Measure, rule: str, attack: str | None) -> str:
-        return percent(float("nan") if attack is None else matrix.value(measure.key, rule, attack))
+        if attack is None:
+            return percent(matrix.alike(measure, rule)[0])
+        return percent(matrix.value(measure.key, rule, attack))
+
+    def under(measure: Measure, rule: str, found: Mapping[str, str]) -> str:
+        if rule in found:
+            return attack_label(found[rule])
+        value, ran = matrix.alike(measure, rule)
+        if np.isnan(value):
+            return "–"
+        return attack_label(ran[0]) if len(ran) == 1 else "all alike"
 
     return [
         [
             rule,
             told(accuracy, rule, NO_ATTACK),
             told(accuracy, rule, lowest.get(rule)),
-            attack_label(lowest[rule]) if rule in lowest else "–",
+            under(accuracy, rule, lowest),
             told(excess, rule, highest.get(rule)),
-            attack_label(highest[rule]) if rule in highest else "–",
+            under(excess, rule, highest),
             percent(matrix.mean_named(precision, rule)),
             percent(matrix.mean_named(recall, rule)),
         ]

@@ -12,6 +12,7 @@ from secure_fl.aggregation.pipeline import (
 )
 from secure_fl.aggregation.rules import (
     build_rule,
+    check_not_left_out,
     describe_rule,
     make_rule,
     resolve_rule,
@@ -28,6 +29,7 @@ __all__ = [
     "Stage",
     "Updates",
     "build_rule",
+    "check_not_left_out",
     "describe_rule",
     "make_rule",
     "make_stage",

@@ -232,6 +232,8 @@ def _reading(path: Path) -> Iterator[None]:
     except (OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, InputError):
             raise
+        if isinstance(error, UnicodeDecodeError):
+            raise InputError(f"{path.name} must be text in UTF-8; save it so ({error})") from error
         raise InputError(f"{path.name} cannot be read: {error}") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from secure_fl.descriptions import first_line
-from secure_fl.errors import ConfigError, InputError, near
+from secure_fl.errors import MISTAKES, ConfigError, InputError, SecureFLError, near
 from secure_fl.extensions import NONE, Extensions, is_own
 from secure_fl.imports import kind_of
 from secure_fl.models.model import Model, Shape
@@ -71,7 +71,7 @@ def build(
         if key not in allowed:
             rule = f"parameter of {name} must be one of {', '.join(allowed) or 'none'}"
             raise InputError(f"{rule}; got {key!r}{near(key, allowed)}")
-    made: Any = make(feature_shape, classes, **(params or {}))
+    made = _made(make, name, feature_shape, classes, params or {})
     if isinstance(made, nn.Module):
         return TorchModule(made, feature_shape, classes)
     if not isinstance(made, Model):
@@ -81,6 +81,23 @@ def build(
     if is_own(name):
         probe(made, f"model {type(made).__name__}")
     return made
+
+
+def _made(make: Builder, name: str, shape: Shape, classes: int, params: Mapping[str, Any]) -> Any:
+    """What the builder returns.
+
+    Raises:
+        InputError: a model of somebody's own that makes a mistake.
+    """
+    try:
+        return make(shape, classes, **params)
+    except SecureFLError:
+        raise
+    except MISTAKES as error:
+        if not is_own(name):
+            raise
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(f"model {name!r} cannot be made; it raised {told}") from error
 
 
 def _model(name: str) -> type[Model]:

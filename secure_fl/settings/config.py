@@ -134,10 +134,22 @@ def _resolved(setting: Setting) -> Setting:
 
 
 def _meant(kind: str, name: str, presets: list[str]) -> str:
-    """What the name of an attack or a defence stands for."""
-    if kind == "attack":
-        return resolve("attack", name, attacks.names())
-    return name if name in presets else str(aggregation.resolve_rule(name))
+    """What the name of an attack or a defence stands for.
+
+    Raises:
+        ConfigError: no name that ships or is installed, where a file here is called so.
+    """
+    if name in presets:
+        return name
+    ships = attacks.names() if kind == "attack" else aggregation.rule_names()
+    meant = resolve("attack", name, ships) if kind == "attack" else aggregation.resolve_rule(name)
+    stem = name.removesuffix(".py")
+    if meant == name and name not in ships and stem.isidentifier() and Path(f"{stem}.py").is_file():
+        what = "class" if kind == "attack" else "function"
+        raise ConfigError(
+            f"{kind} {name!r} is a file here: name the {what} in it too, as {kind}={stem}:NAME"
+        )
+    return str(meant)
 
 
 def _meant_below(key: str, value: Any) -> Any:
@@ -269,9 +281,11 @@ def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
         # A bare rule, in the clear; whether it wants a root direction is not known here.
         tree = _typed(DefenceConfig, {"name": name, "rule": name, "reference": True})
     else:
+        aggregation.check_not_left_out(name)
         allowed = sorted({*shipped, *aggregation.rule_names()})
         raise ConfigError(
-            f"defence must be one of {', '.join(allowed)}; got {name!r}{near(name, allowed)}"
+            f"defence must be one of {', '.join(allowed)}, or module:function of yours; "
+            f"got {name!r}{near(name, allowed)}"
         )
     prefix = f"{kind}."
     if called is not None:

@@ -8,6 +8,8 @@ will run in, and its ranges in all planned rounds, before anything is written.
 from __future__ import annotations
 
 import math
+import traceback
+from pathlib import Path
 from statistics import NormalDist
 
 import torch
@@ -17,7 +19,7 @@ from secure_fl.aggregation.openings import UNIT
 from secure_fl.aggregation.ranges import shortest
 from secure_fl.backends.clear import ClearBackend
 from secure_fl.checks import check
-from secure_fl.errors import ConfigError, InputError
+from secure_fl.errors import ConfigError, InputError, SecureFLError
 from secure_fl.extensions import NONE, Extensions
 from secure_fl.settings.defence import DefenceConfig
 from secure_fl.settings.schema import ExperimentConfig, PrivacyConfig
@@ -26,6 +28,7 @@ from secure_fl.settings.schema import ExperimentConfig, PrivacyConfig
 TOLERATED_REFUSALS = 0.01
 # Standard deviation of the made-up updates.
 _SMALL = 2.0**-7
+_PACKAGE = Path(__file__).parents[1]
 
 
 def check_defence(
@@ -67,7 +70,8 @@ def check_defence(
         )
     except InputError as error:
         raise ConfigError(
-            f"{place} cannot work with {hospitals} hospitals and {dim:,} parameters: {error}"
+            f"{place} cannot work with {hospitals} hospitals and {dim:,} parameters: "
+            f"{error}{_mistake(error)}"
         ) from error
     # Random rows do not cancel: a zero was not combined, though enough rows were in play.
     if int(result.accepted.sum()) >= minimum and not result.update.any():
@@ -75,6 +79,28 @@ def check_defence(
             f"{place} combines fewer than the minimum of {minimum} hospitals: lower its "
             "minimum_hospitals and colluders, or take a rule whose update is made of more"
         )
+
+
+def _mistake(error: Exception) -> str:
+    """Where a stage of somebody's own went wrong, for a message, and in which words; "" where
+    nothing did.
+
+    The rows of a rehearsal are made up, so that words may be told that at a node might quote a
+    share.
+    """
+    cause = error.__cause__
+    while isinstance(cause, SecureFLError):
+        cause = cause.__cause__
+    if cause is None:
+        return ""
+    places = [(Path(f.filename), f.lineno) for f in traceback.extract_tb(cause.__traceback__)]
+    own = [
+        (file.name, line)
+        for file, line in places
+        if not file.is_relative_to(_PACKAGE) and "site-packages" not in file.parts
+    ]
+    where = f"{own[-1][0]}, line {own[-1][1]}: " if own else ""
+    return f" ({where}{cause})"
 
 
 def check_numbers(experiment: ExperimentConfig, defence: DefenceConfig, dim: int) -> None:

@@ -37,6 +37,18 @@ LEFT_OUT = {
 """Rules of the field that nothing here stands for, and why."""
 
 Builder = Callable[..., Pipeline]
+
+
+def check_not_left_out(name: str) -> None:
+    """Refuse a rule of the field that is left out, with the reason.
+
+    Raises:
+        ConfigError: it is one of `LEFT_OUT`.
+    """
+    if name in LEFT_OUT:
+        raise ConfigError(f"rule {name} is not among those that ship: {LEFT_OUT[name]}")
+
+
 _PACKAGE = __name__.rpartition(".")[0]
 _RULES: dict[str, Builder] = {}
 
@@ -83,8 +95,7 @@ def _builder(name: str, extensions: Extensions) -> Builder:
         builder: Builder = extensions.get("rule", name)
         return builder
     known = rule_builders()
-    if name in LEFT_OUT:
-        raise ConfigError(f"rule {name} is not among those that ship: {LEFT_OUT[name]}")
+    check_not_left_out(name)
     if name not in known:
         hint = near(name, known)
         raise ConfigError(f"rule must be one of {', '.join(known)}; got {name!r}{hint}")

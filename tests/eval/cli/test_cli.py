@@ -116,6 +116,13 @@ BAD_INPUT = {
     "compare --dim 0": "dim must be at least 1; got 0",
     "compare --nodes 9": "nodes must be 2, 3 or 4; got 9",
     "paper --only table1 rounds=2 --out x": "settings must be before all options; got ['rounds=2']",
+    "sweep rounds=1 --attacks alie data.rows=600 --out x": "settings must be before all options; "
+    "got ['data.rows=600']",
+    "matrix --rules krum rounds=2 --out x": "settings must be before all options; got ['rounds=2']",
+    "run --quick experiment=fig4": "--quick is experiment=quick and goes with no other; got "
+    "experiment=fig4",
+    "run defence=deepsight": "rule deepsight is not among those that ship: it runs every",
+    "run defence=medan": "or module:function of yours; got 'medan' (did you mean median?)",
     "matrix --attacks alie --defences median --out x": "--defences must be methods beside the "
     "rules, which --rules names; got ['median']",
     "prepare nope . x.npz": "data set must be one of chestxray14, ",

@@ -282,8 +282,10 @@ def test_worst_cases_on_the_page_and_links_that_lead_somewhere(tmp_path: Path) -
     made = averaged(rows)
     assert worst_lines(made) == [
         ["a", "90.0", "30.0", "Sign flip", "70.0", "Sign flip", "75.0", "0.0"],
-        ["b", "80.0", "–", "–", "–", "–", "–", "–"],
+        ["b", "80.0", "50.0", "X", "50.0", "X", "–", "–"],  # the only one that was run
     ]
+    alike = averaged(rows_of({("a", "none"): [0.9], ("a", "x"): [0.5], ("a", "y"): [0.5]}))
+    assert worst_lines(alike)[0][:4] == ["a", "90.0", "50.0", "all alike"]
     page = write_matrix(made, tmp_path).read_text()
     assert "2 attacks against 2 rules" in page
     assert page.count("<strong") == 4  # accuracy and success, on the rule's and the attack's side

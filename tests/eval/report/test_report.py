@@ -273,6 +273,30 @@ def test_tiles_show_accuracy_gain_and_worst_attack() -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"alpha": 0.3}, ("Dirichlet α", "0.3")),  # as runs before there were others
+        ({"partition": "dirichlet", "alpha": 0.1}, ("Dirichlet α", "0.1")),
+        ({"partition": "iid", "alpha": 0.3}, ("Partition", "iid")),
+        ({"partition": "quantity", "alpha": 0.3}, ("Partition", "quantity, alpha 0.3")),
+        (
+            {"partition": "classes", "alpha": 0.3, "classes_per_hospital": 2},
+            ("Partition", "classes, classes_per_hospital 2"),
+        ),
+        (
+            {"partition": "column", "alpha": 0.3, "site": "dzgroup"},
+            ("Partition", "column, site dzgroup"),
+        ),
+    ],
+)
+def test_the_head_tells_how_rows_were_divided(data: dict, told: tuple[str, str]) -> None:
+    run = Run("x", {"data": data}, {}, {}, (Cell(sample_run.rows()[0]),))
+    facts = overview.header_facts(run)
+    assert told in facts
+    assert sum(name in ("Partition", "Dirichlet α") for name, _ in facts) == 1
+
+
+@pytest.mark.parametrize(
     ("seconds", "text"), [(None, None), (0.4, "0 s"), (59.6, "1 min 0 s"), (125.0, "2 min 5 s")]
 )
 def test_the_jobs_time_is_shown_in_minutes(seconds: float | None, text: str | None) -> None:

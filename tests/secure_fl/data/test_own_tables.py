@@ -168,6 +168,9 @@ def test_what_is_no_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
         data.load("table")
     with pytest.raises(InputError, match=r"data\.path must be a file \.csv.*got '.*notes\.txt'"):
         data.load("table", write(tmp_path, "y,a", "notes.txt"), label="y")
+    (tmp_path / "old.csv").write_bytes("y,größe\n0,1\n1,2\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"old\.csv must be text in UTF-8; save it so \("):
+        data.load("table", tmp_path / "old.csv", label="y")
     with pytest.raises(InputError, match=r"data\.label must name the column .*one of y, a"):
         data.load("table", good)
     with pytest.raises(

@@ -110,6 +110,14 @@ class Cut(Narrow):
         return super().forward(tensors, x).detach()
 
 
+@secure_fl.model
+class Unbuildable(Narrow):
+    """Wants what is not there."""
+
+    def __init__(self, feature_shape: tuple[int, ...], classes: int) -> None:
+        raise RuntimeError("no weights here")
+
+
 def built(made: type[Model]) -> Model:
     name = f"{made.__module__}:{made.__name__}"
     return build(name, (5,), 3, extensions=Extensions({name: made}))
@@ -139,3 +147,9 @@ def test_a_model_that_cannot_be_trained_is_refused(made: type[Model], reason: st
         built(made)
     with pytest.raises(InputError, match=reason):
         probe(made((5,), 3), f"model {made.__name__}")
+
+
+def test_a_model_that_cannot_be_made_is_refused() -> None:
+    said = r"model '.*:Unbuildable' cannot be made; it raised RuntimeError: no weights here"
+    with pytest.raises(InputError, match=said):
+        built(Unbuildable)

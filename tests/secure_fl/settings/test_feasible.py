@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from eval.jobs import starting
-from secure_fl.aggregation import rule_names
+from secure_fl.aggregation import Stage, rule_names, stage
 from secure_fl.errors import ConfigError
 from secure_fl.extensions import load_extensions
 from secure_fl.hospital.training import clip
@@ -73,6 +74,26 @@ def test_what_a_rule_cannot_take_is_refused_with_what_to_change() -> None:
     blind = DefenceConfig(name="b", rule="cosine_root")
     with pytest.raises(ConfigError, match=r"'b' cannot work .* needs a reference"):
         check_defence(blind, QUIET, 3, 5)
+
+
+@stage
+def mistaken() -> Stage:
+    """Asks for what is not there."""
+
+    def apply(context: Any, state: Any) -> Any:
+        return context.absent, state  # told by a message
+
+    return Stage(apply)
+
+
+def test_a_mistake_of_ones_own_stage_is_told_with_its_line_and_words() -> None:
+    name = f"{__name__}:mistaken"
+    wrong = DefenceConfig(name="wrong", rule={"max_abs": 2.0, "stages": [name]})
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    (line,) = (i for i, text in enumerate(lines, 1) if text.endswith("# told by a message"))
+    said = rf"{name} failed with AttributeError \(test_feasible\.py, line {line}: .*'absent'\)"
+    with pytest.raises(ConfigError, match=said):
+        check_defence(wrong, QUIET, 5, 4, load_extensions([name]))
 
 
 def test_a_rule_that_combines_fewer_than_the_minimum_is_refused() -> None:
