@@ -76,13 +76,18 @@ def command(options: argparse.Namespace) -> int:
     from eval.paper.parts import PARTS, QUICK, chosen
     from eval.tables import console_sheets
     from secure_fl.errors import require
+    from secure_fl.settings.overrides import is_file
 
     count = options.seeds if options.seeds is not None else 1 if options.quick else 5
     require(1 <= count <= 1000, "--seeds", "from 1 to 1000", count)
     first = options.first_seed
     require(0 <= first <= 2**32, "--first-seed", "from 0 to 2**32", first)
-    own = [line for line in options.settings if line.partition("=")[0] in ("seed", "data")]
-    require(not own, "settings", "without seed= and data=, for which there are options", own)
+    set_here = [each for each in options.settings if each.partition("=")[0] in ("seed", "data")]
+    require(
+        not set_here, "settings", "without seed= and data=, for which there are options", set_here
+    )
+    files = [each for each in options.settings if is_file(each)]
+    require(not files, "settings", "single ones: parts have files of their own", files)
     refuse_late_settings(options.only, options.data, options.tasks)
     parts = chosen(options.only)
     seeds = range(first, first + count)

@@ -23,6 +23,8 @@ settings:
                   NAME may be module:Class, an attack of your own in the current directory
   defence=NAME    this defence alone; NAME may also be a rule (secure-fl list), or
                   module:function, a rule of your own; defence.rule= takes the same
+  FILE.yaml       settings out of a file, nested as in a run's config.yaml; what stands after it
+                  on the command line wins. It permits no code of your own: name that here
   KEY=VALUE       any single setting (texts and paths as they are); the common ones:
       rounds=200                      federated rounds of each cell
       malicious=[0.1,0.2,0.3]         shares of malicious hospitals, at most 0.5
@@ -49,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Run an experiment: every defence against every attack."
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = RUN_HELP.replace("{groups}", _groups())
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help="group=NAME or KEY=VALUE")
+    parser.add_argument(
+        "settings", nargs="*", metavar="SETTING", help="group=NAME, KEY=VALUE or FILE.yaml"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="the smaller main job (experiment=quick)"
     )

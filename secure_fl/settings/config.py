@@ -280,6 +280,9 @@ def _item(kind: str, entry: Any, settings: list[Setting]) -> Any:
     elif name in aggregation.rule_names():
         # A bare rule, in the clear; whether it wants a root direction is not known here.
         tree = _typed(DefenceConfig, {"name": name, "rule": name, "reference": True})
+    elif "rule" in mapping:
+        # Whole by itself, as in a run's settings, where a variant has a name of its own.
+        tree = _typed(DefenceConfig, {"name": name})
     else:
         aggregation.check_not_left_out(name)
         allowed = sorted({*shipped, *aggregation.rule_names()})

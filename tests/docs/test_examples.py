@@ -87,6 +87,8 @@ def test_documented_settings_are_accepted(
     for block in blocks("docs/extending.md") + blocks("README.md"):
         if block.file:
             (tmp_path / block.file).write_text(block.text, encoding="utf-8")
+        if block.language == "yaml":
+            (tmp_path / "mine.yaml").write_text(block.text, encoding="utf-8")
     runs = [words for words in commands(page) if words[:2] == ["secure-fl", "run"]]
     assert runs
     for words in runs:

@@ -119,6 +119,9 @@ BAD_INPUT = {
     "sweep rounds=1 --attacks alie data.rows=600 --out x": "settings must be before all options; "
     "got ['data.rows=600']",
     "matrix --rules krum rounds=2 --out x": "settings must be before all options; got ['rounds=2']",
+    "paper mine.yaml --only table2 --out x": "settings must be single ones: parts have files of "
+    "their own; got ['mine.yaml']",
+    "run absent.yaml": "cannot read absent.yaml: No such file or directory",
     "run --quick experiment=fig4": "--quick is experiment=quick and goes with no other; got "
     "experiment=fig4",
     "run defence=deepsight": "rule deepsight is not among those that ship: it runs every",
