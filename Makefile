@@ -13,9 +13,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 demo: setup          ## install if needed, then run the main job (about 6 minutes)
 	$(BIN)/secure-fl run
+	@echo 'to type secure-fl by itself: . $(VENV)/bin/activate'
 
 quick: setup         ## the same job, smaller (about a minute)
 	$(BIN)/secure-fl run --quick
+	@echo 'to type secure-fl by itself: . $(VENV)/bin/activate'
 
 test: setup lint types   ## install if needed, then lint, type check and run all tests
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
