@@ -112,6 +112,7 @@ def test_refusals(
 ) -> None:
     monkeypatch.setattr("eval.jobs.parallel.find_spec", lambda name: None if name == "ray" else 1)
     folder = tmp_path / "none"
-    assert main([*command, *SETTINGS, *line, "--out", str(folder)]) == 2
+    name, *options = command
+    assert main([name, *SETTINGS, *options, *line, "--out", str(folder)]) == 2
     assert reason in capsys.readouterr().err
     assert not folder.exists()
