@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo quick test nightly lint types setup clean
 
-demo: setup          ## install if needed, then run the main job (about 6 minutes)
+demo: setup          ## install if needed, then run the main job (2 to 5 minutes)
 	$(BIN)/secure-fl run
 	@echo 'to type secure-fl by itself: . $(VENV)/bin/activate'
 
